@@ -1,0 +1,374 @@
+/* writer.c - builds a GGUF file: header in memory, tensor data streamed behind it. */
+#include "bytes.h"
+#include "libgguf.h"
+#include "names.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct key_entry {
+    char *key;
+    uint8_t *value; /* as in the file, after the key: type, [elem_type, count,] bytes */
+    uint64_t bytes;
+};
+
+struct tensor_entry {
+    char name[64];
+    uint32_t type, n_dims;
+    uint64_t ne[4], bytes;
+    uint64_t offset; /* from the start of the data section */
+};
+
+struct ggf_writer {
+    ggf_output *out;
+    uint32_t alignment; /* 0: still the default */
+    struct key_entry *keys;
+    uint64_t n_keys, cap_keys;
+    struct tensor_entry *tensors;
+    uint64_t n_tensors, cap_tensors;
+    struct name_set names; /* of the tensors; filled by begin, to find doubles */
+    uint64_t data_offset;  /* set by begin */
+    _Atomic uint64_t written;
+};
+
+static int out_of_memory(ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+}
+
+int ggf_writer_create(ggf_writer **out, const char *path,
+                      const struct ggf_writer_options *options, ggf_error *err)
+{
+    *out = NULL;
+    const uint32_t alignment = options ? options->alignment : 0;
+    if (alignment & (alignment - 1))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "alignment %" PRIu32 " is not a power of two", alignment);
+    ggf_writer *w = calloc(1, sizeof *w);
+    if (!w) return out_of_memory(err);
+    w->alignment = alignment;
+    int s = ggf_output_create(&w->out, path, options && options->force, err);
+    if (s) free(w);
+    else *out = w;
+    return s;
+}
+
+static void free_writer(ggf_writer *w)
+{
+    for (uint64_t i = 0; i < w->n_keys; i++) {
+        free(w->keys[i].key);
+        free(w->keys[i].value);
+    }
+    free(w->keys);
+    free(w->tensors);
+    name_set_free(&w->names);
+    free(w);
+}
+
+void ggf_writer_discard(ggf_writer *w)
+{
+    if (!w) return;
+    ggf_output_discard(w->out);
+    free_writer(w);
+}
+
+void ggf_writer_remove_kv(ggf_writer *w, const char *key)
+{
+    for (uint64_t i = 0; i < w->n_keys; i++) {
+        if (strcmp(w->keys[i].key, key) != 0) continue;
+        free(w->keys[i].key);
+        free(w->keys[i].value);
+        memmove(&w->keys[i], &w->keys[i + 1], (w->n_keys - i - 1) * sizeof *w->keys);
+        w->n_keys--;
+        return;
+    }
+}
+
+int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
+{
+    const bool alignment = !strcmp(kv->key, "general.alignment");
+    if (alignment && kv->type != GGF_KV_U32)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "general.alignment must be u32");
+    if (alignment && (load_u32(kv->data) & (load_u32(kv->data) - 1) || !load_u32(kv->data)))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "general.alignment is %" PRIu32 ", expected a power of two",
+                        load_u32(kv->data));
+    if (w->n_keys == w->cap_keys) {
+        const uint64_t cap = w->cap_keys ? 2 * w->cap_keys : 64;
+        struct key_entry *keys = realloc(w->keys, cap * sizeof *keys);
+        if (!keys) return out_of_memory(err);
+        w->keys = keys;
+        w->cap_keys = cap;
+    }
+    const uint64_t head = kv->type == GGF_KV_ARRAY ? 16 : 4;
+    struct key_entry e = { .key = strdup(kv->key), .value = malloc(head + kv->bytes + 1),
+                           .bytes = head + kv->bytes };
+    if (!e.key || !e.value) {
+        free(e.key);
+        free(e.value);
+        return out_of_memory(err);
+    }
+    store_u32(e.value, kv->type);
+    if (kv->type == GGF_KV_ARRAY) {
+        store_u32(e.value + 4, kv->elem_type);
+        store_u64(e.value + 8, kv->count);
+    }
+    if (kv->bytes) memcpy(e.value + head, kv->data, kv->bytes);
+    if (alignment) w->alignment = load_u32(kv->data);
+    ggf_writer_remove_kv(w, kv->key);
+    w->keys[w->n_keys++] = e;
+    return 0;
+}
+
+static int set_scalar(ggf_writer *w, const char *key, uint32_t type, const void *v,
+                      uint64_t bytes, ggf_error *err)
+{
+    const struct ggf_kv kv = { .key = key, .type = type, .elem_type = type, .count = 1,
+                               .data = v, .bytes = bytes };
+    return ggf_writer_set_kv(w, &kv, err);
+}
+
+int ggf_writer_set_u16(ggf_writer *w, const char *key, uint16_t v, ggf_error *err)
+{
+    return set_scalar(w, key, GGF_KV_U16, &v, sizeof v, err);
+}
+
+int ggf_writer_set_u32(ggf_writer *w, const char *key, uint32_t v, ggf_error *err)
+{
+    return set_scalar(w, key, GGF_KV_U32, &v, sizeof v, err);
+}
+
+int ggf_writer_set_i32(ggf_writer *w, const char *key, int32_t v, ggf_error *err)
+{
+    return set_scalar(w, key, GGF_KV_I32, &v, sizeof v, err);
+}
+
+int ggf_writer_set_u64(ggf_writer *w, const char *key, uint64_t v, ggf_error *err)
+{
+    return set_scalar(w, key, GGF_KV_U64, &v, sizeof v, err);
+}
+
+int ggf_writer_set_f32(ggf_writer *w, const char *key, float v, ggf_error *err)
+{
+    return set_scalar(w, key, GGF_KV_F32, &v, sizeof v, err);
+}
+
+int ggf_writer_set_bool(ggf_writer *w, const char *key, bool v, ggf_error *err)
+{
+    const uint8_t byte = v;
+    return set_scalar(w, key, GGF_KV_BOOL, &byte, 1, err);
+}
+
+/* The strings as a file holds them: length and bytes, one after the other. */
+static uint8_t *pack_strings(const struct ggf_str *strings, uint64_t count, uint64_t *bytes)
+{
+    *bytes = 0;
+    for (uint64_t i = 0; i < count; i++) *bytes += 8 + strings[i].len;
+    uint8_t *packed = malloc(*bytes + 1), *p = packed;
+    if (!packed) return NULL;
+    for (uint64_t i = 0; i < count; i++) {
+        store_u64(p, strings[i].len);
+        if (strings[i].len) memcpy(p + 8, strings[i].data, strings[i].len);
+        p += 8 + strings[i].len;
+    }
+    return packed;
+}
+
+static int set_strings(ggf_writer *w, const char *key, uint32_t type,
+                       const struct ggf_str *strings, uint64_t count, ggf_error *err)
+{
+    struct ggf_kv kv = { .key = key, .type = type, .elem_type = GGF_KV_STRING,
+                         .count = count };
+    uint8_t *packed = pack_strings(strings, count, &kv.bytes);
+    if (!packed) return out_of_memory(err);
+    kv.data = packed;
+    const int s = ggf_writer_set_kv(w, &kv, err);
+    free(packed);
+    return s;
+}
+
+int ggf_writer_set_str(ggf_writer *w, const char *key, const char *v, ggf_error *err)
+{
+    const struct ggf_str s = { v, strlen(v) };
+    return set_strings(w, key, GGF_KV_STRING, &s, 1, err);
+}
+
+int ggf_writer_set_str_array(ggf_writer *w, const char *key, const struct ggf_str *strings,
+                             uint64_t count, ggf_error *err)
+{
+    return set_strings(w, key, GGF_KV_ARRAY, strings, count, err);
+}
+
+int ggf_writer_set_array(ggf_writer *w, const char *key, uint32_t elem_type,
+                         const void *elements, uint64_t count, ggf_error *err)
+{
+    static const uint8_t bytes[GGF_KV_TYPE_COUNT] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+    if (elem_type >= GGF_KV_TYPE_COUNT || !bytes[elem_type])
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "not a type of fixed size");
+    const struct ggf_kv kv = { .key = key, .type = GGF_KV_ARRAY, .elem_type = elem_type,
+                               .count = count, .data = elements,
+                               .bytes = count * bytes[elem_type] };
+    return ggf_writer_set_kv(w, &kv, err);
+}
+
+static uint64_t padded(uint64_t v, uint64_t alignment)
+{
+    return (v + alignment - 1) & ~(alignment - 1);
+}
+
+static uint32_t alignment_of(const ggf_writer *w)
+{
+    return w->alignment ? w->alignment : 32;
+}
+
+int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
+                          const uint64_t ne[4], ggf_error *err)
+{
+    const struct ggf_type_info *info = ggf_type_info(type);
+    struct tensor_entry t = { .type = type, .n_dims = 1 };
+    if (!info)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "tensor '%.63s': type id %" PRIu32 " is not known", name, type);
+    if (!*name || strlen(name) >= sizeof t.name)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "tensor name '%.80s' is empty or longer than 63 bytes", name);
+    strcpy(t.name, name);
+    uint64_t count = 1;
+    for (uint32_t i = 0; i < 4; i++) {
+        t.ne[i] = ne[i];
+        if (ne[i] > 1) t.n_dims = i + 1;
+        if (!ne[i] || !mul_u64(count, ne[i], &count) || count > INT64_MAX)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                            "tensor '%s': dimensions are 0 or too large", name);
+    }
+    if (ne[0] % info->block)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "tensor '%s' has rows of %" PRIu64
+                        " elements, expected a multiple of %" PRIu32 " for type %s",
+                        name, ne[0], info->block, info->name);
+    if (!mul_u64(count / info->block, info->block_bytes, &t.bytes))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "tensor '%s' is too large", name);
+    if (w->n_tensors == w->cap_tensors) {
+        const uint64_t cap = w->cap_tensors ? 2 * w->cap_tensors : 256;
+        struct tensor_entry *tensors = realloc(w->tensors, cap * sizeof *tensors);
+        if (!tensors) return out_of_memory(err);
+        w->tensors = tensors;
+        w->cap_tensors = cap;
+    }
+    w->tensors[w->n_tensors++] = t;
+    return 0;
+}
+
+static uint64_t header_bytes(const ggf_writer *w)
+{
+    uint64_t n = 24; /* magic, version, two counts */
+    for (uint64_t i = 0; i < w->n_keys; i++)
+        n += 8 + strlen(w->keys[i].key) + w->keys[i].bytes;
+    for (uint64_t i = 0; i < w->n_tensors; i++)
+        n += 8 + strlen(w->tensors[i].name) + 4 + 8 * w->tensors[i].n_dims + 4 + 8;
+    return padded(n, alignment_of(w));
+}
+
+static uint64_t data_bytes(const ggf_writer *w)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < w->n_tensors; i++)
+        n += padded(w->tensors[i].bytes, alignment_of(w));
+    return n;
+}
+
+uint64_t ggf_writer_file_size(const ggf_writer *w) { return header_bytes(w) + data_bytes(w); }
+
+static uint8_t *put(uint8_t *p, const void *bytes, size_t n)
+{
+    memcpy(p, bytes, n);
+    return p + n;
+}
+
+static uint8_t *put_u32(uint8_t *p, uint32_t v) { return put(p, &v, sizeof v); }
+static uint8_t *put_u64(uint8_t *p, uint64_t v) { return put(p, &v, sizeof v); }
+
+static uint8_t *put_string(uint8_t *p, const char *s)
+{
+    const size_t n = strlen(s);
+    return put(put_u64(p, n), s, n);
+}
+
+static void put_header(const ggf_writer *w, uint8_t *p)
+{
+    p = put(p, "GGUF", 4);
+    p = put_u32(p, 3);
+    p = put_u64(p, w->n_tensors);
+    p = put_u64(p, w->n_keys);
+    for (uint64_t i = 0; i < w->n_keys; i++) {
+        p = put_string(p, w->keys[i].key);
+        p = put(p, w->keys[i].value, w->keys[i].bytes);
+    }
+    for (uint64_t i = 0; i < w->n_tensors; i++) {
+        const struct tensor_entry *t = &w->tensors[i];
+        p = put_string(p, t->name);
+        p = put_u32(p, t->n_dims);
+        for (uint32_t d = 0; d < t->n_dims; d++) p = put_u64(p, t->ne[d]);
+        p = put_u32(p, t->type);
+        p = put_u64(p, t->offset);
+    }
+}
+
+int ggf_writer_begin(ggf_writer *w, ggf_error *err)
+{
+    uint64_t offset = 0;
+    for (uint64_t i = 0; i < w->n_tensors; i++) {
+        struct tensor_entry *t = &w->tensors[i];
+        t->offset = offset;
+        offset += padded(t->bytes, alignment_of(w));
+        const int added = name_set_add(&w->names, t->name, i);
+        if (added < 0) return out_of_memory(err);
+        if (!added)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "two tensors are named '%s'",
+                            t->name);
+    }
+    w->data_offset = header_bytes(w);
+    uint8_t *header = calloc(1, w->data_offset);
+    if (!header) return out_of_memory(err);
+    put_header(w, header);
+    int s = ggf_output_resize(w->out, w->data_offset + offset, err);
+    if (!s) s = ggf_output_write(w->out, 0, header, w->data_offset, err);
+    free(header);
+    return s;
+}
+
+int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset, const void *bytes,
+                     size_t len, ggf_error *err)
+{
+    if (!w->data_offset || index >= w->n_tensors)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "no tensor number %" PRIu64, index);
+    const struct tensor_entry *t = &w->tensors[index];
+    if (offset > t->bytes || len > t->bytes - offset)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "tensor '%s': writing past its end (%" PRIu64 " bytes)", t->name,
+                        t->bytes);
+    const int s = ggf_output_write(w->out, w->data_offset + t->offset + offset, bytes, len,
+                                   err);
+    if (!s) atomic_fetch_add(&w->written, len);
+    return s;
+}
+
+int ggf_writer_finish(ggf_writer *w, ggf_error *err)
+{
+    uint64_t expected = 0;
+    for (uint64_t i = 0; i < w->n_tensors; i++) expected += w->tensors[i].bytes;
+    int s = 0;
+    if (!w->data_offset || w->written != expected)
+        s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                     "%" PRIu64 " bytes of tensor data were written, expected %" PRIu64,
+                     (uint64_t)w->written, expected);
+    if (s) {
+        ggf_writer_discard(w);
+        return s;
+    }
+    s = ggf_output_commit(w->out, err);
+    free_writer(w);
+    return s;
+}

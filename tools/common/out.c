@@ -1,0 +1,188 @@
+/* out.c - see out.h. */
+#include "out.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int out_error(const char *program, const ggf_error *err)
+{
+    fprintf(stderr, "%s: %s\n", program, err->message);
+    return 1;
+}
+
+static void on_signal(int sig)
+{
+    ggf_discard_outputs();
+    _exit(128 + sig);
+}
+
+void out_handle_signals(void)
+{
+    struct sigaction end = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+    sigaction(SIGINT, &end, NULL);
+    sigaction(SIGTERM, &end, NULL);
+    sigaction(SIGHUP, &end, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* write() then fails with EFBIG */
+}
+
+char *out_size(char buf[24], uint64_t bytes)
+{
+    static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB" };
+    if (bytes < 1024) {
+        snprintf(buf, 24, "%" PRIu64 " B", bytes);
+        return buf;
+    }
+    double v = (double)bytes / 1024;
+    int u = 0;
+    while (v >= 1024 && u < 4) v /= 1024, u++;
+    snprintf(buf, 24, "%.2f %s", v, units[u]);
+    return buf;
+}
+
+char *out_time(char buf[24], double seconds)
+{
+    const unsigned long s = seconds > 0 ? (unsigned long)seconds : 0;
+    if (s >= 3600)
+        snprintf(buf, 24, "%lu:%02lu:%02lu", s / 3600 % 10000, s / 60 % 60, s % 60);
+    else
+        snprintf(buf, 24, "%02lu:%02lu", s / 60, s % 60);
+    return buf;
+}
+
+double out_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+bool out_colour(FILE *f)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return !(no && *no) && isatty(fileno(f)) && !(term && !strcmp(term, "dumb"));
+}
+
+void progress_update(struct progress *p, uint64_t done, const char *label)
+{
+    if (p->off || !isatty(STDERR_FILENO)) return;
+    const double now = out_now();
+    if (p->start <= 0) p->start = now;
+    if (now - p->last < 0.1 && done < p->total) return;
+    p->last = now;
+    const double used = now - p->start, share = p->total ? (double)done / (double)p->total : 0;
+    char eta[24], rate[24];
+    out_time(eta, share > 0 ? used / share - used : 0);
+    out_size(rate, used > 0 ? (uint64_t)((double)done / used) : 0);
+    fprintf(stderr, "\r\033[K%s %3.0f %%  %s/s  ETA %s  %.40s", p->what, 100 * share, rate,
+            eta, label ? label : "");
+    fflush(stderr);
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->off || !isatty(STDERR_FILENO)) return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+}
+
+static void put_string(FILE *f, const char *s, size_t len)
+{
+    putc('"', f);
+    for (size_t i = 0; i < len; i++) {
+        const unsigned char c = (unsigned char)s[i];
+        switch (c) {
+        case '"': fputs("\\\"", f); break;
+        case '\\': fputs("\\\\", f); break;
+        case '\n': fputs("\\n", f); break;
+        case '\r': fputs("\\r", f); break;
+        case '\t': fputs("\\t", f); break;
+        default:
+            if (c < 0x20 || c == 0x7f) fprintf(f, "\\u%04x", c);
+            else putc(c, f);
+        }
+    }
+    putc('"', f);
+}
+
+static void break_line(struct json *j)
+{
+    if (j->one_line) {
+        if (j->need_comma) putc(' ', j->f);
+        return;
+    }
+    if (j->depth) fprintf(j->f, "\n%*s", 2 * j->depth, "");
+}
+
+static void start_value(struct json *j, const char *key)
+{
+    if (j->need_comma) putc(',', j->f);
+    break_line(j);
+    j->need_comma = true;
+    if (!key) return;
+    put_string(j->f, key, strlen(key));
+    fputs(": ", j->f);
+}
+
+void json_open(struct json *j, const char *key, char bracket)
+{
+    start_value(j, key);
+    putc(bracket, j->f);
+    j->depth++;
+    j->need_comma = false;
+}
+
+void json_close(struct json *j, char bracket)
+{
+    const bool empty = !j->need_comma;
+    j->depth--;
+    if (!empty && !j->one_line) fprintf(j->f, "\n%*s", 2 * j->depth, "");
+    putc(bracket, j->f);
+    j->need_comma = true;
+}
+
+void json_strn(struct json *j, const char *key, const char *value, size_t len)
+{
+    start_value(j, key);
+    put_string(j->f, value, len);
+}
+
+void json_str(struct json *j, const char *key, const char *value)
+{
+    json_strn(j, key, value, strlen(value));
+}
+
+void json_u64(struct json *j, const char *key, uint64_t value)
+{
+    start_value(j, key);
+    fprintf(j->f, "%" PRIu64, value);
+}
+
+void json_i64(struct json *j, const char *key, int64_t value)
+{
+    start_value(j, key);
+    fprintf(j->f, "%" PRId64, value);
+}
+
+void json_f64(struct json *j, const char *key, double value)
+{
+    start_value(j, key);
+    if (isfinite(value)) fprintf(j->f, "%.9g", value);
+    else fputs("null", j->f);
+}
+
+void json_bool(struct json *j, const char *key, bool value)
+{
+    start_value(j, key);
+    fputs(value ? "true" : "false", j->f);
+}
+
+void json_end(struct json *j)
+{
+    putc('\n', j->f);
+    j->need_comma = false;
+}

@@ -1,0 +1,59 @@
+/* out.h - what the programs print: sizes, errors, progress, JSON. */
+#ifndef TOOLS_OUT_H
+#define TOOLS_OUT_H
+
+#include "../../libgguf/libgguf.h"
+
+#include <stdio.h>
+
+/* "name: message" on stderr; returns 1, the exit status of failed work. */
+int out_error(const char *program, const ggf_error *err);
+
+/* Install handlers for SIGINT, SIGTERM, SIGHUP that remove unfinished outputs and end
+ * the process with 128 + signal; SIGXFSZ becomes a failing write. */
+void out_handle_signals(void);
+
+/* "1.25 GiB", "512 B"; returns buf. */
+char *out_size(char buf[24], uint64_t bytes);
+
+/* "03:12", "1:03:12"; returns buf. */
+char *out_time(char buf[24], double seconds);
+
+/* Seconds on a clock that only goes forward. */
+double out_now(void);
+
+/* True if the stream is a terminal and NO_COLOR is unset. */
+bool out_colour(FILE *f);
+
+/* ---- Progress: one line on a terminal, rewritten; nothing elsewhere. ---- */
+struct progress {
+    const char *what; /* "hashing" */
+    uint64_t total;   /* bytes */
+    bool off;         /* never print */
+    double start, last;
+};
+/* `label` names the item in hand; done counts bytes. */
+void progress_update(struct progress *p, uint64_t done, const char *label);
+/* Clear the line. */
+void progress_end(struct progress *p);
+
+/* ---- JSON: written as it is called, indented by two. ---- */
+struct json {
+    FILE *f;
+    int depth;
+    bool need_comma;
+    bool one_line; /* no line breaks: JSON lines */
+};
+/* `key` is NULL inside an array and at the top. */
+void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
+void json_close(struct json *j, char bracket);                 /* '}' or ']' */
+void json_str(struct json *j, const char *key, const char *value);
+void json_strn(struct json *j, const char *key, const char *value, size_t len);
+void json_u64(struct json *j, const char *key, uint64_t value);
+void json_i64(struct json *j, const char *key, int64_t value);
+void json_f64(struct json *j, const char *key, double value); /* null if not finite */
+void json_bool(struct json *j, const char *key, bool value);
+/* End of the document: a newline. */
+void json_end(struct json *j);
+
+#endif
