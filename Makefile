@@ -13,7 +13,8 @@ CFLAGS  ?= -O2 -g
 
 VERSION := $(shell sed -n 's/^.define GGF_VERSION_[MP][AIJT][A-Z]* //p' libgguf/libgguf.h | paste -sd.)
 SOMAJOR := 0
-ARCH    := $(shell $(CC) -dumpmachine | cut -d- -f1)
+# The compiler's target, or this machine's while there is no compiler yet (make deps).
+ARCH    := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
        -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
@@ -54,7 +55,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo check check-golden bench lint format fuzz sanitize install \
+.PHONY: all help deps demo samples check check-golden bench lint format fuzz sanitize install \
         uninstall clean tools units
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -104,6 +105,38 @@ $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernel
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(LINK)
+
+# ---- For users: from nothing to text, and all tests ------------------------
+PACKAGES = gcc libc6-dev pkg-config zstd libssl-dev libzstd-dev libpcre2-dev libutf8proc-dev \
+           libjansson-dev libxxhash-dev
+TEST_PACKAGES = check libsubunit-dev bats procps openssl bsdextrautils
+
+deps: ## install the Debian packages needed to build
+	@sh tests/deps.sh $(PACKAGES)
+
+# The rest of make starts anew after the packages are there.
+demo: deps ## build, then inspect, quantize, pack and run the sample model
+	@$(MAKE) --no-print-directory -j$(JOBS) tools samples
+	@samples/demo.sh $(BUILD)
+
+samples: $(BUILD)/samples/q3n-mini-bf16.gguf ## unpack the sample model
+
+$(BUILD)/samples/%.gguf: samples/%.gguf.zst
+	@mkdir -p $(@D)
+	$(call say,UNZSTD,$@)
+	$(Q)zstd -q -d -f $< -o $@
+
+check: deps ## build and run all tests
+	@sh tests/deps.sh $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory -j$(JOBS) all units samples
+	@tests/run.sh $(BUILD)
+
+# The full set of reference logits, from a folder: make check-golden GOLDEN=DIR
+check-golden: units
+	@test -d "$(GOLDEN)" || { echo "usage: make check-golden GOLDEN=DIR"; exit 2; }
+	GOLDEN=$(GOLDEN) $(BUILD)/tests/test_golden
+
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 clean: ## remove everything built
 	rm -rf build
