@@ -350,6 +350,90 @@ GGF_API int ggf_writer_finish(ggf_writer *w, ggf_error *err);
 /* Give up: nothing is left on disk.  NULL is allowed. */
 GGF_API void ggf_writer_discard(ggf_writer *w);
 
+/* ==== Expert packs ======================================================== */
+
+/* A pack holds the routed experts of one model in a file of their own, one record for
+ * each (layer, expert) with its gate, up and down matrix together, laid out for mmap and
+ * for O_DIRECT reads.  docs/expert-pack.md specifies the file.  The dense GGUF beside it
+ * holds everything else and names the pack.
+ *
+ * Layers are numbered 0..n_layers-1 in the order they lie in the pack; `block` is the N
+ * of the tensor names "blk.N.".  A ggf_pack may be used from many threads at once. */
+
+enum ggf_part { GGF_GATE, GGF_UP, GGF_DOWN, GGF_PARTS };
+
+typedef struct ggf_pack ggf_pack;
+
+struct ggf_pack_info {
+    const char *path; /* "" when not opened by path */
+    uint64_t file_size;
+    uint32_t version;
+    uint32_t alignment; /* of records and of the matrices inside them: 4096 */
+    uint32_t n_layers;
+    uint64_t n_records;    /* of all layers together */
+    uint64_t data_offset;  /* of the first record */
+    uint64_t stored_bytes; /* of all records, in the file */
+    uint64_t raw_bytes;    /* of all records, not compressed */
+    uint64_t n_compressed; /* records stored compressed */
+    uint64_t max_raw_bytes, max_stored_bytes;   /* of one record */
+    int32_t zstd_level;    /* records were compressed with; 0: none was */
+    const uint8_t *root;   /* SHA-256 that vouches for the whole file */
+};
+
+struct ggf_pack_layer {
+    uint32_t block;
+    uint32_t n_expert;
+    uint64_t first_record; /* records first_record .. + n_expert - 1 */
+    uint64_t n_embd, n_ff; /* gate and up are [n_embd, n_ff], down is [n_ff, n_embd] */
+    bool fused;            /* the source had gate and up in one ffn_gate_up_exps */
+};
+
+struct ggf_pack_record {
+    uint32_t layer, expert;
+    uint64_t offset;       /* in the file, a multiple of the alignment */
+    uint64_t stored_bytes; /* in the file; a multiple of the alignment unless compressed */
+    uint64_t raw_bytes;    /* of the plain record, a multiple of the alignment */
+    uint32_t type[GGF_PARTS];
+    uint64_t part_offset[GGF_PARTS]; /* of each matrix in the plain record */
+    uint64_t part_bytes[GGF_PARTS];  /* of each matrix, without padding */
+    bool compressed;                 /* stored as one zstd frame */
+    const uint8_t *sha256;           /* of the stored bytes */
+    const uint8_t *stored;           /* the stored bytes, mapped */
+};
+
+/* Open a pack, mapped read-only.  Header, tables and the root hash are checked; of the
+ * records nothing is read yet. */
+GGF_API int ggf_pack_open(ggf_pack **out, const char *path, ggf_error *err);
+/* A pack in memory; the bytes must stay until ggf_pack_close(). */
+GGF_API int ggf_pack_open_buffer(ggf_pack **out, const void *bytes, size_t len,
+                                 ggf_error *err);
+/* NULL is allowed. */
+GGF_API void ggf_pack_close(ggf_pack *pack);
+
+GGF_API const struct ggf_pack_info *ggf_pack_info(const ggf_pack *pack);
+/* NULL if there is none. */
+GGF_API const struct ggf_pack_layer *ggf_pack_layer(const ggf_pack *pack, uint32_t layer);
+/* The layer that holds the experts of a block, or -1. */
+GGF_API int64_t ggf_pack_layer_of(const ggf_pack *pack, uint32_t block);
+/* NULL if there is none. */
+GGF_API const struct ggf_pack_record *ggf_pack_record(const ggf_pack *pack, uint32_t layer,
+                                                      uint32_t expert);
+
+/* Hash the stored bytes of a record: GGF_E_HASH if they are damaged.  `stored` is where
+ * the caller read them to, or NULL for the mapping. */
+GGF_API int ggf_pack_verify_record(const ggf_pack *pack, const struct ggf_pack_record *r,
+                                   const void *stored, ggf_error *err);
+/* The plain record, raw_bytes long, into memory of `size` bytes; decompresses where
+ * needed.  `stored` as above.  Does not hash. */
+GGF_API int ggf_pack_read(const ggf_pack *pack, const struct ggf_pack_record *r,
+                          const void *stored, void *into, size_t size, ggf_error *err);
+
+/* Does this dense GGUF belong to this pack?  Compares the root hash it names. */
+GGF_API int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_error *err);
+/* The path of the pack that a dense GGUF names, malloc'd: a file in the same folder.
+ * GGF_E_NOT_FOUND if it names none. */
+GGF_API int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err);
+
 /* ==== SHA-256 (libcrypto) ================================================= */
 
 #define GGF_SHA256_BYTES 32
