@@ -1,6 +1,7 @@
 /* out.c - see out.h. */
 #include "out.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -28,6 +29,13 @@ void out_handle_signals(void)
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGHUP, &end, NULL);
     sigaction(SIGXFSZ, &ignore, NULL); /* write() then fails with EFBIG */
+}
+
+int out_close_stdout(const char *program, int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    fprintf(stderr, "%s: cannot write to standard output: %s\n", program, strerror(errno));
+    return 1;
 }
 
 char *out_size(char buf[24], uint64_t bytes)

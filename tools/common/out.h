@@ -13,6 +13,10 @@ int out_error(const char *program, const ggf_error *err);
  * the process with 128 + signal; SIGXFSZ becomes a failing write. */
 void out_handle_signals(void);
 
+/* Flush standard output: `status`, or 1 with a message if what was printed got lost
+ * (a full disk). */
+int out_close_stdout(const char *program, int status);
+
 /* "1.25 GiB", "512 B"; returns buf. */
 char *out_size(char buf[24], uint64_t bytes);
 
