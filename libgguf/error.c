@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define STR2(x) #x
 #define STR(x)  STR2(x)
@@ -18,14 +19,18 @@ int ggf_fail(ggf_error *err, int code, uint64_t offset, const char *format, ...)
     if (!err) return code;
     err->code = code;
     err->offset = offset;
+    char where[64] = "";
+    if (offset != GGF_NO_OFFSET)
+        snprintf(where, sizeof where, " (at byte %" PRIu64 ", 0x%" PRIx64 ")", offset,
+                 offset);
+    const size_t tail = strlen(where), room = sizeof err->message - tail;
     va_list ap;
     va_start(ap, format);
-    int n = vsnprintf(err->message, sizeof err->message, format, ap);
+    const int n = vsnprintf(err->message, room, format, ap);
     va_end(ap);
-    if (n < 0) n = 0;
-    if (offset != GGF_NO_OFFSET && (size_t)n < sizeof err->message)
-        snprintf(err->message + n, sizeof err->message - (size_t)n,
-                 " (at byte %" PRIu64 ", 0x%" PRIx64 ")", offset, offset);
+    /* A message too long loses its end, but never the offset. */
+    const size_t end = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
+    memcpy(err->message + end, where, tail + 1);
     return code;
 }
 

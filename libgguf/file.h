@@ -37,6 +37,7 @@ struct header {
     uint64_t n_kvs;
     struct ggf_tensor *tensors; /* offset absolute, data and shard not set */
     uint64_t n_tensors;
+    struct name_set kv_index, tensor_index;
     struct text_block *text;
 };
 
@@ -51,6 +52,7 @@ struct source {
 enum { NEED_MORE = 1 };
 int parse_header(struct header *h, const struct source *src,
                  const struct ggf_open_options *options, ggf_error *err);
+void free_header(struct header *h);
 void free_text(struct text_block *text);
 
 #endif

@@ -191,7 +191,8 @@ struct ggf_open_options {
 /* Open a file, mapped read-only.  If it is the first of a split set
  * (NAME-00001-of-0000N.gguf), the others are opened too and the whole looks like
  * one model: metadata of the first shard, tensors of all in order.
- * options may be NULL. */
+ * The files must not be cut short while they are open: reading a page that is gone
+ * raises SIGBUS.  options may be NULL. */
 GGF_API int ggf_open(ggf_file **out, const char *path,
                      const struct ggf_open_options *options, ggf_error *err);
 
@@ -201,7 +202,7 @@ GGF_API int ggf_open_buffer(ggf_file **out, const void *bytes, size_t len,
 
 /* Read a file through a callback: it must fill `into` with `len` bytes from
  * `offset` on and return 0; any other value fails the open with GGF_E_IO.  Only the
- * header is read (a few growing pieces); tensor.data is NULL. */
+ * header is read (a few growing pieces, 256 MiB at most); tensor.data is NULL. */
 typedef int (*ggf_read_fn)(void *user, uint64_t offset, void *into, size_t len);
 GGF_API int ggf_open_callback(ggf_file **out, ggf_read_fn read, void *user,
                               uint64_t file_size, const struct ggf_open_options *options,
@@ -214,7 +215,8 @@ GGF_API void ggf_close(ggf_file *file);
 struct ggf_shard {
     const char *path;     /* "" when not opened by path */
     uint64_t size;        /* of the file */
-    uint64_t data_offset; /* of the first byte after header and padding */
+    uint64_t data_offset; /* of the first byte after header and padding; past the end
+                             only in a file cut off there and opened header_only */
     uint32_t version;     /* 2 or 3 */
     uint32_t alignment;
     uint32_t first_tensor; /* index of its first tensor */
@@ -236,7 +238,8 @@ GGF_API const struct ggf_kv *ggf_kv(const ggf_file *file, uint64_t index);
 GGF_API const struct ggf_kv *ggf_find_kv(const ggf_file *file, const char *key);
 
 /* Typed access.  Integers of any width and sign convert to each other when the value
- * fits, f32 and f64 to double; anything else is GGF_E_TYPE.  A missing key is
+ * fits, bools to the integers 0 and 1, f32 and f64 to double; anything else is
+ * GGF_E_TYPE.  A missing key is
  * GGF_E_NOT_FOUND.  *out is only written on success, so a default can be put there
  * first and GGF_E_NOT_FOUND ignored. */
 GGF_API int ggf_get_u32(const ggf_file *file, const char *key, uint32_t *out,
@@ -299,7 +302,10 @@ typedef struct ggf_writer ggf_writer;
 
 struct ggf_writer_options {
     bool force;         /* replace an existing file */
-    uint32_t alignment; /* 0: from general.alignment if that is set, else 32 */
+    uint32_t alignment; /* 0: as general.alignment says, 32 if it is not set.  Else lay
+                           the data out by this and leave the key alone: only to
+                           reproduce what tools that ignore the key write, a file that
+                           may not be readable */
 };
 
 /* Order of calls: create, set keys and add tensors, begin, write, finish. */
@@ -333,7 +339,8 @@ GGF_API void ggf_writer_remove_kv(ggf_writer *w, const char *key);
 GGF_API int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
                                   const uint64_t ne[4], ggf_error *err);
 
-/* Bytes of the finished file, known before anything is written. */
+/* Bytes of the finished file, known before anything is written; UINT64_MAX if begin
+ * will say that it is too large. */
 GGF_API uint64_t ggf_writer_file_size(const ggf_writer *w);
 
 /* Write the header.  No more keys or tensors after this. */

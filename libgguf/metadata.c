@@ -85,7 +85,8 @@ static int find_scalar(const ggf_file *f, const char *key, const struct ggf_kv *
                        ggf_error *err)
 {
     const struct ggf_kv *kv = ggf_find_kv(f, key);
-    if (!kv) return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "key '%s' is missing", key);
+    if (!kv) return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "key '%.80s' is missing",
+                            key);
     if (kv->type == GGF_KV_ARRAY) return wrong_type(kv, "a single value", err);
     *out = kv;
     return 0;
@@ -104,17 +105,23 @@ static int get_unsigned(const ggf_file *f, const char *key, uint64_t max, uint64
     const struct ggf_kv *kv = NULL;
     int64_t v = 0;
     int s = find_scalar(f, key, &kv, err);
-    if (s || (s = ggf_kv_i64(kv, 0, &v, err))) return s;
-    if (v < 0 || (uint64_t)v > max)
+    if (s) return s;
+    const bool u64 = kv->type == GGF_KV_U64;
+    if (!u64 && (s = ggf_kv_i64(kv, 0, &v, err))) return s;
+    const uint64_t u = u64 ? load_u64(kv->data) : (uint64_t)v;
+    if (v < 0)
         return ggf_fail(err, GGF_E_TYPE, kv->offset,
                         "key '%.80s' is %" PRId64 ", expected 0 to %" PRIu64, key, v, max);
-    *out = (uint64_t)v;
+    if (u > max)
+        return ggf_fail(err, GGF_E_TYPE, kv->offset,
+                        "key '%.80s' is %" PRIu64 ", expected 0 to %" PRIu64, key, u, max);
+    *out = u;
     return 0;
 }
 
 int ggf_get_u64(const ggf_file *f, const char *key, uint64_t *out, ggf_error *err)
 {
-    return get_unsigned(f, key, INT64_MAX, out, err);
+    return get_unsigned(f, key, UINT64_MAX, out, err);
 }
 
 int ggf_get_u32(const ggf_file *f, const char *key, uint32_t *out, ggf_error *err)

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t hash(const char *s)
+static uint64_t hash(uint64_t seed, const char *s)
 {
-    uint64_t h = 0xcbf29ce484222325; /* FNV-1a's offset basis and prime, 64 bits */
+    uint64_t h = 0xcbf29ce484222325 ^ seed; /* FNV-1a's offset basis and prime, 64 bits */
     for (; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3;
     return h ^ h >> 29;
 }
@@ -14,7 +14,7 @@ static uint64_t hash(const char *s)
 /* The slot that holds the name, or the free one where it belongs. */
 static struct name_slot *slot_of(const struct name_set *set, const char *name)
 {
-    size_t i = (size_t)hash(name) & (set->capacity - 1);
+    size_t i = (size_t)hash(set->seed, name) & (set->capacity - 1);
     while (set->slots[i].name && strcmp(set->slots[i].name, name) != 0)
         i = (i + 1) & (set->capacity - 1);
     return &set->slots[i];
@@ -26,6 +26,7 @@ static bool grow(struct name_set *set)
                                .count = set->count };
     bigger.slots = calloc(bigger.capacity, sizeof *bigger.slots);
     if (!bigger.slots) return false;
+    bigger.seed = (uintptr_t)bigger.slots * 0x9e3779b97f4a7c15 >> 16;
     for (size_t i = 0; i < set->capacity; i++)
         if (set->slots[i].name) *slot_of(&bigger, set->slots[i].name) = set->slots[i];
     free(set->slots);
@@ -57,4 +58,11 @@ void name_set_free(struct name_set *set)
 {
     free(set->slots);
     *set = (struct name_set){ 0 };
+}
+
+int64_t name_fault(const char *name, uint64_t len)
+{
+    for (uint64_t i = 0; i < len; i++)
+        if ((uint8_t)name[i] < 0x20 || name[i] == 0x7f) return (int64_t)i;
+    return -1;
 }

@@ -14,11 +14,16 @@ struct name_set {
     } *slots;
     size_t capacity; /* a power of two, or 0 */
     size_t count;
+    uint64_t seed; /* differs from run to run, so that nobody can prepare collisions */
 };
 
 /* Add a name.  Returns 1, 0 if it is there already, -1 out of memory. */
 int name_set_add(struct name_set *set, const char *name, uint64_t value);
 bool name_set_find(const struct name_set *set, const char *name, uint64_t *value);
 void name_set_free(struct name_set *set);
+
+/* The place of the first byte that may not be in a key or name (a control character),
+ * or -1. */
+int64_t name_fault(const char *name, uint64_t len);
 
 #endif

@@ -45,8 +45,40 @@ static void join_text(struct text_block **all, struct text_block *more)
     }
 }
 
-/* Take over a parsed header as the next shard.  Keys of shards other than the first
- * are dropped: only split.* are there, and split_number() has looked at them. */
+/* The first shard's keys are the model's.  Those of the others are dropped: only
+ * split.* are there, and check_split_no() has looked at them. */
+static void take_keys(ggf_file *f, struct header *h)
+{
+    f->kvs = h->kvs;
+    f->n_kvs = h->n_kvs;
+    f->kv_index = h->kv_index;
+    f->tensor_index = h->tensor_index;
+    h->kvs = NULL;
+    h->kv_index = h->tensor_index = (struct name_set){ 0 };
+}
+
+/* Append the tensors of shard `index`. */
+static int take_tensors(ggf_file *f, const struct header *h, uint32_t index,
+                        const struct ggf_open_options *o, ggf_error *err)
+{
+    const struct ggf_shard *s = &f->shards[index].view;
+    for (uint64_t i = 0; i < h->n_tensors; i++) {
+        struct ggf_tensor *t = &f->tensors[f->n_tensors];
+        *t = h->tensors[i];
+        t->shard = index;
+        t->data = s->bytes && !o->header_only ? s->bytes + t->offset : NULL;
+        const int added =
+            index == 0 ? 1 : name_set_add(&f->tensor_index, t->name, f->n_tensors);
+        if (added < 0) return out_of_memory(err);
+        if (!added)
+            return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
+                            "tensor '%s' is in two parts of the set", t->name);
+        f->n_tensors++;
+    }
+    return 0;
+}
+
+/* Take over a parsed header as the next shard; h still has to be freed. */
 static int add_shard(ggf_file *f, const struct shard *shard, struct header *h,
                      const struct ggf_open_options *o, ggf_error *err)
 {
@@ -54,13 +86,15 @@ static int add_shard(ggf_file *f, const struct shard *shard, struct header *h,
     struct shard *shards = realloc(f->shards, (index + 1) * sizeof *shards);
     if (shards) f->shards = shards;
     const uint64_t total = f->n_tensors + h->n_tensors;
+    if (total > UINT32_MAX)
+        return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET, "more than 2^32 tensors");
     struct ggf_tensor *tensors = realloc(f->tensors, (total + 1) * sizeof *tensors);
     if (tensors) f->tensors = tensors;
     if (!shards || !tensors) return out_of_memory(err);
 
     join_text(&f->text, h->text);
     h->text = NULL;
-    struct shard *s = &f->shards[index];
+    struct shard *s = &f->shards[f->n_shards++];
     *s = *shard;
     s->view.path = s->path ? s->path : "";
     s->view.data_offset = h->data_offset;
@@ -68,49 +102,22 @@ static int add_shard(ggf_file *f, const struct shard *shard, struct header *h,
     s->view.alignment = h->alignment;
     s->view.first_tensor = (uint32_t)f->n_tensors;
     s->view.n_tensors = (uint32_t)h->n_tensors;
-    f->n_shards++;
-
-    for (uint64_t i = 0; i < h->n_tensors; i++) {
-        struct ggf_tensor *t = &f->tensors[f->n_tensors];
-        *t = h->tensors[i];
-        t->shard = index;
-        t->data = s->view.bytes && !o->header_only ? s->view.bytes + t->offset : NULL;
-        int added = name_set_add(&f->tensor_index, t->name, f->n_tensors);
-        if (added < 0) return out_of_memory(err);
-        if (!added)
-            return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
-                            "two tensors are named '%s'", t->name);
-        f->n_tensors++;
-    }
-    if (index > 0) return 0;
-    f->kvs = h->kvs;
-    f->n_kvs = h->n_kvs;
-    h->kvs = NULL;
-    for (uint64_t i = 0; i < f->n_kvs; i++) {
-        int added = name_set_add(&f->kv_index, f->kvs[i].key, i);
-        if (added < 0) return out_of_memory(err);
-        if (!added)
-            return ggf_fail(err, GGF_E_FORMAT, f->kvs[i].offset,
-                            "key '%.80s' is there twice", f->kvs[i].key);
-    }
-    return 0;
+    if (index == 0) take_keys(f, h);
+    return take_tensors(f, h, index, o, err);
 }
 
-/* The value of split.no in a parsed header, or -1. */
-static int64_t split_number(const struct header *h)
+/* A part's split.no must be its place in the set. */
+static int check_split_no(const struct header *h, int64_t expected, ggf_error *err)
 {
+    uint64_t i;
     int64_t no;
-    for (uint64_t i = 0; i < h->n_kvs; i++)
-        if (!strcmp(h->kvs[i].key, "split.no") && !ggf_kv_i64(&h->kvs[i], 0, &no, NULL))
-            return no;
-    return -1;
-}
-
-static void free_header(struct header *h)
-{
-    free(h->kvs);
-    free(h->tensors);
-    free_text(h->text);
+    if (!name_set_find(&h->kv_index, "split.no", &i))
+        return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
+                        "split.no is missing, expected %" PRId64, expected);
+    const int s = ggf_kv_i64(&h->kvs[i], 0, &no, err);
+    if (s || no == expected) return s;
+    return ggf_fail(err, GGF_E_FORMAT, h->kvs[i].offset,
+                    "split.no is %" PRId64 ", expected %" PRId64, no, expected);
 }
 
 /* Parse what `shard` maps and append it; on failure the caller still owns the shard.
@@ -122,15 +129,9 @@ static int load_shard(ggf_file *f, const struct shard *shard, int64_t split_no,
     const struct source src = { shard->view.bytes, shard->view.size, shard->view.size };
     int s = parse_header(&h, &src, o, err);
     if (s) return s;
-    if (split_no >= 0 && split_number(&h) != split_no) {
-        s = ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
-                     "%s: split.no is %" PRId64 ", expected %" PRId64, shard->path,
-                     split_number(&h), split_no);
-        free_header(&h);
-        return s;
-    }
+    if (split_no >= 0) s = check_split_no(&h, split_no, err);
     const uint32_t before = f->n_shards;
-    s = add_shard(f, shard, &h, o, err);
+    if (!s) s = add_shard(f, shard, &h, o, err);
     free_header(&h);
     /* Once it is in the list ggf_close() releases it: undo that for our caller. */
     if (s && f->n_shards > before) f->n_shards--;
@@ -146,7 +147,8 @@ static void unmap(struct shard *s)
 static int map_shard(struct shard *s, const char *path, ggf_error *err)
 {
     *s = (struct shard){ 0 };
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO is refused below instead of waited for. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot open %s: %s", path,
                         strerror(errno));
@@ -174,19 +176,21 @@ static int map_shard(struct shard *s, const char *path, ggf_error *err)
     return status;
 }
 
-/* Put the file's name before a message of the parser, which does not know it. */
+/* Put the file's name before a message of the parser, which does not know it; of a path
+ * too long the end. */
 static void name_file(ggf_error *err, const char *path)
 {
-    if (!err || err->code != GGF_E_FORMAT) return;
-    char m[sizeof err->message];
-    if (strstr(err->message, path)) return;
-    memcpy(m, err->message, sizeof m);
-    size_t n = strlen(path), room = sizeof m - 3;
-    if (n > room / 2) n = room / 2;
+    if (!err || (err->code != GGF_E_FORMAT && err->code != GGF_E_TYPE)) return;
+    const size_t used = strlen(err->message) + 1, room = sizeof err->message - used;
+    size_t n = strlen(path);
+    if (room < 32) return;
+    if (n > room - 2) {
+        path += n - (room - 2);
+        n = room - 2;
+    }
+    memmove(err->message + n + 2, err->message, used);
     memcpy(err->message, path, n);
     memcpy(err->message + n, ": ", 2);
-    strncpy(err->message + n + 2, m, room - n);
-    err->message[sizeof m - 1] = 0;
 }
 
 static int open_shard(ggf_file *f, const char *path, int64_t split_no,
@@ -203,14 +207,47 @@ static int open_shard(ggf_file *f, const char *path, int64_t split_no,
     return status;
 }
 
-/* The first shard is open: bring in the others. */
+/* split.tensors.count, where it is given, must be what the parts hold. */
+static int check_total(const ggf_file *f, const char *path, ggf_error *err)
+{
+    uint64_t total = f->n_tensors;
+    const int s = ggf_get_u64(f, "split.tensors.count", &total, err);
+    if (s && s != GGF_E_NOT_FOUND) return s;
+    if (total == f->n_tensors) return 0;
+    return ggf_fail(err, GGF_E_FORMAT, ggf_find_kv(f, "split.tensors.count")->offset,
+                    "%s: the parts hold %" PRIu64 " tensors, split.tensors.count says "
+                    "%" PRIu64,
+                    path, f->n_tensors, total);
+}
+
+/* The parts behind the first, whose name begins with `prefix` bytes of path. */
+static int open_parts(ggf_file *f, const char *path, size_t prefix, uint32_t count,
+                      const struct ggf_open_options *o, ggf_error *err)
+{
+    const size_t size = prefix + 32; /* -00001-of-00005.gguf and NUL */
+    char *base = strndup(path, prefix), *name = malloc(size);
+    int s = base && name ? 0 : out_of_memory(err);
+    for (uint32_t i = 1; i < count && !s; i++) {
+        ggf_split_name(name, size, base, i, count);
+        s = open_shard(f, name, i, o, err);
+    }
+    free(base);
+    free(name);
+    return s ? s : check_total(f, path, err);
+}
+
+/* The first shard is open: bring in the others if it says that there are any. */
 static int open_rest(ggf_file *f, const char *path, const struct ggf_open_options *o,
                      ggf_error *err)
 {
     uint32_t count = 0, no = 0, name_no, name_count;
-    ggf_get_u32(f, "split.count", &count, NULL);
-    ggf_get_u32(f, "split.no", &no, NULL);
-    if (count <= 1) return 0;
+    int s = ggf_get_u32(f, "split.count", &count, err);
+    if (s == GGF_E_NOT_FOUND || (!s && count <= 1)) return 0;
+    if (!s) s = ggf_get_u32(f, "split.no", &no, err);
+    if (s && s != GGF_E_NOT_FOUND) {
+        name_file(err, path);
+        return s;
+    }
     if (no != 0)
         return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
                         "%s is part %" PRIu32 " of %" PRIu32 "; open the first part", path,
@@ -221,26 +258,7 @@ static int open_rest(ggf_file *f, const char *path, const struct ggf_open_option
                         "%s is the first of %" PRIu32
                         " parts, expected a name ending in -00001-of-%05" PRIu32 ".gguf",
                         path, count, count);
-    const size_t size = prefix + 32;
-    char *name = malloc(2 * size);
-    if (!name) return out_of_memory(err);
-    memcpy(name + size, path, prefix);
-    name[size + prefix] = 0;
-    int status = 0;
-    for (uint32_t i = 1; i < count && !status; i++) {
-        ggf_split_name(name, size, name + size, i, count);
-        status = open_shard(f, name, i, o, err);
-    }
-    free(name);
-    uint64_t total = f->n_tensors;
-    if (!status) status = ggf_get_u64(f, "split.tensors.count", &total, err);
-    if (status == GGF_E_NOT_FOUND) status = 0;
-    if (!status && total != f->n_tensors)
-        status = ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
-                          "%s: the parts hold %" PRIu64 " tensors, split.tensors.count says "
-                          "%" PRIu64,
-                          path, f->n_tensors, total);
-    return status;
+    return open_parts(f, path, prefix, count, o, err);
 }
 
 int ggf_open(ggf_file **out, const char *path, const struct ggf_open_options *options,
@@ -270,6 +288,10 @@ int ggf_open_buffer(ggf_file **out, const void *bytes, size_t len,
     return status;
 }
 
+/* Larger than any header; the 80B model's is 6 MB.  A header read through a callback
+ * cannot make us hold more. */
+#define MAX_CALLBACK_HEADER (256u << 20)
+
 /* Read a growing piece of the file until the header is whole in it. */
 static int read_header(uint8_t **bytes, struct header *h, ggf_read_fn read, void *user,
                        uint64_t file_size, const struct ggf_open_options *o,
@@ -288,6 +310,8 @@ static int read_header(uint8_t **bytes, struct header *h, ggf_read_fn read, void
         const struct source src = { more, have, file_size };
         const int s = parse_header(h, &src, o, err);
         if (s != NEED_MORE) return s;
+        if (have >= MAX_CALLBACK_HEADER)
+            return ggf_fail(err, GGF_E_FORMAT, have, "the header does not end here");
         want *= 4;
     }
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,18 +17,21 @@ struct ggf_output {
     bool force;
     char *path;      /* final name */
     char *temporary; /* beside it */
-    ggf_output *next;
+    _Atomic(ggf_output *) next;
 };
 
 /* Unfinished outputs.  Changed under the lock; ggf_discard_outputs(), in a signal
- * handler, walks it without: each link is a single atomic store. */
+ * handler, walks them without.  An output leaves the list first and is freed only when
+ * nobody walks: a walker that could still see it is over by then, or has ended the
+ * process. */
 static _Atomic(ggf_output *) unfinished;
+static atomic_int walkers;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void enlist(ggf_output *o)
 {
     pthread_mutex_lock(&lock);
-    o->next = atomic_load(&unfinished);
+    atomic_store(&o->next, atomic_load(&unfinished));
     atomic_store(&unfinished, o);
     pthread_mutex_unlock(&lock);
 }
@@ -35,19 +39,19 @@ static void enlist(ggf_output *o)
 static void delist(ggf_output *o)
 {
     pthread_mutex_lock(&lock);
-    ggf_output *head = atomic_load(&unfinished);
-    if (head == o) {
-        atomic_store(&unfinished, o->next);
-    } else {
-        while (head->next != o) head = head->next;
-        head->next = o->next;
-    }
+    _Atomic(ggf_output *) *link = &unfinished;
+    while (atomic_load(link) != o) link = &atomic_load(link)->next;
+    atomic_store(link, atomic_load(&o->next));
     pthread_mutex_unlock(&lock);
+    while (atomic_load(&walkers)) sched_yield();
 }
 
 void ggf_discard_outputs(void)
 {
-    for (ggf_output *o = atomic_load(&unfinished); o; o = o->next) unlink(o->temporary);
+    atomic_fetch_add(&walkers, 1);
+    for (ggf_output *o = atomic_load(&unfinished); o; o = atomic_load(&o->next))
+        unlink(o->temporary);
+    atomic_fetch_sub(&walkers, 1);
 }
 
 static void free_output(ggf_output *o)
@@ -77,20 +81,20 @@ static int check_target(const char *path, bool force, ggf_error *err)
     return 0;
 }
 
+/* PATH.partial.PID, or with a number behind it where a dead process left one. */
 static int create_temporary(ggf_output *o, ggf_error *err)
 {
-    static const char suffix[] = ".partial.XXXXXX";
-    const size_t n = strlen(o->path);
-    o->temporary = malloc(n + sizeof suffix);
+    const size_t size = strlen(o->path) + 64;
+    o->temporary = malloc(size);
     if (!o->temporary) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-    memcpy(o->temporary, o->path, n);
-    memcpy(o->temporary + n, suffix, sizeof suffix);
-    o->fd = mkostemp(o->temporary, O_CLOEXEC);
-    if (o->fd < 0) return system_error(err, "create", o->path);
-    const mode_t mask = umask(0);
-    umask(mask);
-    fchmod(o->fd, 0666 & ~mask); /* mkostemp() leaves it to the owner alone */
-    return 0;
+    for (int i = 0; i < 1000; i++) {
+        snprintf(o->temporary, size, i ? "%s.partial.%ld.%d" : "%s.partial.%ld", o->path,
+                 (long)getpid(), i);
+        o->fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (o->fd >= 0) return 0;
+        if (errno != EEXIST) break;
+    }
+    return system_error(err, "create", o->path);
 }
 
 int ggf_output_create(ggf_output **out, const char *path, bool force, ggf_error *err)
@@ -137,15 +141,43 @@ int ggf_output_resize(ggf_output *o, uint64_t size, ggf_error *err)
     return ftruncate(o->fd, (off_t)size) ? system_error(err, "write", o->path) : 0;
 }
 
+/* Give the temporary file its final name; unless told to replace, only if that is
+ * still free. */
+static int rename_output(const ggf_output *o, ggf_error *err)
+{
+    if (!o->force) {
+        if (!renameat2(AT_FDCWD, o->temporary, AT_FDCWD, o->path, RENAME_NOREPLACE))
+            return 0;
+        /* Not every file system can do that in one step; EEXIST is found here too. */
+        const int s = check_target(o->path, false, err);
+        if (s) return s;
+    }
+    return rename(o->temporary, o->path) ? system_error(err, "create", o->path) : 0;
+}
+
+/* The new name itself reaches the disk with its directory.  Where a file system cannot
+ * sync a directory, nothing is lost but that. */
+static void sync_directory(const ggf_output *o)
+{
+    const char *slash = strrchr(o->path, '/');
+    char *dir = slash ? strndup(o->path, (size_t)(slash - o->path) + 1) : strdup(".");
+    const int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(dir);
+}
+
 static int publish(ggf_output *o, ggf_error *err)
 {
     if (fsync(o->fd) != 0) return system_error(err, "write", o->path);
     const int fd = o->fd;
     o->fd = -1;
     if (close(fd) != 0) return system_error(err, "write", o->path);
-    int s = check_target(o->path, o->force, err); /* it may have appeared meanwhile */
-    if (s) return s;
-    return rename(o->temporary, o->path) ? system_error(err, "create", o->path) : 0;
+    const int s = rename_output(o, err);
+    if (!s) sync_directory(o);
+    return s;
 }
 
 int ggf_output_commit(ggf_output *o, ggf_error *err)

@@ -25,10 +25,17 @@
 
 struct cursor {
     const struct source *src;
+    const struct ggf_open_options *options;
     uint64_t pos;
+    uint64_t next_offset; /* where the next tensor's data is due */
     ggf_error *err;
-    struct text_block **text;
+    struct header *h;
 };
+
+static int out_of_memory(struct cursor *c)
+{
+    return ggf_fail(c->err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+}
 
 /* n more bytes must be there. */
 static int need(struct cursor *c, uint64_t n, const char *what)
@@ -36,8 +43,8 @@ static int need(struct cursor *c, uint64_t n, const char *what)
     if (n <= c->src->avail - c->pos) return 0;
     if (n <= c->src->size - c->pos) return NEED_MORE;
     return ggf_fail(c->err, GGF_E_FORMAT, c->pos,
-                    "file ends inside %s: needs %" PRIu64 " bytes, %" PRIu64 " left", what,
-                    n, c->src->size - c->pos);
+                    "file ends inside %.80s: needs %" PRIu64 " bytes, %" PRIu64 " left",
+                    what, n, c->src->size - c->pos);
 }
 
 static int get_u32(struct cursor *c, uint32_t *v, const char *what)
@@ -67,7 +74,7 @@ static int get_string(struct cursor *c, struct ggf_str *out, uint64_t max, const
     if (s) return s;
     if (len > max)
         return ggf_fail(c->err, GGF_E_FORMAT, start,
-                        "%s is %" PRIu64 " bytes long, at most %" PRIu64 " are allowed",
+                        "%.80s is %" PRIu64 " bytes long, at most %" PRIu64 " are allowed",
                         what, len, max);
     s = need(c, len, what);
     if (s) return s;
@@ -76,24 +83,42 @@ static int get_string(struct cursor *c, struct ggf_str *out, uint64_t max, const
     return 0;
 }
 
-/* A NUL-terminated copy of a name, which must be printable text. */
-static int copy_name(struct cursor *c, const struct ggf_str *s, uint64_t at,
-                     const char *what, const char **out)
+/* A name that must be printable text and new among `names`, as a NUL-terminated copy.
+ * value is what name_set_find() is to say for it. */
+static int get_name(struct cursor *c, struct name_set *names, uint64_t value, uint64_t max,
+                    const char *what, const char **out)
 {
-    if (s->len == 0) return ggf_fail(c->err, GGF_E_FORMAT, at, "%s is empty", what);
-    for (uint64_t i = 0; i < s->len; i++)
-        if ((uint8_t)s->data[i] < 0x20 || s->data[i] == 0x7f)
-            return ggf_fail(c->err, GGF_E_FORMAT, at,
-                            "%s holds the control character 0x%02x", what,
-                            (unsigned)(uint8_t)s->data[i]);
-    struct text_block *b = malloc(sizeof *b + s->len + 1);
-    if (!b) return ggf_fail(c->err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-    memcpy(b->text, s->data, s->len);
-    b->text[s->len] = 0;
-    b->next = *c->text;
-    *c->text = b;
+    const uint64_t at = c->pos;
+    struct ggf_str s;
+    int status = get_string(c, &s, max, what);
+    if (status) return status;
+    if (s.len == 0) return ggf_fail(c->err, GGF_E_FORMAT, at, "%s is empty", what);
+    const int64_t bad = name_fault(s.data, s.len);
+    if (bad >= 0)
+        return ggf_fail(c->err, GGF_E_FORMAT, at + 8 + (uint64_t)bad,
+                        "%s holds the control character 0x%02x", what,
+                        (unsigned)(uint8_t)s.data[bad]);
+    struct text_block *b = malloc(sizeof *b + s.len + 1);
+    if (!b) return out_of_memory(c);
+    memcpy(b->text, s.data, s.len);
+    b->text[s.len] = 0;
+    b->next = c->h->text;
+    c->h->text = b;
     *out = b->text;
+    const int added = name_set_add(names, b->text, value);
+    if (added < 0) return out_of_memory(c);
+    if (!added)
+        return ggf_fail(c->err, GGF_E_FORMAT, at, "%s is there twice: '%.80s'", what,
+                        b->text);
     return 0;
+}
+
+/* `array` of n elements with room for one more, or NULL.  It doubles, so that memory
+ * follows what was read and never what a header claims. */
+static void *room_for_one(void *array, uint64_t n, size_t each)
+{
+    if (n & (n - 1) || (n && n < 16)) return array;
+    return realloc(array, (n ? 2 * n : 16) * each);
 }
 
 void free_text(struct text_block *text)
@@ -154,10 +179,9 @@ static int parse_array(struct cursor *c, struct ggf_kv *kv)
 
 static int parse_kv(struct cursor *c, struct ggf_kv *kv)
 {
-    struct ggf_str key;
     kv->offset = c->pos;
-    int s = get_string(c, &key, MAX_KEY, "a key");
-    if (s || (s = copy_name(c, &key, kv->offset, "a key", &kv->key))) return s;
+    int s = get_name(c, &c->h->kv_index, c->h->n_kvs, MAX_KEY, "a key", &kv->key);
+    if (s) return s;
     const uint64_t at = c->pos;
     if ((s = get_u32(c, &kv->type, kv->key))) return s;
     if (kv->type >= GGF_KV_TYPE_COUNT)
@@ -174,36 +198,50 @@ static int parse_kv(struct cursor *c, struct ggf_kv *kv)
     return 0;
 }
 
-static int check_alignment(struct header *h, const struct ggf_kv *kv, ggf_error *err)
+static int check_alignment(struct cursor *c, const struct ggf_kv *kv)
 {
     if (strcmp(kv->key, "general.alignment") != 0) return 0;
     if (kv->type != GGF_KV_U32)
-        return ggf_fail(err, GGF_E_FORMAT, kv->offset,
+        return ggf_fail(c->err, GGF_E_FORMAT, kv->offset,
                         "general.alignment has type %s, expected u32",
                         ggf_kv_type_name(kv->type));
-    h->alignment = load_u32(kv->data);
-    if (h->alignment == 0 || (h->alignment & (h->alignment - 1)))
-        return ggf_fail(err, GGF_E_FORMAT, kv->offset,
+    const uint32_t alignment = c->h->alignment = load_u32(kv->data);
+    if (alignment == 0 || (alignment & (alignment - 1)))
+        return ggf_fail(c->err, GGF_E_FORMAT, kv->offset,
                         "general.alignment is %" PRIu32 ", expected a power of two",
-                        h->alignment);
+                        alignment);
     return 0;
 }
 
-/* Elements and bytes of a tensor from its dimensions and type. */
+static int parse_kvs(struct cursor *c, uint64_t count)
+{
+    struct header *h = c->h;
+    for (uint64_t i = 0; i < count; i++) {
+        struct ggf_kv *kvs = room_for_one(h->kvs, i, sizeof *kvs);
+        if (!kvs) return out_of_memory(c);
+        h->kvs = kvs;
+        int s = parse_kv(c, &kvs[i]);
+        if (s || (s = check_alignment(c, &kvs[i]))) return s;
+        h->n_kvs++;
+    }
+    return 0;
+}
+
+/* Elements and bytes of a tensor from its dimensions, stored at `at`, and its type. */
 static int check_shape(struct ggf_tensor *t, uint64_t at, ggf_error *err)
 {
     const struct ggf_type_info *type = ggf_type_info(t->type);
     if (!type)
-        return ggf_fail(err, GGF_E_FORMAT, at,
+        return ggf_fail(err, GGF_E_FORMAT, at + 8 * t->n_dims,
                         "tensor '%s' has type id %" PRIu32 ", which is not known", t->name,
                         t->type);
     t->count = 1;
-    for (int i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < t->n_dims; i++) {
         if (t->ne[i] == 0)
-            return ggf_fail(err, GGF_E_FORMAT, at, "tensor '%s' has dimension %d of size 0",
-                            t->name, i);
+            return ggf_fail(err, GGF_E_FORMAT, at + 8 * i,
+                            "tensor '%s' has dimension %" PRIu32 " of size 0", t->name, i);
         if (!mul_u64(t->count, t->ne[i], &t->count) || t->count > INT64_MAX)
-            return ggf_fail(err, GGF_E_FORMAT, at,
+            return ggf_fail(err, GGF_E_FORMAT, at + 8 * i,
                             "tensor '%s': the product of its dimensions overflows",
                             t->name);
     }
@@ -219,25 +257,59 @@ static int check_shape(struct ggf_tensor *t, uint64_t at, ggf_error *err)
     return 0;
 }
 
+/* The offset stored at `at`: aligned, in its place, and nothing overflows behind it. */
+static int check_offset(struct cursor *c, const struct ggf_tensor *t, uint64_t at)
+{
+    uint64_t end;
+    if (t->offset & (c->h->alignment - 1))
+        return ggf_fail(c->err, GGF_E_FORMAT, at,
+                        "tensor '%s' lies at data offset %" PRIu64
+                        ", expected a multiple of %" PRIu32,
+                        t->name, t->offset, c->h->alignment);
+    if (!c->options->allow_gaps && t->offset != c->next_offset)
+        return ggf_fail(c->err, GGF_E_FORMAT, at,
+                        "tensor '%s' lies at data offset %" PRIu64 ", expected %" PRIu64,
+                        t->name, t->offset, c->next_offset);
+    if (!add_u64(t->offset, t->bytes, &end) ||
+        !align_u64(end, c->h->alignment, &c->next_offset) || c->next_offset > INT64_MAX)
+        return ggf_fail(c->err, GGF_E_FORMAT, at,
+                        "tensor '%s': its offset and size overflow", t->name);
+    return 0;
+}
+
 static int parse_tensor(struct cursor *c, struct ggf_tensor *t)
 {
-    const uint64_t at = c->pos;
-    struct ggf_str name;
-    int s = get_string(c, &name, MAX_NAME, "a tensor name");
-    if (s || (s = copy_name(c, &name, at, "a tensor name", &t->name))) return s;
-    const uint64_t dims_at = c->pos;
+    *t = (struct ggf_tensor){ .ne = { 1, 1, 1, 1 } };
+    int s = get_name(c, &c->h->tensor_index, c->h->n_tensors, MAX_NAME, "a tensor name",
+                     &t->name);
+    if (s) return s;
+    uint64_t at = c->pos;
     if ((s = get_u32(c, &t->n_dims, t->name))) return s;
     if (t->n_dims < 1 || t->n_dims > 4)
-        return ggf_fail(c->err, GGF_E_FORMAT, dims_at,
+        return ggf_fail(c->err, GGF_E_FORMAT, at,
                         "tensor '%s' has %" PRIu32 " dimensions, expected 1 to 4", t->name,
                         t->n_dims);
-    for (uint32_t i = 0; i < 4; i++) {
-        t->ne[i] = 1;
-        if (i < t->n_dims && (s = get_u64(c, &t->ne[i], t->name))) return s;
+    at = c->pos;
+    for (uint32_t i = 0; i < t->n_dims; i++)
+        if ((s = get_u64(c, &t->ne[i], t->name))) return s;
+    if ((s = get_u32(c, &t->type, t->name)) || (s = check_shape(t, at, c->err))) return s;
+    at = c->pos;
+    if ((s = get_u64(c, &t->offset, t->name))) return s;
+    return check_offset(c, t, at);
+}
+
+static int parse_tensors(struct cursor *c, uint64_t count)
+{
+    struct header *h = c->h;
+    for (uint64_t i = 0; i < count; i++) {
+        struct ggf_tensor *tensors = room_for_one(h->tensors, i, sizeof *tensors);
+        if (!tensors) return out_of_memory(c);
+        h->tensors = tensors;
+        const int s = parse_tensor(c, &tensors[i]);
+        if (s) return s;
+        h->n_tensors++;
     }
-    if ((s = get_u32(c, &t->type, t->name)) || (s = get_u64(c, &t->offset, t->name)))
-        return s;
-    return check_shape(t, dims_at, c->err);
+    return 0;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -246,125 +318,109 @@ static int by_offset(const void *a, const void *b)
     return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
 }
 
-/* With gaps allowed: aligned, and no two tensors share a byte. */
-static int check_no_overlap(struct header *h, ggf_error *err)
+/* With gaps allowed: no two tensors share a byte. */
+static int check_no_overlap(struct cursor *c)
 {
+    const struct header *h = c->h;
     const struct ggf_tensor **order = malloc((h->n_tensors + 1) * sizeof *order);
-    if (!order) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!order) return out_of_memory(c);
     for (uint64_t i = 0; i < h->n_tensors; i++) order[i] = &h->tensors[i];
     qsort(order, h->n_tensors, sizeof *order, by_offset);
     int status = 0;
-    for (uint64_t i = 0; i < h->n_tensors && !status; i++) {
-        const struct ggf_tensor *t = order[i];
-        if (t->offset & (h->alignment - 1))
-            status = ggf_fail(err, GGF_E_FORMAT, t->offset,
-                              "tensor '%s' is not aligned to %" PRIu32, t->name,
-                              h->alignment);
-        else if (i && order[i - 1]->offset + order[i - 1]->bytes > t->offset)
-            status = ggf_fail(err, GGF_E_FORMAT, t->offset, "tensors '%s' and '%s' overlap",
-                              order[i - 1]->name, t->name);
-    }
+    for (uint64_t i = 1; i < h->n_tensors && !status; i++)
+        if (order[i - 1]->offset + order[i - 1]->bytes > order[i]->offset)
+            status = ggf_fail(c->err, GGF_E_FORMAT, order[i]->offset,
+                              "tensors '%s' and '%s' overlap", order[i - 1]->name,
+                              order[i]->name);
     free(order);
     return status;
 }
 
-/* Turn offsets into absolute ones; in order, gapless, inside the file. */
-static int place_tensors(struct header *h, const struct source *src,
-                         const struct ggf_open_options *o, ggf_error *err)
+/* The data section begins here: turn offsets into absolute ones, inside the file. */
+static int place_tensors(struct cursor *c)
 {
-    uint64_t expected = 0, end;
+    struct header *h = c->h;
+    if (!align_u64(c->pos, h->alignment, &h->data_offset))
+        return ggf_fail(c->err, GGF_E_FORMAT, c->pos, "the header's padding overflows");
     for (uint64_t i = 0; i < h->n_tensors; i++) {
         struct ggf_tensor *t = &h->tensors[i];
-        if (!o->allow_gaps && t->offset != expected)
-            return ggf_fail(err, GGF_E_FORMAT, h->data_offset,
-                            "tensor '%s' lies at data offset %" PRIu64
-                            ", expected %" PRIu64,
-                            t->name, t->offset, expected);
+        uint64_t end;
         if (!add_u64(t->offset, h->data_offset, &t->offset) ||
             !add_u64(t->offset, t->bytes, &end) || end > INT64_MAX)
-            return ggf_fail(err, GGF_E_FORMAT, h->data_offset,
-                            "tensor '%s': its offset overflows", t->name);
-        if (!o->header_only && end > src->size)
-            return ggf_fail(err, GGF_E_FORMAT, t->offset,
+            return ggf_fail(c->err, GGF_E_FORMAT, h->data_offset,
+                            "tensor '%s': its offset and size overflow", t->name);
+        if (!c->options->header_only && end > c->src->size)
+            return ggf_fail(c->err, GGF_E_FORMAT, t->offset,
                             "tensor '%s' ends at byte %" PRIu64
                             ", but the file has only %" PRIu64,
-                            t->name, end, src->size);
-        if (!align_u64(end - h->data_offset, h->alignment, &expected))
-            return ggf_fail(err, GGF_E_FORMAT, h->data_offset,
-                            "tensor '%s': its padding overflows", t->name);
+                            t->name, end, c->src->size);
     }
-    return o->allow_gaps ? check_no_overlap(h, err) : 0;
+    /* Writers pad the header even if nothing follows; nobody needs it then. */
+    if (!h->n_tensors && h->data_offset > c->src->size) h->data_offset = c->src->size;
+    return c->options->allow_gaps ? check_no_overlap(c) : 0;
 }
 
-static int parse_counts(struct cursor *c, struct header *h)
+static int parse_version(struct cursor *c)
 {
+    uint32_t v;
     int s = need(c, 4, "the magic");
     if (s) return s;
-    if (memcmp(c->src->bytes, "GGUF", 4) != 0)
+    const uint8_t *b = c->src->bytes;
+    if (memcmp(b, "GGUF", 4) != 0)
         return ggf_fail(c->err, GGF_E_FORMAT, 0,
                         "not a GGUF file: starts with %02x %02x %02x %02x, expected 'GGUF'",
-                        c->src->bytes[0], c->src->bytes[1], c->src->bytes[2],
-                        c->src->bytes[3]);
+                        b[0], b[1], b[2], b[3]);
     c->pos = 4;
-    if ((s = get_u32(c, &h->version, "the version"))) return s;
-    if (h->version != 0 && (h->version & 0xffff) == 0)
+    if ((s = get_u32(c, &v, "the version"))) return s;
+    if (v != 0 && (v & 0xffff) == 0)
         return ggf_fail(c->err, GGF_E_FORMAT, 4,
                         "a big-endian GGUF file (version word 0x%08" PRIx32
                         "), only little-endian ones are read",
-                        h->version);
-    if (h->version < 2 || h->version > 3)
+                        v);
+    if (v < 2 || v > 3)
         return ggf_fail(c->err, GGF_E_FORMAT, 4, "GGUF version %" PRIu32 ", expected 2 or 3",
-                        h->version);
-    if ((s = get_u64(c, &h->n_tensors, "the tensor count")) ||
-        (s = get_u64(c, &h->n_kvs, "the key count")))
-        return s;
-    const uint64_t left = c->src->size - c->pos;
-    if (h->n_tensors > left / MIN_TENSOR)
-        return ggf_fail(c->err, GGF_E_FORMAT, 8,
-                        "header claims %" PRIu64 " tensors, more than the file can hold",
-                        h->n_tensors);
-    if (h->n_kvs > left / MIN_KV_BYTES)
-        return ggf_fail(c->err, GGF_E_FORMAT, 16,
-                        "header claims %" PRIu64 " keys, more than the file can hold",
-                        h->n_kvs);
+                        v);
+    c->h->version = v;
     return 0;
 }
 
-static int parse_all(struct cursor *c, struct header *h,
-                     const struct ggf_open_options *options)
+/* A count of things that take at least `each` bytes in the file. */
+static int get_count(struct cursor *c, uint64_t *count, uint64_t each, const char *what)
 {
-    int s = parse_counts(c, h);
-    if (s) return s;
-    /* What the counts claim is bounded by the file; what is at hand bounds it better
-     * (a callback's first piece), so that a lying header cannot make us allocate. */
-    if ((h->n_kvs > c->src->avail / MIN_KV_BYTES ||
-         h->n_tensors > c->src->avail / MIN_TENSOR))
-        return NEED_MORE;
-    h->alignment = 32;
-    h->kvs = calloc(h->n_kvs + 1, sizeof *h->kvs);
-    h->tensors = calloc(h->n_tensors + 1, sizeof *h->tensors);
-    if (!h->kvs || !h->tensors)
-        return ggf_fail(c->err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-    for (uint64_t i = 0; i < h->n_kvs; i++)
-        if ((s = parse_kv(c, &h->kvs[i])) || (s = check_alignment(h, &h->kvs[i], c->err)))
-            return s;
-    for (uint64_t i = 0; i < h->n_tensors; i++)
-        if ((s = parse_tensor(c, &h->tensors[i]))) return s;
-    if (!align_u64(c->pos, h->alignment, &h->data_offset))
-        return ggf_fail(c->err, GGF_E_FORMAT, c->pos, "the header's padding overflows");
-    return place_tensors(h, c->src, options, c->err);
+    const uint64_t at = c->pos;
+    const int s = get_u64(c, count, what);
+    if (s || *count <= (c->src->size - c->pos) / each) return s;
+    return ggf_fail(c->err, GGF_E_FORMAT, at,
+                    "%s is %" PRIu64 ", more than the file can hold", what, *count);
+}
+
+static int parse_all(struct cursor *c)
+{
+    uint64_t n_tensors, n_kvs;
+    int s = parse_version(c);
+    if (s || (s = get_count(c, &n_tensors, MIN_TENSOR, "the tensor count")) ||
+        (s = get_count(c, &n_kvs, MIN_KV_BYTES, "the key count")) ||
+        (s = parse_kvs(c, n_kvs)) || (s = parse_tensors(c, n_tensors)))
+        return s;
+    return place_tensors(c);
+}
+
+void free_header(struct header *h)
+{
+    free(h->kvs);
+    free(h->tensors);
+    name_set_free(&h->kv_index);
+    name_set_free(&h->tensor_index);
+    free_text(h->text);
+    *h = (struct header){ 0 };
 }
 
 int parse_header(struct header *h, const struct source *src,
                  const struct ggf_open_options *options, ggf_error *err)
 {
-    *h = (struct header){ 0 };
-    struct cursor c = { src, 0, err, &h->text };
-    int s = parse_all(&c, h, options);
-    if (s == 0) return 0;
-    free(h->kvs);
-    free(h->tensors);
-    free_text(h->text);
-    *h = (struct header){ 0 };
+    *h = (struct header){ .alignment = 32 };
+    struct cursor c = { .src = src, .options = options, .err = err, .h = h };
+    const int s = parse_all(&c);
+    if (s) free_header(h);
     return s;
 }

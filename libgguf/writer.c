@@ -23,13 +23,13 @@ struct tensor_entry {
 
 struct ggf_writer {
     ggf_output *out;
-    uint32_t alignment; /* 0: still the default */
+    uint32_t alignment; /* the option */
     struct key_entry *keys;
     uint64_t n_keys, cap_keys;
     struct tensor_entry *tensors;
     uint64_t n_tensors, cap_tensors;
     struct name_set names; /* of the tensors; filled by begin, to find doubles */
-    uint64_t data_offset;  /* set by begin */
+    uint64_t data_offset;  /* set by begin; 0 until then */
     _Atomic uint64_t written;
 };
 
@@ -86,15 +86,36 @@ void ggf_writer_remove_kv(ggf_writer *w, const char *key)
     }
 }
 
-int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
+/* A key and value that a reader will accept. */
+static int check_kv(const ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
 {
-    const bool alignment = !strcmp(kv->key, "general.alignment");
-    if (alignment && kv->type != GGF_KV_U32)
+    const size_t len = strlen(kv->key);
+    if (w->data_offset)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "key '%.80s' comes after the header was written", kv->key);
+    if (!len || len > 65535 || name_fault(kv->key, len) >= 0)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "key '%.80s' is empty, longer than 65535 bytes or not text",
+                        kv->key);
+    if (kv->type >= GGF_KV_TYPE_COUNT)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "key '%.80s' has value type %" PRIu32 ", expected 0 to 12", kv->key,
+                        kv->type);
+    if (strcmp(kv->key, "general.alignment") != 0) return 0;
+    if (kv->type != GGF_KV_U32)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "general.alignment must be u32");
-    if (alignment && (load_u32(kv->data) & (load_u32(kv->data) - 1) || !load_u32(kv->data)))
+    const uint32_t alignment = load_u32(kv->data);
+    if (alignment & (alignment - 1) || !alignment)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "general.alignment is %" PRIu32 ", expected a power of two",
-                        load_u32(kv->data));
+                        alignment);
+    return 0;
+}
+
+int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
+{
+    const int status = check_kv(w, kv, err);
+    if (status) return status;
     if (w->n_keys == w->cap_keys) {
         const uint64_t cap = w->cap_keys ? 2 * w->cap_keys : 64;
         struct key_entry *keys = realloc(w->keys, cap * sizeof *keys);
@@ -116,7 +137,6 @@ int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
         store_u64(e.value + 8, kv->count);
     }
     if (kv->bytes) memcpy(e.value + head, kv->data, kv->bytes);
-    if (alignment) w->alignment = load_u32(kv->data);
     ggf_writer_remove_kv(w, kv->key);
     w->keys[w->n_keys++] = e;
     return 0;
@@ -213,16 +233,6 @@ int ggf_writer_set_array(ggf_writer *w, const char *key, uint32_t elem_type,
     return ggf_writer_set_kv(w, &kv, err);
 }
 
-static uint64_t padded(uint64_t v, uint64_t alignment)
-{
-    return (v + alignment - 1) & ~(alignment - 1);
-}
-
-static uint32_t alignment_of(const ggf_writer *w)
-{
-    return w->alignment ? w->alignment : 32;
-}
-
 int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
                           const uint64_t ne[4], ggf_error *err)
 {
@@ -231,9 +241,13 @@ int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
     if (!info)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "tensor '%.63s': type id %" PRIu32 " is not known", name, type);
-    if (!*name || strlen(name) >= sizeof t.name)
+    if (w->data_offset)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "tensor name '%.80s' is empty or longer than 63 bytes", name);
+                        "tensor '%.63s' comes after the header was written", name);
+    if (!*name || strlen(name) >= sizeof t.name || name_fault(name, strlen(name)) >= 0)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "tensor name '%.80s' is empty, longer than 63 bytes or not text",
+                        name);
     strcpy(t.name, name);
     uint64_t count = 1;
     for (uint32_t i = 0; i < 4; i++) {
@@ -248,7 +262,7 @@ int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
                         "tensor '%s' has rows of %" PRIu64
                         " elements, expected a multiple of %" PRIu32 " for type %s",
                         name, ne[0], info->block, info->name);
-    if (!mul_u64(count / info->block, info->block_bytes, &t.bytes))
+    if (!mul_u64(count / info->block, info->block_bytes, &t.bytes) || t.bytes > INT64_MAX)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "tensor '%s' is too large", name);
     if (w->n_tensors == w->cap_tensors) {
         const uint64_t cap = w->cap_tensors ? 2 * w->cap_tensors : 256;
@@ -261,6 +275,17 @@ int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
     return 0;
 }
 
+/* What the data is laid out by: the option, else the key, else 32. */
+static uint32_t alignment_of(const ggf_writer *w)
+{
+    if (w->alignment) return w->alignment;
+    for (uint64_t i = 0; i < w->n_keys; i++)
+        if (!strcmp(w->keys[i].key, "general.alignment"))
+            return load_u32(w->keys[i].value + 4);
+    return 32;
+}
+
+/* Bytes before the padding. */
 static uint64_t header_bytes(const ggf_writer *w)
 {
     uint64_t n = 24; /* magic, version, two counts */
@@ -268,18 +293,29 @@ static uint64_t header_bytes(const ggf_writer *w)
         n += 8 + strlen(w->keys[i].key) + w->keys[i].bytes;
     for (uint64_t i = 0; i < w->n_tensors; i++)
         n += 8 + strlen(w->tensors[i].name) + 4 + 8 * w->tensors[i].n_dims + 4 + 8;
-    return padded(n, alignment_of(w));
-}
-
-static uint64_t data_bytes(const ggf_writer *w)
-{
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < w->n_tensors; i++)
-        n += padded(w->tensors[i].bytes, alignment_of(w));
     return n;
 }
 
-uint64_t ggf_writer_file_size(const ggf_writer *w) { return header_bytes(w) + data_bytes(w); }
+/* Where the data section starts and how long it is; false if a file of off_t bytes
+ * cannot hold it. */
+static bool layout(const ggf_writer *w, uint64_t *start, uint64_t *bytes)
+{
+    const uint32_t alignment = alignment_of(w);
+    uint64_t padded, end;
+    if (!align_u64(header_bytes(w), alignment, start)) return false;
+    *bytes = 0;
+    for (uint64_t i = 0; i < w->n_tensors; i++)
+        if (!align_u64(w->tensors[i].bytes, alignment, &padded) ||
+            !add_u64(*bytes, padded, bytes))
+            return false;
+    return add_u64(*start, *bytes, &end) && end <= INT64_MAX;
+}
+
+uint64_t ggf_writer_file_size(const ggf_writer *w)
+{
+    uint64_t start, bytes;
+    return layout(w, &start, &bytes) ? start + bytes : UINT64_MAX;
+}
 
 static uint8_t *put(uint8_t *p, const void *bytes, size_t n)
 {
@@ -316,33 +352,49 @@ static void put_header(const ggf_writer *w, uint8_t *p)
     }
 }
 
-int ggf_writer_begin(ggf_writer *w, ggf_error *err)
+/* Give each tensor its offset, and see that no name comes twice. */
+static int place_tensors(ggf_writer *w, ggf_error *err)
 {
+    const uint64_t alignment = alignment_of(w);
     uint64_t offset = 0;
     for (uint64_t i = 0; i < w->n_tensors; i++) {
         struct tensor_entry *t = &w->tensors[i];
         t->offset = offset;
-        offset += padded(t->bytes, alignment_of(w));
+        align_u64(offset + t->bytes, alignment, &offset); /* layout() has seen it fit */
         const int added = name_set_add(&w->names, t->name, i);
         if (added < 0) return out_of_memory(err);
         if (!added)
             return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "two tensors are named '%s'",
                             t->name);
     }
-    w->data_offset = header_bytes(w);
-    uint8_t *header = calloc(1, w->data_offset);
+    return 0;
+}
+
+int ggf_writer_begin(ggf_writer *w, ggf_error *err)
+{
+    uint64_t start, bytes;
+    if (w->data_offset)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header was written already");
+    if (!layout(w, &start, &bytes))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the tensors are too large together");
+    int s = place_tensors(w, err);
+    if (s) return s;
+    uint8_t *header = malloc(header_bytes(w));
     if (!header) return out_of_memory(err);
     put_header(w, header);
-    int s = ggf_output_resize(w->out, w->data_offset + offset, err);
-    if (!s) s = ggf_output_write(w->out, 0, header, w->data_offset, err);
+    s = ggf_output_resize(w->out, start + bytes, err); /* padding reads as zeros */
+    if (!s) s = ggf_output_write(w->out, 0, header, header_bytes(w), err);
     free(header);
+    if (!s) w->data_offset = start;
     return s;
 }
 
 int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset, const void *bytes,
                      size_t len, ggf_error *err)
 {
-    if (!w->data_offset || index >= w->n_tensors)
+    if (!w->data_offset)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header is not written yet");
+    if (index >= w->n_tensors)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "no tensor number %" PRIu64, index);
     const struct tensor_entry *t = &w->tensors[index];
     if (offset > t->bytes || len > t->bytes - offset)
@@ -355,20 +407,26 @@ int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset, const void 
     return s;
 }
 
-int ggf_writer_finish(ggf_writer *w, ggf_error *err)
+/* Every byte of every tensor must have come. */
+static int check_complete(const ggf_writer *w, ggf_error *err)
 {
     uint64_t expected = 0;
+    const uint64_t written = atomic_load(&w->written);
     for (uint64_t i = 0; i < w->n_tensors; i++) expected += w->tensors[i].bytes;
-    int s = 0;
-    if (!w->data_offset || w->written != expected)
-        s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                     "%" PRIu64 " bytes of tensor data were written, expected %" PRIu64,
-                     (uint64_t)w->written, expected);
-    if (s) {
-        ggf_writer_discard(w);
-        return s;
-    }
-    s = ggf_output_commit(w->out, err);
+    if (!w->data_offset)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header is not written yet");
+    if (written != expected)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%" PRIu64 " bytes of tensor data were written, expected %" PRIu64,
+                        written, expected);
+    return 0;
+}
+
+int ggf_writer_finish(ggf_writer *w, ggf_error *err)
+{
+    int s = check_complete(w, err);
+    if (s) ggf_output_discard(w->out);
+    else s = ggf_output_commit(w->out, err);
     free_writer(w);
     return s;
 }
