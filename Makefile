@@ -99,7 +99,7 @@ $(addprefix $(BUILD)/,$(TOOLS)): $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libcomm
 $(addprefix $(BUILD)/tests/,$(UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(BUILD)/libcommon.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(LINK) -lcheck -lsubunit -lrt
+	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm
 
 $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernels/*.c)) $(BUILD)/libcommon.a $(ARCHIVES)
 	@mkdir -p $(@D)
