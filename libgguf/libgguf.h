@@ -286,6 +286,10 @@ GGF_API int ggf_output_create(ggf_output **out, const char *path, bool force,
 /* Write at a position; threads may write disjoint ranges at once. */
 GGF_API int ggf_output_write(ggf_output *out, uint64_t offset, const void *bytes,
                              size_t len, ggf_error *err);
+/* Copy `len` bytes of an open file from `from` on, without their passing through the
+ * process where the file systems can do that (and sharing the blocks where they can). */
+GGF_API int ggf_output_copy(ggf_output *out, uint64_t offset, int fd, uint64_t from,
+                            uint64_t len, ggf_error *err);
 /* Set the length: a gap never written reads as zeros. */
 GGF_API int ggf_output_resize(ggf_output *out, uint64_t size, ggf_error *err);
 /* Sync, rename to the final name, free.  On failure the temporary file is gone too. */
@@ -350,6 +354,9 @@ GGF_API int ggf_writer_begin(ggf_writer *w, ggf_error *err);
  * come in any order and from many threads; each byte must be written once. */
 GGF_API int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset,
                              const void *bytes, size_t len, ggf_error *err);
+/* The same with bytes of an open file, as ggf_output_copy(). */
+GGF_API int ggf_writer_copy(ggf_writer *w, uint64_t index, uint64_t offset, int fd,
+                            uint64_t from, uint64_t len, ggf_error *err);
 
 /* Check that all bytes came, sync, rename to the final name and free.  Whatever the
  * result, w is gone afterwards. */

@@ -136,6 +136,46 @@ int ggf_output_write(ggf_output *o, uint64_t offset, const void *bytes, size_t l
     return 0;
 }
 
+/* Copy through a buffer: between file systems, or where the kernel has no better way. */
+static int copy_by_hand(ggf_output *o, uint64_t offset, int fd, uint64_t from, uint64_t len,
+                        ggf_error *err)
+{
+    enum { TILE = 1 << 20 };
+    int s = 0;
+    void *tile = malloc(TILE);
+    if (!tile) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    while (len && !s) {
+        const ssize_t n = pread(fd, tile, len < TILE ? (size_t)len : TILE, (off_t)from);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            s = ggf_fail(err, GGF_E_IO, from, "cannot read the data to copy: %s",
+                         n ? strerror(errno) : "the file was cut");
+            break;
+        }
+        s = ggf_output_write(o, offset, tile, (size_t)n, err);
+        from += (uint64_t)n;
+        offset += (uint64_t)n;
+        len -= (uint64_t)n;
+    }
+    free(tile);
+    return s;
+}
+
+int ggf_output_copy(ggf_output *o, uint64_t offset, int fd, uint64_t from, uint64_t len,
+                    ggf_error *err)
+{
+    off64_t in = (off64_t)from, out = (off64_t)offset;
+    const off64_t end = in + (off64_t)len;
+    while (in < end) {
+        const ssize_t n = copy_file_range(fd, &in, o->fd, &out, (size_t)(end - in), 0);
+        if (n > 0 || (n < 0 && errno == EINTR)) continue;
+        if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+            return system_error(err, "write", o->path);
+        return copy_by_hand(o, (uint64_t)out, fd, (uint64_t)in, (uint64_t)(end - in), err);
+    }
+    return 0;
+}
+
 int ggf_output_resize(ggf_output *o, uint64_t size, ggf_error *err)
 {
     return ftruncate(o->fd, (off_t)size) ? system_error(err, "write", o->path) : 0;

@@ -389,8 +389,9 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
     return s;
 }
 
-int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset, const void *bytes,
-                     size_t len, ggf_error *err)
+/* Where in the file a piece of a tensor belongs. */
+static int place_piece(const ggf_writer *w, uint64_t index, uint64_t offset, uint64_t len,
+                       uint64_t *at, ggf_error *err)
 {
     if (!w->data_offset)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header is not written yet");
@@ -401,8 +402,26 @@ int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset, const void 
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "tensor '%s': writing past its end (%" PRIu64 " bytes)", t->name,
                         t->bytes);
-    const int s = ggf_output_write(w->out, w->data_offset + t->offset + offset, bytes, len,
-                                   err);
+    *at = w->data_offset + t->offset + offset;
+    return 0;
+}
+
+int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset, const void *bytes,
+                     size_t len, ggf_error *err)
+{
+    uint64_t at = 0;
+    int s = place_piece(w, index, offset, len, &at, err);
+    if (!s) s = ggf_output_write(w->out, at, bytes, len, err);
+    if (!s) atomic_fetch_add(&w->written, len);
+    return s;
+}
+
+int ggf_writer_copy(ggf_writer *w, uint64_t index, uint64_t offset, int fd, uint64_t from,
+                    uint64_t len, ggf_error *err)
+{
+    uint64_t at = 0;
+    int s = place_piece(w, index, offset, len, &at, err);
+    if (!s) s = ggf_output_copy(w->out, at, fd, from, len, err);
     if (!s) atomic_fetch_add(&w->written, len);
     return s;
 }

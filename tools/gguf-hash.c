@@ -23,7 +23,8 @@ static const struct opt options[] = {
     { "--uuid", NULL, OPT_FLAG, &want[DIGEST_UUID],
       "a UUID made from the data (version 5), of the model only" },
     { "--all", NULL, OPT_FLAG, &all, "xxh64, sha1 and sha256" },
-    { "--no-layer", NULL, OPT_FLAG, &no_layer, "the model's digest only, not the tensors'" },
+    { "--no-layer", NULL, OPT_FLAG, &no_layer,
+      "the model's digest only, not the tensors'" },
     { "--one-shard", NULL, OPT_FLAG, &one_shard,
       "hash just this file of a split set, as llama-gguf-hash does;\n"
       "otherwise all files of the set count as one model" },
@@ -38,10 +39,13 @@ static const struct opt options[] = {
 };
 
 static const struct opt_program program = {
-    "gguf-hash", "[options] MODEL.gguf",
+    "gguf-hash",
+    "[options] MODEL.gguf",
     "Print digests of a model's tensor data, for each tensor and for all together.\n"
     "Exit status: 0 done, 1 mismatch or failure, 2 wrong usage.",
-    options, 1, 1,
+    options,
+    1,
+    1,
 };
 
 /* One algorithm's digests of every tensor, or of the model. */
@@ -232,8 +236,10 @@ static int report_check(const struct job *j, struct verdict *v)
         printf("\nVerification results for %s - %s\n", check_path,
                fine ? "Success" : "Failure");
     if (!fine)
-        fprintf(stderr, "%s: %" PRIu64 " digests equal, %" PRIu64 " differ, %" PRIu64
-                " are not in the manifest\n", program.name, v->ok, v->bad, v->missing);
+        fprintf(stderr,
+                "%s: %" PRIu64 " digests equal, %" PRIu64 " differ, %" PRIu64
+                " are not in the manifest\n",
+                program.name, v->ok, v->bad, v->missing);
     return fine ? 0 : 1;
 }
 

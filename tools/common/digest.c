@@ -84,7 +84,8 @@ void digest_final(struct digest *d, char text[DIGEST_TEXT])
         EVP_DigestFinal_ex(d->evp, h, &n);
         if (d->kind == DIGEST_UUID) n = to_uuid(h);
         for (unsigned i = 0; i < n; i++) {
-            const int dash = d->kind == DIGEST_UUID && (i == 4 || i == 6 || i == 8 || i == 10);
+            const int dash =
+                d->kind == DIGEST_UUID && (i == 4 || i == 6 || i == 8 || i == 10);
             text += sprintf(text, "%s%02x", dash ? "-" : "", h[i]);
         }
     }

@@ -28,7 +28,8 @@ static char *read_text(const char *path, ggf_error *err)
     }
     if (!f || n || ferror(f)) {
         if (f && n && len >= MAX_MANIFEST) errno = EFBIG;
-        ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read %s: %s", path, strerror(errno));
+        ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read %s: %s", path,
+                 strerror(errno));
         free(text);
         text = NULL;
     } else {
@@ -81,7 +82,8 @@ static bool parse_line(char *line, const char *file, struct manifest_entry *e)
 static int compare(const void *a, const void *b)
 {
     const struct manifest_entry *x = a, *y = b;
-    return x->kind != y->kind ? (int)x->kind - (int)y->kind : strcmp(x->tensor, y->tensor);
+    return x->kind != y->kind ? (int)x->kind - (int)y->kind
+                              : strcmp(x->tensor, y->tensor);
 }
 
 int manifest_read(struct manifest *m, const char *path, const char *file, ggf_error *err)

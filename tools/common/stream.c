@@ -52,7 +52,8 @@ int stream_fetch(const void *bytes, uint64_t len, ggf_error *err)
     /* EINVAL: an older kernel, where the first touch brings them in. */
     if (madvise((void *)start, n, MADV_POPULATE_READ) == 0 || errno == EINVAL) return 0;
     return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read the data: %s",
-                    errno == EFAULT ? "the disk failed or the file was cut" : strerror(errno));
+                    errno == EFAULT ? "the disk failed or the file was cut"
+                                    : strerror(errno));
 }
 
 void stream_drop(const void *bytes, uint64_t len)
@@ -88,8 +89,8 @@ static struct cursor *pick(struct stream *s)
     return best;
 }
 
-static int fetch_piece(const struct stream *s, const struct ggf_tensor *t, uint64_t offset,
-                       size_t len, ggf_error *err)
+static int fetch_piece(const struct stream *s, const struct ggf_tensor *t,
+                       uint64_t offset, size_t len, ggf_error *err)
 {
     const uint64_t left = t->bytes - offset - len;
     if (left)
@@ -168,8 +169,11 @@ static int count_threads(int n_lanes)
 int stream_tensors(const ggf_file *file, const struct stream_lane *lanes, int n_lanes,
                    struct progress *progress, ggf_error *err)
 {
-    struct stream s = { .file = file, .lanes = lanes, .n_lanes = n_lanes,
-                        .progress = progress, .err = err,
+    struct stream s = { .file = file,
+                        .lanes = lanes,
+                        .n_lanes = n_lanes,
+                        .progress = progress,
+                        .err = err,
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .moved = PTHREAD_COND_INITIALIZER };
     for (uint64_t i = 0; i < ggf_tensor_count(file); i++)
