@@ -21,7 +21,9 @@
 #include <stdint.h>
 
 /* ---- Families ---- */
+void check_act(void);
 void check_decode(void);
+void check_mul(void);
 
 /* ---- One kernel at one level ---- */
 typedef void (*check_fn)(void);
@@ -41,6 +43,10 @@ void check_end(void);
  * one round works on, for the GB/s printed. */
 void bench_begin(size_t bytes);
 bool bench_more(void);
+/* After bench_begin(): print the speed in this unit too, of which one round does n. */
+void bench_unit(const char *unit, double n);
+/* True with --bench, for what is too costly to prepare otherwise. */
+bool bench_wanted(void);
 
 /* ---- Random numbers ---- */
 uint32_t check_rnd(void);

@@ -22,7 +22,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } families[] = {
+    { "act", check_act },
     { "decode", check_decode },
+    { "mul", check_mul },
 };
 
 static const char usage[] =
@@ -62,7 +64,10 @@ static struct {
     uint64_t random;
     size_t bytes;
     int rounds;
-    double begun, lap, best; /* cycles; best is 0 if not timed */
+    const char *unit;
+    double units;
+    double begun, begun_ticks, ghz; /* seconds; of the cycle counter */
+    double lap, best;               /* cycles; best is 0 if not timed */
 } now;
 
 /* ---- Random numbers ------------------------------------------------------ */
@@ -181,13 +186,15 @@ void check_fail(const char *format, ...)
 
 bool check_failed(void) { return now.failed; }
 
-/* "812 cycles  12.3 GB/s  4.31x": cycles of the time stamp counter, for one round. */
+/* "812 cycles  12.3 GB/s  4.31x": cycles of the time stamp counter, for one round, and
+ * how many times as fast as plain C. */
 static void print_speed(void)
 {
     struct kernel *k = now.kernel;
     if (k->reference == k->last) k->reference_cycles = now.best;
-    printf(" %9.0f cycles %7.2f bytes/cycle %7.2fx", now.best,
-           (double)now.bytes / now.best, k->reference_cycles / now.best);
+    printf(" %9.0f cycles %7.2f GB/s %7.2fx", now.best,
+           (double)now.bytes / now.best * now.ghz, k->reference_cycles / now.best);
+    if (now.unit) printf(" %8.2f G%s/s", now.units / now.best * now.ghz, now.unit);
 }
 
 void check_end(void)
@@ -232,7 +239,16 @@ void bench_begin(size_t bytes)
     now.rounds = 0;
     now.best = INFINITY;
     now.begun = seconds();
+    now.begun_ticks = ticks();
 }
+
+void bench_unit(const char *unit, double n)
+{
+    now.unit = unit;
+    now.units = n;
+}
+
+bool bench_wanted(void) { return all.bench; }
 
 bool bench_more(void)
 {
@@ -242,7 +258,11 @@ bool bench_more(void)
         return false;
     }
     if (now.rounds && t - now.lap < now.best) now.best = t - now.lap;
-    if (now.rounds++ > 20 && seconds() - now.begun > 0.02) return false;
+    const double elapsed = seconds() - now.begun;
+    if ((now.rounds++ > 20 && elapsed > 0.02) || (now.rounds > 1 && elapsed > 0.5)) {
+        now.ghz = (t - now.begun_ticks) / elapsed * 1e-9;
+        return false;
+    }
     now.lap = ticks();
     return true;
 }

@@ -1,0 +1,254 @@
+/* mul_ref.c - reference products of quantized rows with encoded activations.
+ *
+ * Every type comes down to the same thing: codes in groups of 16 that share a scale and a
+ * min, weight = scale * code - min.  An unpacker for each type says how; one loop
+ * multiplies.  Within a group the sum is exact; across groups it is a sum of floats. */
+#include "act.h"
+#include "blocks.h"
+#include "fp.h"
+#include "grids.h"
+#include "mul_ref.h"
+#include "scales.h"
+
+struct codes {
+    int8_t q[QK_K];
+    float scale[QK_K / 16], min[QK_K / 16];
+};
+typedef void (*unpack_fn)(struct codes *c, const void *block);
+
+static void set_group32(struct codes *c, float scale, float min)
+{
+    c->scale[0] = c->scale[1] = scale;
+    c->min[0] = c->min[1] = min;
+}
+
+/* ---- 32 weights: i in the low half of byte i, 16 + i in the high half ---- */
+
+static void nibbles(int8_t *q, const uint8_t *qs, int offset)
+{
+    for (int i = 0; i < 16; i++) {
+        q[i] = (int8_t)((qs[i] & 15) - offset);
+        q[i + 16] = (int8_t)((qs[i] >> 4) - offset);
+    }
+}
+
+static void add_fifth_bits(int8_t *q, uint32_t qh)
+{
+    for (int i = 0; i < 32; i++) q[i] = (int8_t)(q[i] + (int)(qh >> i & 1) * 16);
+}
+
+static void levels(int8_t *q, const uint8_t *qs, const int8_t level[16])
+{
+    for (int i = 0; i < 16; i++) {
+        q[i] = level[qs[i] & 15];
+        q[i + 16] = level[qs[i] >> 4];
+    }
+}
+
+static void unpack_q4_0(struct codes *c, const void *block)
+{
+    const struct block_q4_0 *b = block;
+    nibbles(c->q, b->qs, 8);
+    set_group32(c, f16_to_f32(b->d), 0);
+}
+
+static void unpack_q4_1(struct codes *c, const void *block)
+{
+    const struct block_q4_1 *b = block;
+    nibbles(c->q, b->qs, 0);
+    set_group32(c, f16_to_f32(b->d), -f16_to_f32(b->m));
+}
+
+static void unpack_q5_0(struct codes *c, const void *block)
+{
+    const struct block_q5_0 *b = block;
+    nibbles(c->q, b->qs, 16);
+    add_fifth_bits(c->q, b->qh);
+    set_group32(c, f16_to_f32(b->d), 0);
+}
+
+static void unpack_q5_1(struct codes *c, const void *block)
+{
+    const struct block_q5_1 *b = block;
+    nibbles(c->q, b->qs, 0);
+    add_fifth_bits(c->q, b->qh);
+    set_group32(c, f16_to_f32(b->d), -f16_to_f32(b->m));
+}
+
+static void unpack_q8_0(struct codes *c, const void *block)
+{
+    const struct block_q8_0 *b = block;
+    for (int i = 0; i < 32; i++) c->q[i] = b->qs[i];
+    set_group32(c, f16_to_f32(b->d), 0);
+}
+
+static void unpack_iq4_nl(struct codes *c, const void *block)
+{
+    const struct block_iq4_nl *b = block;
+    levels(c->q, b->qs, levels_iq4_nl);
+    set_group32(c, f16_to_f32(b->d), 0);
+}
+
+static void unpack_mxfp4(struct codes *c, const void *block)
+{
+    const struct block_mxfp4 *b = block;
+    levels(c->q, b->qs, levels_fp4);
+    set_group32(c, e8m0_half(b->e), 0);
+}
+
+/* ---- 256 weights ---- */
+
+/* Two bits of weight i: byte i % 32 of the half that i is in, bits 2 * (i % 128 / 32). */
+static int two_bits(const uint8_t *qs, int i)
+{
+    return qs[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
+}
+
+static void unpack_q2_k(struct codes *c, const void *block)
+{
+    const struct block_q2_k *b = block;
+    const float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    for (int i = 0; i < QK_K; i++) c->q[i] = (int8_t)two_bits(b->qs, i);
+    for (int j = 0; j < 16; j++) {
+        c->scale[j] = d * (float)(b->scales[j] & 15);
+        c->min[j] = dmin * (float)(b->scales[j] >> 4);
+    }
+}
+
+static void unpack_q3_k(struct codes *c, const void *block)
+{
+    const struct block_q3_k *b = block;
+    const float d = f16_to_f32(b->d);
+    uint8_t scale[16];
+    unpack_scales_q3(b->scales, scale);
+    for (int i = 0; i < QK_K; i++)
+        c->q[i] = (int8_t)(two_bits(b->qs, i) - (b->hmask[i % 32] >> i / 32 & 1 ? 0 : 4));
+    for (int j = 0; j < 16; j++) {
+        c->scale[j] = d * (float)(scale[j] - 32);
+        c->min[j] = 0;
+    }
+}
+
+/* Four bits of weight i in Q4_K and Q5_K: 64 weights in 32 bytes. */
+static int four_bits(const uint8_t *qs, int i)
+{
+    return qs[i / 64 * 32 + i % 32] >> (i / 32 & 1) * 4 & 15;
+}
+
+static void scales_and_mins(struct codes *c, float d, float dmin,
+                            const uint8_t packed[12])
+{
+    uint8_t scale[8], min[8];
+    unpack_scale_min(packed, scale, min);
+    for (int j = 0; j < 16; j++) {
+        c->scale[j] = d * (float)scale[j / 2];
+        c->min[j] = dmin * (float)min[j / 2];
+    }
+}
+
+static void unpack_q4_k(struct codes *c, const void *block)
+{
+    const struct block_q4_k *b = block;
+    for (int i = 0; i < QK_K; i++) c->q[i] = (int8_t)four_bits(b->qs, i);
+    scales_and_mins(c, f16_to_f32(b->d), f16_to_f32(b->dmin), b->scales);
+}
+
+static void unpack_q5_k(struct codes *c, const void *block)
+{
+    const struct block_q5_k *b = block;
+    for (int i = 0; i < QK_K; i++)
+        c->q[i] = (int8_t)(four_bits(b->qs, i) | (b->qh[i % 32] >> i / 32 & 1) << 4);
+    scales_and_mins(c, f16_to_f32(b->d), f16_to_f32(b->dmin), b->scales);
+}
+
+static void unpack_q6_k(struct codes *c, const void *block)
+{
+    const struct block_q6_k *b = block;
+    const float d = f16_to_f32(b->d);
+    for (int i = 0; i < QK_K; i++) {
+        const int half = i / 128, k = i % 128 / 32; /* k: quarter of the half */
+        const int low = b->ql[half * 64 + i % 32 + 32 * (k & 1)] >> k / 2 * 4 & 15;
+        const int high = b->qh[half * 32 + i % 32] >> 2 * k & 3;
+        c->q[i] = (int8_t)((low | high << 4) - 32);
+    }
+    for (int j = 0; j < 16; j++) {
+        c->scale[j] = d * (float)b->scales[j];
+        c->min[j] = 0;
+    }
+}
+
+static void unpack_iq4_xs(struct codes *c, const void *block)
+{
+    const struct block_iq4_xs *b = block;
+    const float d = f16_to_f32(b->d);
+    for (int k = 0; k < 8; k++) {
+        const int low = b->scales_l[k / 2] >> (k & 1) * 4 & 15;
+        const int high = b->scales_h >> 2 * k & 3;
+        levels(c->q + 32 * k, b->qs + 16 * k, levels_iq4_nl);
+        c->scale[2 * k] = c->scale[2 * k + 1] = d * (float)((low | high << 4) - 32);
+        c->min[2 * k] = c->min[2 * k + 1] = 0;
+    }
+}
+
+/* ---- The product ---- */
+
+/* Groups [first, first + groups) of an activation block with the codes c. */
+static float product(const struct codes *c, const struct act_block *x, size_t first,
+                     size_t groups)
+{
+    float total = 0;
+    for (size_t j = 0; j < groups; j++) {
+        const int8_t *a = x->q + 16 * (first + j), *q = c->q + 16 * j;
+        int32_t sum = 0;
+        for (int i = 0; i < 16; i++) sum += q[i] * a[i];
+        total += x->d[(first + j) / 2] *
+                 (c->scale[j] * (float)sum - c->min[j] * (float)x->sum[first + j]);
+    }
+    return total;
+}
+
+struct layout {
+    unpack_fn unpack;
+    size_t block, bytes;
+};
+
+static void mul_ref(const struct layout *l, float *y, size_t y_stride, const void *w,
+                    size_t w_stride, size_t rows, const void *x, size_t x_stride,
+                    size_t tokens, size_t n)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const uint8_t *row = (const uint8_t *)w + r * w_stride;
+        for (size_t t = 0; t < tokens; t++) y[t * y_stride + r] = 0;
+        for (size_t i = 0; i < n; i += l->block, row += l->bytes) {
+            struct codes c;
+            l->unpack(&c, row);
+            for (size_t t = 0; t < tokens; t++) {
+                const struct act_block *a =
+                    (const void *)((const uint8_t *)x + t * x_stride);
+                y[t * y_stride + r] +=
+                    product(&c, a + i / ACT_BLOCK, i % ACT_BLOCK / 16, l->block / 16);
+            }
+        }
+    }
+}
+
+#define MUL_REF(name, qk)                                                                \
+    decl_mul_fn(mul_##name##_c)                                                          \
+    {                                                                                    \
+        const struct layout l = { unpack_##name, qk, sizeof(struct block_##name) };      \
+        mul_ref(&l, y, y_stride, w, w_stride, rows, x, x_stride, tokens, n);             \
+    }
+
+MUL_REF(q4_0, QK_32)
+MUL_REF(q4_1, QK_32)
+MUL_REF(q5_0, QK_32)
+MUL_REF(q5_1, QK_32)
+MUL_REF(q8_0, QK_32)
+MUL_REF(iq4_nl, QK_32)
+MUL_REF(mxfp4, QK_32)
+MUL_REF(q2_k, QK_K)
+MUL_REF(q3_k, QK_K)
+MUL_REF(q4_k, QK_K)
+MUL_REF(q5_k, QK_K)
+MUL_REF(q6_k, QK_K)
+MUL_REF(iq4_xs, QK_K)
