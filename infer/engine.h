@@ -40,6 +40,7 @@ struct q3n_model_info {
     uint64_t bytes_session; /* fixed state of a session (recurrent) */
     uint64_t bytes_kv;      /* KV bytes per token of context */
     bool packed;            /* experts come from a pack */
+    bool locked;            /* mlock was asked for and succeeded */
 };
 const struct q3n_model_info *q3n_model_info(const q3n_model *model);
 /* The dense GGUF, for the tokenizer's metadata. */

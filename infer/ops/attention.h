@@ -1,0 +1,29 @@
+/* attention.h - gated full attention: everything between the two projections. */
+#ifndef INFER_OPS_ATTENTION_H
+#define INFER_OPS_ATTENTION_H
+
+#include "matrix.h"
+#include "vec.h"
+
+struct attention {
+    uint32_t n_head, n_head_kv, head_dim, n_rot;
+    float eps;
+    const float *q_norm, *k_norm; /* head_dim */
+    struct linear in;  /* -> for each head query and gate; then keys; then values */
+    struct linear out; /* n_head * head_dim -> n_embd */
+};
+
+/* Keys and values of one layer: [head_dim, n_ctx, n_head_kv]. */
+struct kv_cache {
+    float *k, *v;
+    uint32_t n_ctx;
+};
+
+/* tokens x in.width projected floats (changed) -> tokens x n_head * head_dim.  The tokens
+ * stand at positions pos, pos + 1, ...; their keys and values are put into the cache.
+ * rope: n_rot floats for each token; scores: n_ctx floats of the calling thread. */
+void attention_team(const struct attention *a, const struct vec_ops *ops,
+                    const struct kv_cache *cache, uint32_t pos, uint32_t tokens,
+                    float *projected, const float *rope, float *scores, float *out);
+
+#endif

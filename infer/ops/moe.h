@@ -1,0 +1,58 @@
+/* moe.h - the mixture-of-experts feed-forward block: router, experts, shared expert. */
+#ifndef INFER_OPS_MOE_H
+#define INFER_OPS_MOE_H
+
+#include "../experts/store.h"
+#include "vec.h"
+
+struct moe {
+    uint32_t layer; /* in the store */
+    uint32_t n_embd, n_expert, n_used, n_ff, n_ff_shared;
+    struct linear router;
+    struct expert shared;
+    const float *shared_gate; /* n_embd: the shared expert counts sigmoid(gate . x) */
+    unsigned kinds;           /* bit set of the forms of the input that are needed; */
+    unsigned in_kinds;        /* of these, by the routed experts; */
+    unsigned mid_kinds, shared_mid_kinds; /* forms of their and the shared one's middle */
+};
+
+/* An expert and the (token, expert) pairs it works on. */
+struct moe_job {
+    uint32_t expert; /* index in moe_work.experts; the shared expert's is n_jobs - 1 */
+    uint32_t first, n;
+};
+
+/* Room for a batch; one for all layers.  Pairs are numbered by expert, then token. */
+struct moe_work {
+    uint32_t n_jobs;
+    float *logits;                  /* [n_expert, tokens] */
+    uint32_t *ids;                  /* [n_used, tokens]: the most probable first */
+    float *weights;                 /* [n_used, tokens] */
+    float *shared_weight;           /* [tokens] */
+    uint32_t *pair;                 /* [n_used, tokens]: number of the pair */
+    uint32_t *pair_token;           /* [pairs] */
+    uint32_t *count;                /* [n_expert] */
+    uint32_t *active;               /* [n_expert]: experts with pairs, ascending */
+    struct moe_job *jobs;           /* [n_expert + 1] */
+    struct expert *experts;         /* [n_expert + 1] */
+    float *gate, *up;               /* [n_ff, pairs] */
+    float *shared_gate, *shared_up; /* [n_ff_shared, tokens] */
+    float *down;                    /* [n_embd, pairs] */
+    float *shared_down;             /* [n_embd, tokens] */
+    void *gathered;                 /* activations of the pairs */
+    void *mid, *shared_mid;
+};
+
+/* x += moe(norm) + sigmoid(shared_gate . norm) shared(norm), for `tokens` rows of n_embd
+ * floats.  acts: norm in the forms of `kinds`.  Called by all threads
+ * of a team; each gets the same result.  The sum over the experts of a token goes from
+ * the most probable to the least, so it does not depend on the rest of the batch. */
+int moe_team(const struct moe *m, const struct vec_ops *ops, struct expert_store *store,
+             struct moe_work *w, uint32_t tokens, const float *norm,
+             const struct acts *acts, float *x, ggf_error *err);
+
+/* The n_used largest of n probabilities, the largest first (of equals the lower id), with
+ * weights p / max(sum of the chosen, 2^-14).  p is destroyed. */
+void moe_top(float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights);
+
+#endif

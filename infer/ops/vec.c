@@ -1,0 +1,112 @@
+/* vec.c - the C kernels, and the choice among the variants. */
+#include "vec.h"
+
+#include <math.h>
+
+static decl_dot_fn(dot_c)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+static decl_axpy_fn(axpy_c)
+{
+    for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static decl_rms_norm_fn(rms_norm_c)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    const float scale = 1.0f / sqrtf((float)(sum / (double)n) + eps);
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * w[i];
+}
+
+static decl_exp_sum_fn(exp_sum_c)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - shift);
+    return (float)sum;
+}
+
+static decl_silu_mul_fn(silu_mul_c)
+{
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * (g[i] * sigmoid(g[i]));
+}
+
+static decl_sigm_mul_fn(sigm_mul_c)
+{
+    for (size_t i = 0; i < n; i++) y[i] *= sigmoid(g[i]);
+}
+
+static decl_conv_fn(conv_c)
+{
+    for (size_t i = 0; i < n; i++) {
+        float sum = 0;
+        for (size_t k = 0; k < taps; k++) sum += w[k * w_stride + i] * x[k][i];
+        y[i] = sum * sigmoid(sum);
+    }
+}
+
+/* With the old S: p = decay S^T k, and since the update adds k d^T,
+ * S_new^T q = decay S^T q + d (k.q).  So one pass over S reads and one writes. */
+static decl_delta_fn(delta_c)
+{
+    enum { COLUMNS = 8 };
+    const size_t dim = run->dim;
+    for (size_t c = 0; c < dim; c += COLUMNS) {
+        float *s = run->s + c;
+        for (size_t t = 0; t < run->tokens; t++) {
+            const float *q = run->q + t * dim, *k = run->k + t * dim;
+            const float decay = run->decay[t], kq = dot_c(k, q, dim);
+            float p[COLUMNS] = { 0 }, r[COLUMNS] = { 0 }, d[COLUMNS];
+            for (size_t i = 0; i < dim; i++)
+                for (int j = 0; j < COLUMNS; j++) {
+                    p[j] += s[i * dim + j] * k[i];
+                    r[j] += s[i * dim + j] * q[i];
+                }
+            for (int j = 0; j < COLUMNS; j++) {
+                d[j] = run->beta[t] * (run->v[t * run->v_stride + c + j] - decay * p[j]);
+                run->o[t * run->o_stride + c + j] =
+                    run->scale * (decay * r[j] + d[j] * kq);
+            }
+            for (size_t i = 0; i < dim; i++)
+                for (int j = 0; j < COLUMNS; j++)
+                    s[i * dim + j] = decay * s[i * dim + j] + k[i] * d[j];
+        }
+    }
+}
+
+void vec_ops_init(struct vec_ops *ops)
+{
+    *ops = (struct vec_ops){
+        .dot = dot_c,
+        .axpy = axpy_c,
+        .rms_norm = rms_norm_c,
+        .exp_sum = exp_sum_c,
+        .silu_mul = silu_mul_c,
+        .sigm_mul = sigm_mul_c,
+        .conv = conv_c,
+        .delta = delta_c,
+    };
+}
+
+void l2_norm(const struct vec_ops *ops, float *x, size_t n, float eps)
+{
+    const float scale = 1.0f / fmaxf(sqrtf(ops->dot(x, x, n)), eps);
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+}
+
+void softmax(const struct vec_ops *ops, float *x, size_t n)
+{
+    float max = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > max) max = x[i];
+    const float scale = 1.0f / ops->exp_sum(x, max, n);
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+}
+
+float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+float softplus(float x) { return x > 20.0f ? x : logf(1.0f + expf(x)); }

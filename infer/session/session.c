@@ -1,0 +1,162 @@
+/* session.c - one sequence: its memory, its position, and the cutting into batches. */
+#include "../model/forward.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_BATCH = 1 << 16 };
+
+struct q3n_session {
+    q3n_model *model;
+    uint32_t n_ctx, n_batch;
+    uint32_t pos;
+    bool broken; /* a batch failed half way: only a reset helps */
+    struct sequence seq;
+    struct workspace work;
+};
+
+static float *floats(uint64_t n, uint64_t each)
+{
+    uint64_t count, bytes;
+    if (__builtin_mul_overflow(n, each, &count) ||
+        __builtin_mul_overflow(count, sizeof(float), &bytes) || bytes > SIZE_MAX - 64)
+        return NULL;
+    return aligned_alloc(64, (bytes + 64) / 64 * 64);
+}
+
+/* Keys and values are not cleared: what is past the position is never read. */
+static bool layer_state(struct q3n_session *s, uint32_t i)
+{
+    const struct layer *l = &s->model->layers[i];
+    if (l->recurrent) {
+        const struct delta_net *d = &l->delta;
+        struct delta_state *state = &s->seq.delta[i];
+        state->conv = floats(d->taps - 1, delta_channels(d));
+        state->s = floats((uint64_t)d->dim * d->dim, d->n_v_heads);
+        return state->conv && state->s;
+    }
+    const struct attention *a = &l->attention;
+    struct kv_cache *kv = &s->seq.kv[i];
+    kv->n_ctx = s->n_ctx;
+    kv->k = floats((uint64_t)a->n_head_kv * a->head_dim, s->n_ctx);
+    kv->v = floats((uint64_t)a->n_head_kv * a->head_dim, s->n_ctx);
+    return kv->k && kv->v;
+}
+
+static int allocate(struct q3n_session *s, ggf_error *err)
+{
+    const uint32_t n = s->model->hp.n_layer;
+    s->seq.kv = calloc(n, sizeof *s->seq.kv);
+    s->seq.delta = calloc(n, sizeof *s->seq.delta);
+    bool ok = s->seq.kv && s->seq.delta;
+    for (uint32_t i = 0; i < n && ok; i++) ok = layer_state(s, i);
+    if (!ok)
+        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
+                        "out of memory for a context of %" PRIu32 " tokens", s->n_ctx);
+    return workspace_new(&s->work, s->model, s->n_batch, s->n_ctx, err);
+}
+
+int q3n_session_new(q3n_session **out, q3n_model *model,
+                    const struct q3n_session_options *options, ggf_error *err)
+{
+    const struct q3n_session_options o =
+        options ? *options : (struct q3n_session_options){ 0 };
+    const uint32_t train = model->hp.n_ctx_train;
+    struct q3n_session *s = calloc(1, sizeof *s);
+    if (!s) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    s->model = model;
+    s->n_ctx = o.n_ctx ? o.n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
+    s->n_batch = o.n_ubatch ? o.n_ubatch : DEFAULT_BATCH;
+    if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
+    if (s->n_batch > MAX_BATCH) s->n_batch = MAX_BATCH;
+    int e = allocate(s, err);
+    if (e) {
+        q3n_session_free(s);
+        return e;
+    }
+    q3n_session_reset(s);
+    *out = s;
+    return 0;
+}
+
+void q3n_session_free(q3n_session *s)
+{
+    if (!s) return;
+    workspace_free(&s->work);
+    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
+        if (s->seq.kv) {
+            free(s->seq.kv[i].k);
+            free(s->seq.kv[i].v);
+        }
+        if (s->seq.delta) {
+            free(s->seq.delta[i].conv);
+            free(s->seq.delta[i].s);
+        }
+    }
+    free(s->seq.kv);
+    free(s->seq.delta);
+    free(s);
+}
+
+void q3n_session_reset(q3n_session *s)
+{
+    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
+        const struct layer *l = &s->model->layers[i];
+        const struct delta_state *state = &s->seq.delta[i];
+        if (!l->recurrent) continue;
+        const struct delta_net *d = &l->delta;
+        memset(state->conv, 0, (d->taps - 1) * (size_t)delta_channels(d) * sizeof(float));
+        memset(state->s, 0, (size_t)d->n_v_heads * d->dim * d->dim * sizeof(float));
+    }
+    s->pos = 0;
+    s->broken = false;
+}
+
+uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
+
+uint32_t q3n_session_ctx(const q3n_session *s) { return s->n_ctx; }
+
+static int check(const struct q3n_session *s, const int32_t *tokens, uint32_t n,
+                 ggf_error *err)
+{
+    const uint32_t n_vocab = s->model->info.n_vocab;
+    if (s->broken)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "an earlier batch of the session failed; it must be reset");
+    if (n > s->n_ctx - s->pos)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%" PRIu32 " tokens do not fit: the context of %" PRIu32
+                        " holds %" PRIu32 " already",
+                        n, s->n_ctx, s->pos);
+    for (uint32_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                            "token %" PRId32 " is not in the vocabulary of %" PRIu32,
+                            tokens[i], n_vocab);
+    return 0;
+}
+
+int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
+                     uint32_t first_logits, float *logits, ggf_error *err)
+{
+    const uint32_t n_vocab = s->model->info.n_vocab;
+    int e = check(s, tokens, n, err);
+    if (e) return e;
+    if (!logits || first_logits > n) first_logits = n;
+    for (uint32_t at = 0; at < n; at += s->n_batch) {
+        struct batch b = { .tokens = tokens + at, .pos = s->pos };
+        b.n = n - at < s->n_batch ? n - at : s->n_batch;
+        b.first_logits = first_logits <= at        ? 0
+                         : first_logits - at < b.n ? first_logits - at
+                                                   : b.n;
+        if (b.first_logits < b.n)
+            b.logits = logits + (size_t)(at + b.first_logits - first_logits) * n_vocab;
+        if ((e = forward(s->model, &s->seq, &s->work, &b, err))) {
+            s->broken = true;
+            return e;
+        }
+        s->pos += b.n;
+    }
+    return 0;
+}
