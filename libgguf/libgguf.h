@@ -202,7 +202,7 @@ GGF_API int ggf_open_buffer(ggf_file **out, const void *bytes, size_t len,
 
 /* Read a file through a callback: it must fill `into` with `len` bytes from
  * `offset` on and return 0; any other value fails the open with GGF_E_IO.  Only the
- * header is read (a few growing pieces, 256 MiB at most); tensor.data is NULL. */
+ * header is read (a few growing pieces, 64 MiB at most); tensor.data is NULL. */
 typedef int (*ggf_read_fn)(void *user, uint64_t offset, void *into, size_t len);
 GGF_API int ggf_open_callback(ggf_file **out, ggf_read_fn read, void *user,
                               uint64_t file_size, const struct ggf_open_options *options,

@@ -17,15 +17,16 @@ const char *ggf_kv_type_name(uint32_t type)
 
 static int wrong_type(const struct ggf_kv *kv, const char *expected, ggf_error *err)
 {
-    return ggf_fail(err, GGF_E_TYPE, kv->offset, "key '%.80s' is %s%s, expected %s", kv->key,
-                    kv->type == GGF_KV_ARRAY ? "an array of " : "",
+    return ggf_fail(err, GGF_E_TYPE, kv->offset, "key '%.80s' is %s%s, expected %s",
+                    kv->key, kv->type == GGF_KV_ARRAY ? "an array of " : "",
                     ggf_kv_type_name(kv->elem_type), expected);
 }
 
 static int no_element(const struct ggf_kv *kv, uint64_t index, ggf_error *err)
 {
     return ggf_fail(err, GGF_E_ARG, kv->offset,
-                    "key '%.80s' has %" PRIu64 " elements, number %" PRIu64 " was asked for",
+                    "key '%.80s' has %" PRIu64 " elements, number %" PRIu64
+                    " was asked for",
                     kv->key, kv->count, index);
 }
 
@@ -85,8 +86,9 @@ static int find_scalar(const ggf_file *f, const char *key, const struct ggf_kv *
                        ggf_error *err)
 {
     const struct ggf_kv *kv = ggf_find_kv(f, key);
-    if (!kv) return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "key '%.80s' is missing",
-                            key);
+    if (!kv)
+        return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "key '%.80s' is missing",
+                        key);
     if (kv->type == GGF_KV_ARRAY) return wrong_type(kv, "a single value", err);
     *out = kv;
     return 0;
@@ -111,10 +113,12 @@ static int get_unsigned(const ggf_file *f, const char *key, uint64_t max, uint64
     const uint64_t u = u64 ? load_u64(kv->data) : (uint64_t)v;
     if (v < 0)
         return ggf_fail(err, GGF_E_TYPE, kv->offset,
-                        "key '%.80s' is %" PRId64 ", expected 0 to %" PRIu64, key, v, max);
+                        "key '%.80s' is %" PRId64 ", expected 0 to %" PRIu64, key, v,
+                        max);
     if (u > max)
         return ggf_fail(err, GGF_E_TYPE, kv->offset,
-                        "key '%.80s' is %" PRIu64 ", expected 0 to %" PRIu64, key, u, max);
+                        "key '%.80s' is %" PRIu64 ", expected 0 to %" PRIu64, key, u,
+                        max);
     *out = u;
     return 0;
 }

@@ -250,8 +250,8 @@ static int open_rest(ggf_file *f, const char *path, const struct ggf_open_option
     }
     if (no != 0)
         return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
-                        "%s is part %" PRIu32 " of %" PRIu32 "; open the first part", path,
-                        no + 1, count);
+                        "%s is part %" PRIu32 " of %" PRIu32 "; open the first part",
+                        path, no + 1, count);
     const size_t prefix = ggf_split_parse(path, &name_no, &name_count);
     if (!prefix || name_no != 0 || name_count != count)
         return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
@@ -290,7 +290,7 @@ int ggf_open_buffer(ggf_file **out, const void *bytes, size_t len,
 
 /* Larger than any header; the 80B model's is 6 MB.  A header read through a callback
  * cannot make us hold more. */
-#define MAX_CALLBACK_HEADER (256u << 20)
+#define MAX_CALLBACK_HEADER (64u << 20)
 
 /* Read a growing piece of the file until the header is whole in it. */
 static int read_header(uint8_t **bytes, struct header *h, ggf_read_fn read, void *user,

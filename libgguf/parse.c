@@ -66,7 +66,8 @@ static int get_u64(struct cursor *c, uint64_t *v, const char *what)
 }
 
 /* A string stays where it is; only its bounds are checked. */
-static int get_string(struct cursor *c, struct ggf_str *out, uint64_t max, const char *what)
+static int get_string(struct cursor *c, struct ggf_str *out, uint64_t max,
+                      const char *what)
 {
     const uint64_t start = c->pos;
     uint64_t len;
@@ -74,7 +75,8 @@ static int get_string(struct cursor *c, struct ggf_str *out, uint64_t max, const
     if (s) return s;
     if (len > max)
         return ggf_fail(c->err, GGF_E_FORMAT, start,
-                        "%.80s is %" PRIu64 " bytes long, at most %" PRIu64 " are allowed",
+                        "%.80s is %" PRIu64 " bytes long, at most %" PRIu64
+                        " are allowed",
                         what, len, max);
     s = need(c, len, what);
     if (s) return s;
@@ -85,8 +87,8 @@ static int get_string(struct cursor *c, struct ggf_str *out, uint64_t max, const
 
 /* A name that must be printable text and new among `names`, as a NUL-terminated copy.
  * value is what name_set_find() is to say for it. */
-static int get_name(struct cursor *c, struct name_set *names, uint64_t value, uint64_t max,
-                    const char *what, const char **out)
+static int get_name(struct cursor *c, struct name_set *names, uint64_t value,
+                    uint64_t max, const char *what, const char **out)
 {
     const uint64_t at = c->pos;
     struct ggf_str s;
@@ -168,7 +170,8 @@ static int parse_array(struct cursor *c, struct ggf_kv *kv)
                         "array '%.80s' has element type %" PRIu32
                         ", expected a number, bool or string type",
                         kv->key, kv->elem_type);
-    const uint32_t each = kv->elem_type == GGF_KV_STRING ? 8 : scalar_bytes(kv->elem_type);
+    const uint32_t each =
+        kv->elem_type == GGF_KV_STRING ? 8 : scalar_bytes(kv->elem_type);
     if (kv->count > MAX_ARRAY || kv->count * each > c->src->size - c->pos)
         return ggf_fail(c->err, GGF_E_FORMAT, at,
                         "array '%.80s' claims %" PRIu64
@@ -186,8 +189,8 @@ static int parse_kv(struct cursor *c, struct ggf_kv *kv)
     if ((s = get_u32(c, &kv->type, kv->key))) return s;
     if (kv->type >= GGF_KV_TYPE_COUNT)
         return ggf_fail(c->err, GGF_E_FORMAT, at,
-                        "key '%.80s' has value type %" PRIu32 ", expected 0 to 12", kv->key,
-                        kv->type);
+                        "key '%.80s' has value type %" PRIu32 ", expected 0 to 12",
+                        kv->key, kv->type);
     kv->elem_type = kv->type;
     kv->count = 1;
     if (kv->type == GGF_KV_ARRAY && (s = parse_array(c, kv))) return s;
@@ -233,13 +236,14 @@ static int check_shape(struct ggf_tensor *t, uint64_t at, ggf_error *err)
     const struct ggf_type_info *type = ggf_type_info(t->type);
     if (!type)
         return ggf_fail(err, GGF_E_FORMAT, at + 8 * t->n_dims,
-                        "tensor '%s' has type id %" PRIu32 ", which is not known", t->name,
-                        t->type);
+                        "tensor '%s' has type id %" PRIu32 ", which is not known",
+                        t->name, t->type);
     t->count = 1;
     for (uint32_t i = 0; i < t->n_dims; i++) {
         if (t->ne[i] == 0)
             return ggf_fail(err, GGF_E_FORMAT, at + 8 * i,
-                            "tensor '%s' has dimension %" PRIu32 " of size 0", t->name, i);
+                            "tensor '%s' has dimension %" PRIu32 " of size 0", t->name,
+                            i);
         if (!mul_u64(t->count, t->ne[i], &t->count) || t->count > INT64_MAX)
             return ggf_fail(err, GGF_E_FORMAT, at + 8 * i,
                             "tensor '%s': the product of its dimensions overflows",
@@ -287,8 +291,8 @@ static int parse_tensor(struct cursor *c, struct ggf_tensor *t)
     if ((s = get_u32(c, &t->n_dims, t->name))) return s;
     if (t->n_dims < 1 || t->n_dims > 4)
         return ggf_fail(c->err, GGF_E_FORMAT, at,
-                        "tensor '%s' has %" PRIu32 " dimensions, expected 1 to 4", t->name,
-                        t->n_dims);
+                        "tensor '%s' has %" PRIu32 " dimensions, expected 1 to 4",
+                        t->name, t->n_dims);
     at = c->pos;
     for (uint32_t i = 0; i < t->n_dims; i++)
         if ((s = get_u64(c, &t->ne[i], t->name))) return s;
@@ -367,9 +371,10 @@ static int parse_version(struct cursor *c)
     if (s) return s;
     const uint8_t *b = c->src->bytes;
     if (memcmp(b, "GGUF", 4) != 0)
-        return ggf_fail(c->err, GGF_E_FORMAT, 0,
-                        "not a GGUF file: starts with %02x %02x %02x %02x, expected 'GGUF'",
-                        b[0], b[1], b[2], b[3]);
+        return ggf_fail(
+            c->err, GGF_E_FORMAT, 0,
+            "not a GGUF file: starts with %02x %02x %02x %02x, expected 'GGUF'", b[0],
+            b[1], b[2], b[3]);
     c->pos = 4;
     if ((s = get_u32(c, &v, "the version"))) return s;
     if (v != 0 && (v & 0xffff) == 0)
@@ -378,8 +383,8 @@ static int parse_version(struct cursor *c)
                         "), only little-endian ones are read",
                         v);
     if (v < 2 || v > 3)
-        return ggf_fail(c->err, GGF_E_FORMAT, 4, "GGUF version %" PRIu32 ", expected 2 or 3",
-                        v);
+        return ggf_fail(c->err, GGF_E_FORMAT, 4,
+                        "GGUF version %" PRIu32 ", expected 2 or 3", v);
     c->h->version = v;
     return 0;
 }

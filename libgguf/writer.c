@@ -99,8 +99,8 @@ static int check_kv(const ggf_writer *w, const struct ggf_kv *kv, ggf_error *err
                         kv->key);
     if (kv->type >= GGF_KV_TYPE_COUNT)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "key '%.80s' has value type %" PRIu32 ", expected 0 to 12", kv->key,
-                        kv->type);
+                        "key '%.80s' has value type %" PRIu32 ", expected 0 to 12",
+                        kv->key, kv->type);
     if (strcmp(kv->key, "general.alignment") != 0) return 0;
     if (kv->type != GGF_KV_U32)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "general.alignment must be u32");
@@ -124,7 +124,8 @@ int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
         w->cap_keys = cap;
     }
     const uint64_t head = kv->type == GGF_KV_ARRAY ? 16 : 4;
-    struct key_entry e = { .key = strdup(kv->key), .value = malloc(head + kv->bytes + 1),
+    struct key_entry e = { .key = strdup(kv->key),
+                           .value = malloc(head + kv->bytes + 1),
                            .bytes = head + kv->bytes };
     if (!e.key || !e.value) {
         free(e.key);
@@ -145,8 +146,9 @@ int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
 static int set_scalar(ggf_writer *w, const char *key, uint32_t type, const void *v,
                       uint64_t bytes, ggf_error *err)
 {
-    const struct ggf_kv kv = { .key = key, .type = type, .elem_type = type, .count = 1,
-                               .data = v, .bytes = bytes };
+    const struct ggf_kv kv = {
+        .key = key, .type = type, .elem_type = type, .count = 1, .data = v, .bytes = bytes
+    };
     return ggf_writer_set_kv(w, &kv, err);
 }
 
@@ -182,7 +184,8 @@ int ggf_writer_set_bool(ggf_writer *w, const char *key, bool v, ggf_error *err)
 }
 
 /* The strings as a file holds them: length and bytes, one after the other. */
-static uint8_t *pack_strings(const struct ggf_str *strings, uint64_t count, uint64_t *bytes)
+static uint8_t *pack_strings(const struct ggf_str *strings, uint64_t count,
+                             uint64_t *bytes)
 {
     *bytes = 0;
     for (uint64_t i = 0; i < count; i++) *bytes += 8 + strings[i].len;
@@ -199,8 +202,9 @@ static uint8_t *pack_strings(const struct ggf_str *strings, uint64_t count, uint
 static int set_strings(ggf_writer *w, const char *key, uint32_t type,
                        const struct ggf_str *strings, uint64_t count, ggf_error *err)
 {
-    struct ggf_kv kv = { .key = key, .type = type, .elem_type = GGF_KV_STRING,
-                         .count = count };
+    struct ggf_kv kv = {
+        .key = key, .type = type, .elem_type = GGF_KV_STRING, .count = count
+    };
     uint8_t *packed = pack_strings(strings, count, &kv.bytes);
     if (!packed) return out_of_memory(err);
     kv.data = packed;
@@ -215,8 +219,9 @@ int ggf_writer_set_str(ggf_writer *w, const char *key, const char *v, ggf_error 
     return set_strings(w, key, GGF_KV_STRING, &s, 1, err);
 }
 
-int ggf_writer_set_str_array(ggf_writer *w, const char *key, const struct ggf_str *strings,
-                             uint64_t count, ggf_error *err)
+int ggf_writer_set_str_array(ggf_writer *w, const char *key,
+                             const struct ggf_str *strings, uint64_t count,
+                             ggf_error *err)
 {
     return set_strings(w, key, GGF_KV_ARRAY, strings, count, err);
 }
@@ -224,11 +229,15 @@ int ggf_writer_set_str_array(ggf_writer *w, const char *key, const struct ggf_st
 int ggf_writer_set_array(ggf_writer *w, const char *key, uint32_t elem_type,
                          const void *elements, uint64_t count, ggf_error *err)
 {
-    static const uint8_t bytes[GGF_KV_TYPE_COUNT] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+    static const uint8_t bytes[GGF_KV_TYPE_COUNT] = { 1, 1, 2, 2, 4, 4, 4,
+                                                      1, 0, 0, 8, 8, 8 };
     if (elem_type >= GGF_KV_TYPE_COUNT || !bytes[elem_type])
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "not a type of fixed size");
-    const struct ggf_kv kv = { .key = key, .type = GGF_KV_ARRAY, .elem_type = elem_type,
-                               .count = count, .data = elements,
+    const struct ggf_kv kv = { .key = key,
+                               .type = GGF_KV_ARRAY,
+                               .elem_type = elem_type,
+                               .count = count,
+                               .data = elements,
                                .bytes = count * bytes[elem_type] };
     return ggf_writer_set_kv(w, &kv, err);
 }
@@ -376,7 +385,8 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
     if (w->data_offset)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header was written already");
     if (!layout(w, &start, &bytes))
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the tensors are too large together");
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "the tensors are too large together");
     int s = place_tensors(w, err);
     if (s) return s;
     uint8_t *header = malloc(header_bytes(w));
@@ -396,7 +406,8 @@ static int place_piece(const ggf_writer *w, uint64_t index, uint64_t offset, uin
     if (!w->data_offset)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header is not written yet");
     if (index >= w->n_tensors)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "no tensor number %" PRIu64, index);
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "no tensor number %" PRIu64,
+                        index);
     const struct tensor_entry *t = &w->tensors[index];
     if (offset > t->bytes || len > t->bytes - offset)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
@@ -436,7 +447,8 @@ static int check_complete(const ggf_writer *w, ggf_error *err)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header is not written yet");
     if (written != expected)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "%" PRIu64 " bytes of tensor data were written, expected %" PRIu64,
+                        "%" PRIu64
+                        " bytes of tensor data were written, expected %" PRIu64,
                         written, expected);
     return 0;
 }

@@ -8,12 +8,14 @@
 #include "../../libgguf/libgguf.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct image {
-    uint8_t bytes[1 << 17];
+    uint8_t bytes[5 << 20];
     size_t len;
     size_t mark; /* where the fault lies: what the error must name */
 };
@@ -131,18 +133,38 @@ static inline void put_small_model(struct image *f)
     put_padding(f, 32);
 }
 
-/* A path for this test's files in the current folder's build tree; created on demand. */
+static char scratch_dir[256];
+
+static inline void remove_scratch(void) { rmdir(scratch_dir); }
+
+/* A path for a test's file, in a folder that goes when the test ends if the test has
+ * removed its files.  The text is overwritten by the next call but three. */
 static inline const char *scratch(const char *name)
 {
-    static char path[512];
-    static char dir[256];
-    if (!dir[0]) {
+    static char paths[4][512];
+    static int turn;
+    if (!scratch_dir[0]) {
         const char *base = getenv("TMPDIR");
-        snprintf(dir, sizeof dir, "%s/libgguf-test-XXXXXX", base ? base : "/tmp");
-        ck_assert_ptr_nonnull(mkdtemp(dir));
+        snprintf(scratch_dir, sizeof scratch_dir, "%s/libgguf-XXXXXX",
+                 base && strlen(base) < 200 ? base : "/tmp");
+        ck_assert_ptr_nonnull(mkdtemp(scratch_dir));
+        atexit(remove_scratch);
     }
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    char *path = paths[turn++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", scratch_dir, name);
     return path;
+}
+
+/* Files in the scratch folder. */
+static inline int scratch_files(void)
+{
+    int n = 0;
+    scratch("");
+    DIR *d = opendir(scratch_dir);
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
 }
 
 static inline void save(const struct image *f, const char *path)

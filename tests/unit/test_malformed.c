@@ -443,7 +443,10 @@ static void header_plus_offset_overflows(struct image *f)
     put_data(f, 32);
 }
 
-#define CASE(name, words) { #name, name, words }
+#define CASE(name, words)                                                                \
+    {                                                                                    \
+#name, name, words                                                               \
+    }
 
 static const struct {
     const char *name;

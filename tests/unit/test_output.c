@@ -1,0 +1,246 @@
+/* test_output.c - outputs appear whole or not at all: names, force, full disk, signals.
+ */
+#include "image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static ggf_output *create(const char *path, bool force)
+{
+    ggf_output *o;
+    ggf_error err;
+    ck_assert_msg(ggf_output_create(&o, path, force, &err) == 0, "%s", err.message);
+    return o;
+}
+
+static void check_content(const char *path, const char *text)
+{
+    char buf[64] = "";
+    FILE *in = fopen(path, "rb");
+    ck_assert_ptr_nonnull(in);
+    ck_assert_uint_eq(fread(buf, 1, sizeof buf, in), strlen(text));
+    ck_assert_str_eq(buf, text);
+    fclose(in);
+}
+
+static void put_file(const char *path, const char *text)
+{
+    FILE *out = fopen(path, "wb");
+    ck_assert_ptr_nonnull(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+START_TEST(committed)
+{
+    const char *path = scratch("out");
+    const mode_t mask = umask(027);
+    ggf_output *o = create(path, false);
+    umask(mask);
+    ck_assert_int_eq(ggf_output_write(o, 2, "cd", 2, NULL), 0);
+    ck_assert_int_eq(ggf_output_write(o, 0, "ab", 2, NULL), 0);
+    ck_assert_int_eq(scratch_files(), 1);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    ck_assert_int_eq(ggf_output_commit(o, NULL), 0);
+    ck_assert_int_eq(scratch_files(), 1);
+    check_content(path, "abcd");
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0640);
+    remove(path);
+}
+END_TEST
+
+START_TEST(resized)
+{
+    const char *path = scratch("out");
+    ggf_output *o = create(path, false);
+    ck_assert_int_eq(ggf_output_resize(o, 1000, NULL), 0);
+    ck_assert_int_eq(ggf_output_write(o, 999, "x", 1, NULL), 0);
+    ck_assert_int_eq(ggf_output_resize(o, 3, NULL), 0);
+    ck_assert_int_eq(ggf_output_write(o, 0, "a", 1, NULL), 0);
+    ck_assert_int_eq(ggf_output_write(o, 1, "bc", 2, NULL), 0);
+    ck_assert_int_eq(ggf_output_commit(o, NULL), 0);
+    check_content(path, "abc");
+    remove(path);
+}
+END_TEST
+
+START_TEST(discarded)
+{
+    ggf_output *o = create(scratch("out"), false);
+    ck_assert_int_eq(ggf_output_write(o, 0, "ab", 2, NULL), 0);
+    ggf_output_discard(o);
+    ggf_output_discard(NULL);
+    ck_assert_int_eq(scratch_files(), 0);
+}
+END_TEST
+
+START_TEST(existing_file)
+{
+    const char *path = scratch("out");
+    ggf_output *o = NULL;
+    ggf_error err;
+    put_file(path, "old");
+    ck_assert_int_eq(ggf_output_create(&o, path, false, &err), GGF_E_EXISTS);
+    ck_assert_ptr_null(o);
+    ck_assert_ptr_nonnull(strstr(err.message, "out exists already"));
+    o = create(path, true);
+    check_content(path, "old"); /* until the new one is whole */
+    ck_assert_int_eq(ggf_output_write(o, 0, "new", 3, NULL), 0);
+    ck_assert_int_eq(ggf_output_commit(o, NULL), 0);
+    check_content(path, "new");
+    remove(path);
+}
+END_TEST
+
+/* A file that appears under the name while we write is not replaced. */
+START_TEST(appeared_meanwhile)
+{
+    const char *path = scratch("out");
+    ggf_error err;
+    ggf_output *o = create(path, false);
+    put_file(path, "other");
+    ck_assert_int_eq(ggf_output_commit(o, &err), GGF_E_EXISTS);
+    check_content(path, "other");
+    ck_assert_int_eq(scratch_files(), 1);
+    remove(path);
+}
+END_TEST
+
+START_TEST(bad_targets)
+{
+    ggf_output *o;
+    ggf_error err;
+    ck_assert_int_eq(ggf_output_create(&o, "/dev/null", true, &err), GGF_E_ARG);
+    ck_assert_ptr_nonnull(strstr(err.message, "is not a regular file"));
+    scratch("");
+    ck_assert_int_eq(ggf_output_create(&o, scratch_dir, true, &err), GGF_E_ARG);
+    ck_assert_int_eq(ggf_output_create(&o, scratch("no/such/out"), false, &err),
+                     GGF_E_IO);
+    ck_assert_ptr_nonnull(strstr(err.message, "No such file or directory"));
+    ck_assert_ptr_null(o);
+}
+END_TEST
+
+/* What a dead process of the same number left behind is not touched. */
+START_TEST(stale_temporary)
+{
+    const char *path = scratch("out");
+    char stale[600];
+    snprintf(stale, sizeof stale, "%s.partial.%ld", path, (long)getpid());
+    put_file(stale, "stale");
+    ggf_output *o = create(path, false);
+    ck_assert_int_eq(ggf_output_write(o, 0, "ab", 2, NULL), 0);
+    ck_assert_int_eq(ggf_output_commit(o, NULL), 0);
+    check_content(path, "ab");
+    check_content(stale, "stale");
+    remove(path);
+    remove(stale);
+}
+END_TEST
+
+/* As on a full disk: a write fails, the error says so, nothing stays. */
+START_TEST(full_disk)
+{
+    const char *path = scratch("out");
+    struct rlimit old, small;
+    ggf_error err;
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 8192;
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+
+    char block[6000] = { 0 };
+    ggf_output *o = create(path, false);
+    ck_assert_int_eq(ggf_output_write(o, 0, block, sizeof block, &err), 0);
+    ck_assert_int_eq(ggf_output_write(o, 6000, block, sizeof block, &err), GGF_E_IO);
+    ck_assert_ptr_nonnull(strstr(err.message, "cannot write"));
+    ck_assert_ptr_nonnull(strstr(err.message, strerror(EFBIG)));
+    ggf_output_discard(o);
+
+    ggf_writer *w;
+    ck_assert_int_eq(ggf_writer_create(&w, path, NULL, &err), 0);
+    ggf_writer_add_tensor(w, "t", GGF_F32, (uint64_t[]){ 4096, 1, 1, 1 }, NULL);
+    ck_assert_int_eq(ggf_writer_begin(w, &err), GGF_E_IO);
+    ggf_writer_discard(w);
+    setrlimit(RLIMIT_FSIZE, &old);
+    ck_assert_int_eq(scratch_files(), 0);
+}
+END_TEST
+
+START_TEST(several_discarded_at_once)
+{
+    ggf_output *a = create(scratch("a"), false), *b = create(scratch("b"), false);
+    ggf_output *c = create(scratch("c"), false);
+    ggf_output_discard(b); /* out of the middle of the list */
+    ck_assert_int_eq(scratch_files(), 2);
+    ggf_discard_outputs();
+    ck_assert_int_eq(scratch_files(), 0);
+    ggf_output_discard(c);
+    ggf_output_discard(a);
+    ggf_discard_outputs();
+}
+END_TEST
+
+static void on_signal(int sig)
+{
+    ggf_discard_outputs();
+    _exit(128 + sig);
+}
+
+/* A process ended by a signal in the middle of writing leaves nothing behind. */
+START_TEST(interrupted)
+{
+    int fds[2];
+    char ready;
+    const char *path = scratch("out");
+    ck_assert_int_eq(pipe(fds), 0);
+    const pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        ggf_output *o;
+        signal(SIGTERM, on_signal);
+        if (ggf_output_create(&o, path, false, NULL)) _exit(99);
+        if (ggf_output_write(o, 0, "half", 4, NULL) || write(fds[1], "", 1) != 1)
+            _exit(98);
+        for (;;) pause();
+    }
+    ck_assert_int_eq(read(fds[0], &ready, 1), 1);
+    ck_assert_int_eq(scratch_files(), 1);
+    int status;
+    ck_assert_int_eq(kill(child, SIGTERM), 0);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 128 + SIGTERM);
+    ck_assert_int_eq(scratch_files(), 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("output");
+    TCase *tc = tcase_create("files");
+    tcase_add_test(tc, committed);
+    tcase_add_test(tc, resized);
+    tcase_add_test(tc, discarded);
+    tcase_add_test(tc, existing_file);
+    tcase_add_test(tc, appeared_meanwhile);
+    tcase_add_test(tc, bad_targets);
+    tcase_add_test(tc, stale_temporary);
+    tcase_add_test(tc, full_disk);
+    tcase_add_test(tc, several_discarded_at_once);
+    tcase_add_test(tc, interrupted);
+    suite_add_tcase(suite, tc);
+    SRunner *sr = srunner_create(suite);
+    srunner_run_all(sr, CK_ENV);
+    const int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed != 0;
+}
