@@ -1,0 +1,594 @@
+/* tile.h - products of quantized rows with encoded activations, several rows at a time.
+ *
+ * A template: x86/mul_avx2.c and its like define a vector of LANES 32-bit lanes with a few
+ * operations and include this file, which then defines one kernel for each type.
+ *
+ * A tile is one activation block, 256 columns, of LANES rows, a row in each lane: codes
+ * four to a lane in the order of the columns, and scales as floats.  It is unpacked once
+ * and then multiplied with all tokens.  An activation's four codes go to all lanes, so no
+ * sum ever crosses lanes, and what is done for one (row, token) is the same wherever its
+ * row sits in the tile and however many tokens there are:
+ *
+ *   in a group of 16 or 32 that shares a scale     whole numbers, exact
+ *   over the groups of a super-block (Q8_K)        fma(sum, d * scale, total), in order
+ *   over activation blocks                         fma(total, d of the activation, y)
+ *
+ * What the includer defines:
+ *
+ *   LANES, vu, vi, vf           vectors of uint32_t, int32_t, float
+ *   columns(c, p, stride)       c[0..3]: four 32-bit columns of LANES rows from p on
+ *   half(v)                     binary16 in the low half of each lane, to float
+ *   madd(a, b, c)               a * b + c, rounded once
+ *   lookup(table, v)            each byte 0..15 of v replaced by that byte of the table
+ *   dot_begin, dot_step, dot_step_signed, dot_end
+ *                               sums of products of four codes: see there
+ *   pairs(acc, v, x)            acc + the products of both 16-bit halves of v with x[0..1]
+ *   SIGNED_CODES                1 if 8-bit codes stay signed, 0 if 128 is added to them
+ *   MAX_TOKENS                  tokens that fit in registers: 8 or 4
+ *   LOOP                        unrolls the loop that follows */
+#include "act.h"
+#include "blocks.h"
+#include "grids.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* weight = scale * (code - offset) - min, group by group.  Types whose min is a whole
+ * number times dmin keep the numbers in `pair`, twice for groups of 32 (their activations
+ * have two sums) and two neighbours for groups of 16; the offset comes the same way. */
+struct tile {
+    vu code[ACT_BLOCK / 4];
+    vf scale[ACT_BLOCK / 16];
+    vu pair[ACT_BLOCK / 32];
+    vf min[ACT_BLOCK / 32]; /* blocks of 32; otherwise min[0] is dmin */
+    vu offset;              /* in both halves, negative */
+};
+
+INLINE vu splat(uint32_t u) { return u - (vu){ 0 }; }
+INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+INLINE vf splat_float(float f) { return f - (vf){ 0 }; }
+INLINE vf byte_to_float(vu v, int i) { return to_float((vi)(v >> 8 * i & 255)); }
+
+/* -n in both halves. */
+INLINE vu offset_of(int n) { return splat((uint32_t)(-n & 0xffff) * 0x10001u); }
+
+/* ==== Products ============================================================= */
+
+/* How a type's groups are summed.  `chunk`: steps of four codes that may be added before
+ * dot_end(), where sums are kept in 16 bits. */
+struct shape {
+    int group, chunk;
+    bool has_offset, has_min, is_signed;
+};
+
+INLINE const struct act_block *token(const void *x, size_t x_stride, int t)
+{
+    return (const void *)((const char *)x + (size_t)t * x_stride);
+}
+
+/* sum[t] = the products of group j, for T tokens. */
+INLINE void sum_group(vi sum[], const struct tile *w, int j, const void *x, size_t x_stride,
+                      const int T, const struct shape s)
+{
+    const int steps = s.group / 4;
+    const vu halves = { 0 };
+    vu offset = w->offset;
+    if (s.group == 16) offset = j & 1 ? offset & 0xffff0000u : offset & 0xffff;
+    LOOP for (int t = 0; t < T; t++)
+    {
+        const struct act_block *a = token(x, x_stride, t);
+        sum[t] = (vi)halves;
+        if (s.has_offset) sum[t] = pairs(sum[t], offset, a->sum + j * s.group / 32 * 2);
+    }
+    LOOP for (int k = 0; k < steps; k += s.chunk)
+    {
+        vi part[MAX_TOKENS];
+        LOOP for (int t = 0; t < T; t++) part[t] = dot_begin(sum[t]);
+        LOOP for (int i = k; i < k + s.chunk; i++)
+        {
+            const vu code = w->code[j * steps + i];
+            LOOP for (int t = 0; t < T; t++)
+            {
+                const int8_t *q = token(x, x_stride, t)->q + (j * steps + i) * 4;
+                part[t] = s.is_signed ? dot_step_signed(part[t], code, q)
+                                      : dot_step(part[t], code, q);
+            }
+        }
+        LOOP for (int t = 0; t < T; t++) sum[t] = dot_end(sum[t], part[t]);
+    }
+}
+
+/* acc[t] += a super-block that shares one activation scale. */
+INLINE void super_block(vf acc[], const struct tile *w, const void *x, size_t x_stride,
+                        const int T, const struct shape s)
+{
+    vf total[MAX_TOKENS];
+    LOOP for (int t = 0; t < T; t++) total[t] = (vf){ 0 };
+    for (int j = 0; j < ACT_BLOCK / s.group; j++) {
+        vi sum[MAX_TOKENS];
+        sum_group(sum, w, j, x, x_stride, T, s);
+        LOOP for (int t = 0; t < T; t++)
+            total[t] = madd(to_float(sum[t]), w->scale[j], total[t]);
+    }
+    LOOP for (int t = 0; t < T; t++)
+    {
+        const struct act_block *a = token(x, x_stride, t);
+        if (s.has_min) {
+            vi mins = { 0 };
+            LOOP for (int j = 0; j < ACT_BLOCK / 32; j++)
+                mins = pairs(mins, w->pair[j], a->sum + 2 * j);
+            total[t] = madd(to_float(mins), -w->min[0], total[t]);
+        }
+        acc[t] = madd(total[t], splat_float(a->d[0]), acc[t]);
+    }
+}
+
+/* acc[t] += blocks of 32 with an activation scale each. */
+INLINE void blocks_of_32(vf acc[], const struct tile *w, const void *x, size_t x_stride,
+                         int blocks, const int T, const struct shape s)
+{
+    vf y[MAX_TOKENS];
+    LOOP for (int t = 0; t < T; t++) y[t] = acc[t];
+    for (int j = 0; j < blocks; j++) {
+        vi sum[MAX_TOKENS];
+        sum_group(sum, w, j, x, x_stride, T, s);
+        LOOP for (int t = 0; t < T; t++)
+        {
+            const struct act_block *a = token(x, x_stride, t);
+            vf total = to_float(sum[t]) * w->scale[j];
+            if (s.has_min) {
+                const vi ones = pairs((vi){ 0 }, splat(0x10001), a->sum + 2 * j);
+                total = madd(to_float(ones), -w->min[j], total);
+            }
+            y[t] = madd(total, splat_float(a->d[j]), y[t]);
+        }
+    }
+    LOOP for (int t = 0; t < T; t++) acc[t] = y[t];
+}
+
+/* acc[t] += the tile times token t; `blocks` of 32 columns. */
+typedef void (*product_fn)(vf *acc, const struct tile *w, const void *x, size_t x_stride,
+                           size_t tokens, int blocks);
+
+#define TOKENS(n, call)                                                                  \
+    for (const int T = n; tokens >= T; tokens -= T, acc += T)                            \
+        call, x = (const char *)x + T * x_stride;
+
+#define PRODUCT(name, body, ...)                                                         \
+    static void name(vf *acc, const struct tile *w, const void *x, size_t x_stride,      \
+                     size_t tokens, int blocks)                                          \
+    {                                                                                    \
+        const struct shape s = { __VA_ARGS__ };                                          \
+        (void)blocks;                                                                    \
+        if (MAX_TOKENS == 8) TOKENS(8, body)                                             \
+        TOKENS(4, body)                                                                  \
+        TOKENS(2, body)                                                                  \
+        TOKENS(1, body)                                                                  \
+    }
+#define SUPER_BLOCK  super_block(acc, w, x, x_stride, T, s)
+#define BLOCKS_OF_32 blocks_of_32(acc, w, x, x_stride, blocks, T, s)
+
+/* Chunks: a step adds at most 2 * 127 * the largest code to each 16-bit sum. */
+PRODUCT(product_k32_4bit, SUPER_BLOCK, .group = 32, .chunk = 8, .has_min = true)
+PRODUCT(product_k32_5bit, SUPER_BLOCK, .group = 32, .chunk = 4, .has_min = true)
+PRODUCT(product_k32_8bit, SUPER_BLOCK, .group = 32, .chunk = 1, .is_signed = SIGNED_CODES,
+        .has_offset = !SIGNED_CODES)
+PRODUCT(product_k16_min, SUPER_BLOCK, .group = 16, .chunk = 4, .has_min = true)
+PRODUCT(product_k16_offset, SUPER_BLOCK, .group = 16, .chunk = 2, .has_offset = true)
+PRODUCT(product_32_5bit, BLOCKS_OF_32, .group = 32, .chunk = 4, .has_offset = true)
+PRODUCT(product_32_min, BLOCKS_OF_32, .group = 32, .chunk = 4, .has_min = true)
+PRODUCT(product_32_8bit, BLOCKS_OF_32, .group = 32, .chunk = 1, .is_signed = SIGNED_CODES,
+        .has_offset = !SIGNED_CODES)
+
+/* ==== Unpackers ============================================================ */
+
+/* Fill a tile from rows `stride` bytes apart; `blocks` of 32 columns. */
+typedef void (*tile_fn)(struct tile *w, const uint8_t *p, size_t stride, int blocks);
+#define UNPACK(name)                                                                     \
+    static void tile_##name(struct tile *w, const uint8_t *p, size_t stride, int blocks)
+#define AT(name, field) (p + offsetof(struct block_##name, field))
+
+/* Four columns that end with the block: its last 16 bytes. */
+#define TAIL(c, name) columns(c, p + sizeof(struct block_##name) - 16, stride)
+
+INLINE vu low4(vu v) { return v & 0x0f0f0f0f; }
+INLINE vu high4(vu v) { return v >> 4 & 0x0f0f0f0f; }
+
+/* 16 bytes of a row: their low halves are codes 0..15, the high ones 16..31. */
+INLINE void nibbles_32(vu code[8], const uint8_t *qs, size_t stride)
+{
+    vu c[4];
+    columns(c, qs, stride);
+    LOOP for (int i = 0; i < 4; i++)
+    {
+        code[i] = low4(c[i]);
+        code[i + 4] = high4(c[i]);
+    }
+}
+
+/* 32 bytes of a row: their low halves are codes 0..31, the high ones 32..63. */
+INLINE void nibbles_64(vu code[16], const uint8_t *qs, size_t stride)
+{
+    LOOP for (int k = 0; k < 8; k += 4)
+    {
+        vu c[4];
+        columns(c, qs + 4 * k, stride);
+        LOOP for (int i = 0; i < 4; i++)
+        {
+            code[k + i] = low4(c[i]);
+            code[k + i + 8] = high4(c[i]);
+        }
+    }
+}
+
+/* ---- Blocks of 32 ---- */
+
+#define EACH_BLOCK(name)                                                                 \
+    for (int j = 0; j < blocks; j++, p += sizeof(struct block_##name))
+
+UNPACK(q4_0)
+{
+    w->offset = offset_of(8);
+    EACH_BLOCK(q4_0)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        w->scale[j] = half(head[0]);
+        nibbles_32(w->code + 8 * j, AT(q4_0, qs), stride);
+    }
+}
+
+UNPACK(q4_1)
+{
+    EACH_BLOCK(q4_1)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        w->scale[j] = half(head[0]);
+        w->min[j] = -half(head[0] >> 16);
+        nibbles_32(w->code + 8 * j, AT(q4_1, qs), stride);
+    }
+}
+
+/* Bit i of qh is the fifth bit of code i: the product spreads four bits over four bytes,
+ * bit b to 8 * b + 4. */
+INLINE void fifth_bits_32(vu code[8], vu qh)
+{
+    LOOP for (int i = 0; i < 8; i++)
+        code[i] |= (qh >> 4 * i & 15) * 0x02040810u & 0x10101010;
+}
+
+UNPACK(q5_0)
+{
+    w->offset = offset_of(16);
+    EACH_BLOCK(q5_0)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        w->scale[j] = half(head[0]);
+        nibbles_32(w->code + 8 * j, AT(q5_0, qs), stride);
+        fifth_bits_32(w->code + 8 * j, head[0] >> 16 | head[1] << 16);
+    }
+}
+
+UNPACK(q5_1)
+{
+    EACH_BLOCK(q5_1)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        w->scale[j] = half(head[0]);
+        w->min[j] = -half(head[0] >> 16);
+        nibbles_32(w->code + 8 * j, AT(q5_1, qs), stride);
+        fifth_bits_32(w->code + 8 * j, head[1]);
+    }
+}
+
+/* Signed bytes, as the products take them. */
+#define BIAS (SIGNED_CODES ? 0u : 0x80808080u)
+
+UNPACK(q8_0)
+{
+    w->offset = offset_of(128);
+    EACH_BLOCK(q8_0)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        w->scale[j] = half(head[0]);
+        LOOP for (int k = 0; k < 8; k += 4)
+        {
+            vu *code = w->code + 8 * j + k;
+            columns(code, AT(q8_0, qs) + 4 * k, stride);
+            LOOP for (int i = 0; i < 4; i++) code[i] ^= BIAS;
+        }
+    }
+}
+
+/* 16 levels in every 128 bits, as lookup() takes them, plus `bias` in each byte. */
+INLINE vu level_table(const int8_t level[16], uint32_t bias)
+{
+    vu table;
+    for (size_t i = 0; i < sizeof table; i += 16) memcpy((char *)&table + i, level, 16);
+    return table ^ bias;
+}
+
+INLINE void levels_32(vu code[8], vu table, const uint8_t *qs, size_t stride)
+{
+    nibbles_32(code, qs, stride);
+    LOOP for (int i = 0; i < 8; i++) code[i] = lookup(table, code[i]);
+}
+
+UNPACK(iq4_nl)
+{
+    const vu table = level_table(levels_iq4_nl, BIAS);
+    w->offset = offset_of(128);
+    EACH_BLOCK(iq4_nl)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        w->scale[j] = half(head[0]);
+        levels_32(w->code + 8 * j, table, AT(iq4_nl, qs), stride);
+    }
+}
+
+/* Levels are -12..12; 12 more makes codes of five bits. */
+UNPACK(mxfp4)
+{
+    const vu twelves = splat(0x0c0c0c0c), levels = level_table(levels_fp4, 0);
+    /* bytes without a carry between them: the top bits by themselves */
+    const vu table = ((levels & 0x7f7f7f7f) + twelves) ^ (levels & 0x80808080);
+    w->offset = offset_of(12);
+    EACH_BLOCK(mxfp4)
+    {
+        vu head[4];
+        columns(head, p, stride);
+        const vu e = head[0] & 255, subnormal = (vu)(e < 2);
+        w->scale[j] = (vf)((subnormal & (e + 1) << 21) | (~subnormal & (e - 1) << 23));
+        levels_32(w->code + 8 * j, table, AT(mxfp4, qs), stride);
+    }
+}
+
+/* ---- Super-blocks ---- */
+
+/* Two bits of 128 codes in 32 bytes: the lowest pairs are codes 0..31, and so on. */
+INLINE void two_bits_128(vu code[32], const uint8_t *qs, size_t stride)
+{
+    LOOP for (int k = 0; k < 8; k += 4)
+    {
+        vu c[4];
+        columns(c, qs + 4 * k, stride);
+        LOOP for (int i = 0; i < 4; i++)
+            LOOP for (int b = 0; b < 4; b++)
+                code[8 * b + k + i] = c[i] >> 2 * b & 0x03030303;
+    }
+}
+
+UNPACK(q2_k)
+{
+    (void)blocks;
+    vu packed[4], tail[4];
+    columns(packed, AT(q2_k, scales), stride);
+    TAIL(tail, q2_k);
+    const vf d = half(tail[3]);
+    w->min[0] = half(tail[3] >> 16);
+    LOOP for (int i = 0; i < 4; i++)
+    {
+        const vu mins = high4(packed[i]);
+        LOOP for (int b = 0; b < 4; b++)
+            w->scale[4 * i + b] = d * byte_to_float(low4(packed[i]), b);
+        w->pair[2 * i] = (mins & 0xff) | (mins << 8 & 0xff0000);
+        w->pair[2 * i + 1] = (mins >> 16 & 0xff) | (mins >> 8 & 0xff0000);
+    }
+    two_bits_128(w->code, AT(q2_k, qs), stride);
+    two_bits_128(w->code + 32, AT(q2_k, qs) + 32, stride);
+}
+
+UNPACK(q3_k)
+{
+    (void)blocks;
+    vu tail[4], high[8];
+    TAIL(tail, q3_k); /* two bytes of no use, the scales, d */
+    const vu a = tail[0] >> 16 | tail[1] << 16, b = tail[1] >> 16 | tail[2] << 16,
+             c = tail[2] >> 16 | tail[3] << 16;
+    const vf d = half(tail[3] >> 16);
+    const vu scales[4] = { low4(a) | (c << 4 & 0x30303030),
+                           low4(b) | (c << 2 & 0x30303030),
+                           high4(a) | (c & 0x30303030),
+                           high4(b) | (c >> 2 & 0x30303030) };
+    LOOP for (int i = 0; i < 16; i++)
+        w->scale[i] = d * (byte_to_float(scales[i / 4], i % 4) - 32.0f);
+
+    /* A set bit adds 4; so -4 for all, as the offset. */
+    w->offset = offset_of(4);
+    two_bits_128(w->code, AT(q3_k, qs), stride);
+    two_bits_128(w->code + 32, AT(q3_k, qs) + 32, stride);
+    columns(high, AT(q3_k, hmask), stride);
+    columns(high + 4, AT(q3_k, hmask) + 16, stride);
+    LOOP for (int j = 0; j < 8; j++)
+        LOOP for (int i = 0; i < 8; i++)
+            w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 2;
+}
+
+/* The head of Q4_K and Q5_K: d, dmin and eight 6-bit scales and mins (see scales.h). */
+INLINE void scales_and_mins(struct tile *w, const uint8_t *p, size_t stride)
+{
+    vu head[4];
+    columns(head, p, stride);
+    const vf d = half(head[0]);
+    const vu scales[2] = { head[1] & 0x3f3f3f3f,
+                           low4(head[3]) | (head[1] >> 2 & 0x30303030) };
+    const vu mins[2] = { head[2] & 0x3f3f3f3f,
+                         high4(head[3]) | (head[2] >> 2 & 0x30303030) };
+    w->min[0] = half(head[0] >> 16);
+    LOOP for (int j = 0; j < 8; j++)
+    {
+        const vu min = mins[j / 4] >> 8 * (j % 4) & 255;
+        w->scale[j] = d * byte_to_float(scales[j / 4], j % 4);
+        w->pair[j] = min | min << 16;
+    }
+}
+
+UNPACK(q4_k)
+{
+    (void)blocks;
+    scales_and_mins(w, p, stride);
+    LOOP for (int g = 0; g < 4; g++)
+        nibbles_64(w->code + 16 * g, AT(q4_k, qs) + 32 * g, stride);
+}
+
+UNPACK(q5_k)
+{
+    (void)blocks;
+    vu high[8];
+    scales_and_mins(w, p, stride);
+    columns(high, AT(q5_k, qh), stride);
+    columns(high + 4, AT(q5_k, qh) + 16, stride);
+    LOOP for (int g = 0; g < 4; g++)
+        nibbles_64(w->code + 16 * g, AT(q5_k, qs) + 32 * g, stride);
+    LOOP for (int j = 0; j < 8; j++)
+        LOOP for (int i = 0; i < 8; i++)
+            w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 4;
+}
+
+/* 128 codes: 4 bits each in 64 bytes, 2 bits each in 32. */
+INLINE void six_bits_128(vu code[32], const uint8_t *ql, const uint8_t *qh, size_t stride)
+{
+    LOOP for (int k = 0; k < 8; k += 4)
+    {
+        vu a[4], b[4], high[4];
+        columns(a, ql + 4 * k, stride);
+        columns(b, ql + 32 + 4 * k, stride);
+        columns(high, qh + 4 * k, stride);
+        LOOP for (int i = 0; i < 4; i++)
+        {
+            code[k + i] = low4(a[i]) | (high[i] << 4 & 0x30303030);
+            code[k + i + 8] = low4(b[i]) | (high[i] << 2 & 0x30303030);
+            code[k + i + 16] = high4(a[i]) | (high[i] & 0x30303030);
+            code[k + i + 24] = high4(b[i]) | (high[i] >> 2 & 0x30303030);
+        }
+    }
+}
+
+UNPACK(q6_k)
+{
+    (void)blocks;
+    vu scales[4], tail[4];
+    columns(scales, AT(q6_k, scales), stride);
+    TAIL(tail, q6_k);
+    const vf d = half(tail[3] >> 16);
+    LOOP for (int i = 0; i < 16; i++)
+        w->scale[i] = d * to_float((vi)(scales[i / 4] << (24 - i % 4 * 8)) >> 24);
+    w->offset = offset_of(32);
+    six_bits_128(w->code, AT(q6_k, ql), AT(q6_k, qh), stride);
+    six_bits_128(w->code + 32, AT(q6_k, ql) + 64, AT(q6_k, qh) + 32, stride);
+}
+
+UNPACK(iq4_xs)
+{
+    (void)blocks;
+    const vu table = level_table(levels_iq4_nl, BIAS);
+    vu head[4];
+    columns(head, p, stride); /* d and scales_h, scales_l */
+    const vf d = half(head[0]);
+    w->offset = offset_of(128);
+    LOOP for (int k = 0; k < 8; k++)
+    {
+        const vu scale = (head[1] >> 4 * k & 15) | (head[0] >> (16 + 2 * k) & 3) << 4;
+        w->scale[k] = d * (to_float((vi)scale) - 32.0f);
+        levels_32(w->code + 8 * k, table, AT(iq4_xs, qs) + 16 * k, stride);
+    }
+}
+
+/* ==== Walking the rows ===================================================== */
+
+struct walk {
+    tile_fn unpack;
+    product_fn product;
+    uint32_t block, bytes; /* of the type */
+};
+
+enum { TILE_BYTES_MAX = 8 * sizeof(struct block_q8_0), TOKENS_MAX = 64 };
+
+/* Ask for memory ahead of its use: the rows of a tile are too many streams, and too short,
+ * for the hardware to see. */
+INLINE void prefetch(const uint8_t *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
+/* `nr` rows times up to TOKENS_MAX tokens. */
+static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uint8_t *w,
+                      size_t w_stride, size_t nr, const uint8_t *next, const void *x,
+                      size_t x_stride, size_t tokens, size_t n)
+{
+    struct tile tile;
+    vf acc[TOKENS_MAX];
+    uint8_t few[LANES * TILE_BYTES_MAX];
+    const size_t per = ACT_BLOCK / k->block;
+    const size_t ahead = LANES * w_stride / (n ? (n + ACT_BLOCK - 1) / ACT_BLOCK : 1);
+    memset(acc, 0, tokens * sizeof *acc);
+    if (nr < LANES) memset(few, 0, sizeof few);
+    for (size_t i = 0; i < n; i += ACT_BLOCK) {
+        const size_t blocks = n - i < ACT_BLOCK ? (n - i) / k->block : per;
+        const uint8_t *p = w + i / k->block * k->bytes;
+        size_t stride = w_stride;
+        if (nr < LANES) { /* rows that are not there are zero */
+            stride = blocks * k->bytes;
+            for (size_t r = 0; r < nr; r++) memcpy(few + r * stride, p + r * w_stride, stride);
+            p = few;
+        }
+        if (next) prefetch(next + i / ACT_BLOCK * ahead, ahead);
+        k->unpack(&tile, p, stride, (int)blocks);
+        k->product(acc, &tile, (const char *)x + i / ACT_BLOCK * sizeof(struct act_block),
+                   x_stride, tokens, (int)blocks);
+    }
+    for (size_t t = 0; t < tokens; t++) memcpy(y + t * y_stride, acc + t, nr * sizeof *y);
+}
+
+static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
+                 size_t w_stride, size_t rows, const void *x, size_t x_stride, size_t tokens,
+                 size_t n)
+{
+    for (size_t r = 0; r < rows; r += LANES) {
+        const uint8_t *row = (const uint8_t *)w + r * w_stride;
+        const size_t nr = rows - r < LANES ? rows - r : LANES;
+        for (size_t t = 0; t < tokens; t += TOKENS_MAX) {
+            const size_t nt = tokens - t < TOKENS_MAX ? tokens - t : TOKENS_MAX;
+            const int more = rows - r >= 2 * LANES && t == 0;
+            walk_tile(k, y + t * y_stride + r, y_stride, row, w_stride, nr,
+                      more ? row + LANES * w_stride : NULL,
+                      (const char *)x + t * x_stride, x_stride, nt, n);
+        }
+    }
+}
+
+#define KERNEL(type, product, qk)                                                        \
+    static decl_mul_fn(mul_##type)                                                       \
+    {                                                                                    \
+        const struct walk k = { tile_##type, product, qk, sizeof(struct block_##type) }; \
+        walk(&k, y, y_stride, w, w_stride, rows, x, x_stride, tokens, n);                \
+    }
+
+KERNEL(q4_0, product_32_5bit, QK_32)
+KERNEL(q4_1, product_32_min, QK_32)
+KERNEL(q5_0, product_32_5bit, QK_32)
+KERNEL(q5_1, product_32_min, QK_32)
+KERNEL(q8_0, product_32_8bit, QK_32)
+KERNEL(iq4_nl, product_32_8bit, QK_32)
+KERNEL(mxfp4, product_32_5bit, QK_32)
+KERNEL(q2_k, product_k16_min, QK_K)
+KERNEL(q3_k, product_k16_offset, QK_K)
+KERNEL(q4_k, product_k32_4bit, QK_K)
+KERNEL(q5_k, product_k32_5bit, QK_K)
+KERNEL(q6_k, product_k16_offset, QK_K)
+KERNEL(iq4_xs, product_k32_8bit, QK_K)
+
+static const mul_fn tile_kernels[GGF_TYPE_COUNT] = {
+    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1,   [GGF_Q5_0] = mul_q5_0,
+    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0,   [GGF_IQ4_NL] = mul_iq4_nl,
+    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k,   [GGF_Q3_K] = mul_q3_k,
+    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k,   [GGF_Q6_K] = mul_q6_k,
+    [GGF_IQ4_XS] = mul_iq4_xs,
+};
