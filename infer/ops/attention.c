@@ -50,10 +50,9 @@ static void attend(const struct attention *a, const struct vec_ops *ops,
     const float *k = cache->k + (size_t)kv_head * cache->n_ctx * dim;
     const float *v = cache->v + (size_t)kv_head * cache->n_ctx * dim;
     const float scale = 1.0f / sqrtf((float)dim);
-    for (size_t i = 0; i < n; i++) scores[i] = scale * ops->dot(q, k + i * dim, dim);
+    ops->dots(scores, q, k, n, dim, scale);
     softmax(ops, scores, n);
-    memset(out, 0, dim * sizeof *out);
-    for (size_t i = 0; i < n; i++) ops->axpy(out, scores[i], v + i * dim, dim);
+    ops->mix(out, scores, v, n, dim);
     ops->sigm_mul(out, q + dim, dim);
 }
 

@@ -1,7 +1,12 @@
 /* vec.c - the C kernels, and the choice among the variants. */
 #include "vec.h"
+#include "../../quant/cpu.h"
 
 #include <math.h>
+
+#if defined(__x86_64__)
+#include "x86/vec.h"
+#endif
 
 static decl_dot_fn(dot_c)
 {
@@ -13,6 +18,17 @@ static decl_dot_fn(dot_c)
 static decl_axpy_fn(axpy_c)
 {
     for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static decl_dots_fn(dots_c)
+{
+    for (size_t i = 0; i < rows; i++) s[i] = scale * dot_c(q, k + i * n, n);
+}
+
+static decl_mix_fn(mix_c)
+{
+    for (size_t j = 0; j < n; j++) y[j] = 0;
+    for (size_t i = 0; i < rows; i++) axpy_c(y, p[i], v + i * n, n);
 }
 
 static decl_rms_norm_fn(rms_norm_c)
@@ -83,6 +99,8 @@ void vec_ops_init(struct vec_ops *ops)
     *ops = (struct vec_ops){
         .dot = dot_c,
         .axpy = axpy_c,
+        .dots = dots_c,
+        .mix = mix_c,
         .rms_norm = rms_norm_c,
         .exp_sum = exp_sum_c,
         .silu_mul = silu_mul_c,
@@ -90,6 +108,9 @@ void vec_ops_init(struct vec_ops *ops)
         .conv = conv_c,
         .delta = delta_c,
     };
+#if defined(__x86_64__)
+    vec_ops_init_x86(ops, cpu_flags());
+#endif
 }
 
 void l2_norm(const struct vec_ops *ops, float *x, size_t n, float eps)

@@ -3,7 +3,8 @@
  *
  * The C versions are the specification.  Variants may add in another order, so results
  * differ by rounding between levels, but for one level a result depends on nothing but
- * the arguments.  exp() inside is good to 2 units in the last place. */
+ * the arguments.  exp() inside is good to 2 units in the last place; results too small
+ * for a normal float may become 0. */
 #ifndef INFER_OPS_VEC_H
 #define INFER_OPS_VEC_H
 
@@ -27,6 +28,11 @@ struct delta_run {
 
 #define decl_dot_fn(name)  float(name)(const float *x, const float *y, size_t n)
 #define decl_axpy_fn(name) void(name)(float *y, float a, const float *x, size_t n)
+#define decl_dots_fn(name)                                                               \
+    void(name)(float *s, const float *q, const float *k, size_t rows, size_t n,          \
+               float scale)
+#define decl_mix_fn(name)                                                                \
+    void(name)(float *y, const float *p, const float *v, size_t rows, size_t n)
 #define decl_rms_norm_fn(name)                                                           \
     void(name)(float *y, const float *x, const float *w, size_t n, float eps)
 #define decl_exp_sum_fn(name) float(name)(float *x, float shift, size_t n)
@@ -39,8 +45,11 @@ struct delta_run {
 #define decl_delta_fn(name) void(name)(const struct delta_run *run)
 
 struct vec_ops {
-    decl_dot_fn(*dot);           /* sum of x y */
-    decl_axpy_fn(*axpy);         /* y += a x */
+    decl_dot_fn(*dot);   /* sum of x y */
+    decl_axpy_fn(*axpy); /* y += a x */
+    /* s[i] = scale times row i of k (n floats each) times q */
+    decl_dots_fn(*dots);
+    decl_mix_fn(*mix);           /* y = sum over rows i of p[i] v[i * n ...] */
     decl_rms_norm_fn(*rms_norm); /* y = x w / sqrt(mean(x^2) + eps); y may be x */
     decl_exp_sum_fn(*exp_sum);   /* x = exp(x - shift); returns their sum */
     decl_silu_mul_fn(*silu_mul); /* y = x silu(g); y may be x or g */
@@ -56,7 +65,7 @@ void vec_ops_init(struct vec_ops *ops);
 
 /* x / max(sqrt(sum of x^2), eps) */
 void l2_norm(const struct vec_ops *ops, float *x, size_t n, float eps);
-/* In place; returns nothing useful for n = 0. */
+/* In place. */
 void softmax(const struct vec_ops *ops, float *x, size_t n);
 float sigmoid(float x);
 /* x above 20, else log(1 + exp(x)) */
