@@ -32,7 +32,7 @@ struct ggf_file {
 /* One file's header, as parse_header() found it. */
 struct header {
     uint32_t version, alignment;
-    uint64_t data_offset;
+    uint64_t header_end, data_offset;
     struct ggf_kv *kvs;
     uint64_t n_kvs;
     struct ggf_tensor *tensors; /* offset absolute, data and shard not set */

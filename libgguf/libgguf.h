@@ -215,6 +215,7 @@ GGF_API void ggf_close(ggf_file *file);
 struct ggf_shard {
     const char *path;     /* "" when not opened by path */
     uint64_t size;        /* of the file */
+    uint64_t header_end;  /* of the last tensor's entry; zeros up to data_offset */
     uint64_t data_offset; /* of the first byte after header and padding; past the end
                              only in a file cut off there and opened header_only */
     uint32_t version;     /* 2 or 3 */
@@ -255,6 +256,11 @@ GGF_API int ggf_get_bool(const ggf_file *file, const char *key, bool *out,
 GGF_API int ggf_get_str(const ggf_file *file, const char *key, struct ggf_str *out,
                         ggf_error *err);
 
+/* A key of the model's architecture: "expert_count" is looked up as
+ * "qwen3next.expert_count" when general.architecture is "qwen3next". */
+GGF_API int ggf_get_arch_u32(const ggf_file *file, const char *key, uint32_t *out,
+                             ggf_error *err);
+
 /* Element `index` of a scalar (index 0) or an array of numbers or bools. */
 GGF_API int ggf_kv_i64(const struct ggf_kv *kv, uint64_t index, int64_t *out,
                        ggf_error *err);
@@ -264,6 +270,33 @@ GGF_API int ggf_kv_f64(const struct ggf_kv *kv, uint64_t index, double *out,
 GGF_API int ggf_kv_strings(const struct ggf_kv *kv, struct ggf_str *out, ggf_error *err);
 /* "u32", "array", ...; "?" for an unknown id. */
 GGF_API const char *ggf_kv_type_name(uint32_t type);
+
+/* ==== Roles =============================================================== */
+
+/* What a tensor is for, from its name and its neighbours'. */
+enum ggf_role {
+    GGF_ROLE_EXPERTS,   /* routed experts: ffn_{gate,up,down,gate_up}_exps */
+    GGF_ROLE_SHARED,    /* the shared expert and its gate */
+    GGF_ROLE_ROUTER,    /* ffn_gate_inp and its bias */
+    GGF_ROLE_ATTENTION, /* softmax attention's matrices */
+    GGF_ROLE_DELTA,     /* linear attention and state space layers: ssm_*, and attn_qkv
+                           and attn_gate of such a layer */
+    GGF_ROLE_FFN,       /* a dense feed-forward block */
+    GGF_ROLE_EMBEDDING,
+    GGF_ROLE_OUTPUT,
+    GGF_ROLE_NORM,
+    GGF_ROLE_MTP,       /* anything of a multi-token prediction block */
+    GGF_ROLE_OTHER,
+    GGF_ROLE_COUNT,
+};
+
+/* "experts", "shared expert", ...; never NULL. */
+GGF_API const char *ggf_role_name(enum ggf_role role);
+GGF_API enum ggf_role ggf_tensor_role(const ggf_file *file, const struct ggf_tensor *tensor);
+/* The N of "blk.N.REST", or -1. */
+GGF_API int64_t ggf_tensor_layer(const struct ggf_tensor *tensor);
+/* How many of the blk.N are multi-token prediction blocks; they come last. */
+GGF_API uint32_t ggf_mtp_layers(const ggf_file *file);
 
 /* ==== Split names ========================================================= */
 

@@ -160,6 +160,19 @@ int ggf_get_str(const ggf_file *f, const char *key, struct ggf_str *out, ggf_err
     return s ? s : ggf_kv_strings(kv, out, err);
 }
 
+int ggf_get_arch_u32(const ggf_file *f, const char *key, uint32_t *out, ggf_error *err)
+{
+    struct ggf_str arch = { "", 0 };
+    char full[128];
+    int s = ggf_get_str(f, "general.architecture", &arch, err);
+    if (s) return s;
+    const int n = snprintf(full, sizeof full, "%.*s.%s", (int)(arch.len & 127), arch.data,
+                           key);
+    if (arch.len > 127 || n < 0 || (size_t)n >= sizeof full)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "general.architecture is too long");
+    return ggf_get_u32(f, full, out, err);
+}
+
 int ggf_split_name(char *out, size_t size, const char *prefix, uint32_t index,
                    uint32_t count)
 {

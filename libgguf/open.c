@@ -97,6 +97,7 @@ static int add_shard(ggf_file *f, const struct shard *shard, struct header *h,
     struct shard *s = &f->shards[f->n_shards++];
     *s = *shard;
     s->view.path = s->path ? s->path : "";
+    s->view.header_end = h->header_end;
     s->view.data_offset = h->data_offset;
     s->view.version = h->version;
     s->view.alignment = h->alignment;

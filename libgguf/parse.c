@@ -344,6 +344,7 @@ static int check_no_overlap(struct cursor *c)
 static int place_tensors(struct cursor *c)
 {
     struct header *h = c->h;
+    h->header_end = c->pos;
     if (!align_u64(c->pos, h->alignment, &h->data_offset))
         return ggf_fail(c->err, GGF_E_FORMAT, c->pos, "the header's padding overflows");
     for (uint64_t i = 0; i < h->n_tensors; i++) {

@@ -152,8 +152,10 @@ static const char *expectation(enum opt_kind kind)
     }
 }
 
-/* Handle the option word argv[*i], taking its argument too.  OPT_GO to go on. */
-static int take_option(const struct opt_program *p, int argc, char **argv, int *i)
+/* Handle the option word argv[*i], taking its argument too; `enough`: the positional
+ * arguments that must be there were seen.  OPT_GO to go on. */
+static int take_option(const struct opt_program *p, int argc, char **argv, int *i,
+                       bool enough)
 {
     const char *word = argv[*i], *equals = word[1] == '-' ? strchr(word, '=') : NULL;
     const size_t len = equals ? (size_t)(equals - word) : strlen(word);
@@ -174,7 +176,8 @@ static int take_option(const struct opt_program *p, int argc, char **argv, int *
     }
     const char *value = equals ? equals + 1 : NULL;
     if (!value && o->kind == OPT_OPTIONAL) {
-        const bool take = *i + 2 < argc && argv[*i + 1][0] != '-';
+        const int last = enough ? argc - 1 : argc - 2;
+        const bool take = *i + 1 <= last && argv[*i + 1][0] != '-';
         value = take ? argv[++*i] : "";
     }
     if (!value && *i + 1 < argc) value = argv[++*i];
@@ -193,7 +196,7 @@ int opt_parse(const struct opt_program *p, int argc, char **argv, char ***args, 
         if (options && !strcmp(argv[i], "--")) {
             options = false;
         } else if (options && argv[i][0] == '-' && argv[i][1]) {
-            const int r = take_option(p, argc, argv, &i);
+            const int r = take_option(p, argc, argv, &i, n >= p->min_args);
             if (r != OPT_GO) return r;
         } else {
             argv[n++] = argv[i];

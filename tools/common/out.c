@@ -52,6 +52,30 @@ char *out_size(char buf[24], uint64_t bytes)
     return buf;
 }
 
+char *out_count(char buf[32], uint64_t n)
+{
+    char digits[24];
+    const int len = snprintf(digits, sizeof digits, "%" PRIu64, n);
+    char *p = buf;
+    for (int i = 0; i < len; i++) {
+        if (i && (len - i) % 3 == 0) *p++ = ',';
+        *p++ = digits[i];
+    }
+    *p = 0;
+    return buf;
+}
+
+char *out_short(char buf[24], uint64_t n)
+{
+    double v = (double)n;
+    int u = 0;
+    while (v >= 999.5 && u < 4) v /= 1000, u++;
+    static const char *const units[] = { "", " K", " M", " B", " T" };
+    const int places = !u ? 0 : v < 9.995 ? 2 : v < 99.95 ? 1 : 0;
+    snprintf(buf, 24, "%.*f%s", places, v, units[u]);
+    return buf;
+}
+
 char *out_time(char buf[24], double seconds)
 {
     const unsigned long s = seconds > 0 ? (unsigned long)seconds : 0;
@@ -98,21 +122,64 @@ void progress_end(struct progress *p)
     fflush(stderr);
 }
 
-static void put_string(FILE *f, const char *s, size_t len)
+/* Bytes of the UTF-8 character at s, or 0 if there is none (RFC 3629: shortest form,
+ * no surrogates, at most U+10FFFF). */
+static int utf8_length(const unsigned char *s, uint64_t left)
 {
-    putc('"', f);
-    for (size_t i = 0; i < len; i++) {
-        const unsigned char c = (unsigned char)s[i];
-        switch (c) {
-        case '"': fputs("\\\"", f); break;
-        case '\\': fputs("\\\\", f); break;
-        case '\n': fputs("\\n", f); break;
-        case '\r': fputs("\\r", f); break;
-        case '\t': fputs("\\t", f); break;
-        default:
-            if (c < 0x20 || c == 0x7f) fprintf(f, "\\u%04x", c);
-            else putc(c, f);
+    if (s[0] < 0x80) return 1;
+    const int n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4 || left < (uint64_t)n) return 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    const unsigned two = (unsigned)s[0] << 8 | s[1];
+    const bool overlong = (n == 3 && two < 0xe0a0) || (n == 4 && two < 0xf090);
+    const bool surrogate = two >= 0xeda0 && two < 0xee00, beyond = two >= 0xf490;
+    return overlong || surrogate || (n == 4 && beyond) ? 0 : n;
+}
+
+/* Is the character one that a terminal acts on: C0, DEL, C1? */
+static bool is_control(const unsigned char *s)
+{
+    return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
+}
+
+static const char *short_escape(unsigned char c)
+{
+    switch (c) {
+    case '\n': return "\\n";
+    case '\r': return "\\r";
+    case '\t': return "\\t";
+    default: return NULL;
+    }
+}
+
+void out_text(FILE *f, const char *text, uint64_t len, uint64_t max)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    for (uint64_t i = 0, n; i < len; i += n) {
+        n = (uint64_t)utf8_length(s + i, len - i);
+        if (i + n > max) {
+            fputs("...", f);
+            return;
         }
+        if (!n) fprintf(f, "\\x%02x", s[i]), n = 1;
+        else if (short_escape(s[i])) fputs(short_escape(s[i]), f);
+        else if (is_control(s + i)) fprintf(f, "\\x%02x", s[i + n - 1]);
+        else fwrite(s + i, 1, n, f);
+    }
+}
+
+static void put_string(FILE *f, const char *text, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    putc('"', f);
+    for (size_t i = 0, n; i < len; i += n) {
+        n = (size_t)utf8_length(s + i, len - i);
+        if (!n) fputs("\\ufffd", f), n = 1;
+        else if (s[i] == '"' || s[i] == '\\') fprintf(f, "\\%c", s[i]);
+        else if (short_escape(s[i])) fputs(short_escape(s[i]), f);
+        else if (n == 1 && is_control(s + i)) fprintf(f, "\\u%04x", s[i]);
+        else fwrite(s + i, 1, n, f);
     }
     putc('"', f);
 }

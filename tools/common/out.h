@@ -20,6 +20,16 @@ int out_close_stdout(const char *program, int status);
 /* "1.25 GiB", "512 B"; returns buf. */
 char *out_size(char buf[24], uint64_t bytes);
 
+/* "79,674,391,296"; returns buf. */
+char *out_count(char buf[32], uint64_t n);
+
+/* "79.67 B", "31.0 M", "512": a count in thousands; returns buf. */
+char *out_short(char buf[24], uint64_t n);
+
+/* Text from a file on one line: control characters and broken UTF-8 are escaped, so that
+ * it cannot steer a terminal.  At most `max` bytes are shown, then "...". */
+void out_text(FILE *f, const char *text, uint64_t len, uint64_t max);
+
 /* "03:12", "1:03:12"; returns buf. */
 char *out_time(char buf[24], double seconds);
 
@@ -51,6 +61,7 @@ struct json {
 /* `key` is NULL inside an array and at the top. */
 void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
 void json_close(struct json *j, char bracket);                 /* '}' or ']' */
+/* Bytes that are not UTF-8 become U+FFFD. */
 void json_str(struct json *j, const char *key, const char *value);
 void json_strn(struct json *j, const char *key, const char *value, size_t len);
 void json_u64(struct json *j, const char *key, uint64_t value);

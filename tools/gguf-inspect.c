@@ -1,0 +1,99 @@
+/* gguf-inspect - looks into a model: what it is, where its bytes are, whether they are
+ * sound, and how it differs from another. */
+#include "common/inspect.h"
+#include "common/opt.h"
+
+#include <string.h>
+
+static const char *tensors, *keys, *other;
+static bool check, full, as_json;
+
+static const struct opt options[] = {
+    { "-t, --tensors", "REGEX", OPT_OPTIONAL, &tensors,
+      "list the tensors whose name matches (all without REGEX): shape,\n"
+      "type, bytes, offset, and bytes per expert of stacked experts" },
+    { "-k, --kv", "REGEX", OPT_OPTIONAL, &keys,
+      "list the metadata keys that match (all without REGEX)" },
+    { "--full", NULL, OPT_FLAG, &full, "do not abbreviate long values" },
+    { "--check", NULL, OPT_FLAG, &check,
+      "read all data: values that are not numbers, padding, gaps, size" },
+    { "-d, --diff", "OTHER", OPT_STR, &other,
+      "what differs in OTHER: keys, tensors, data" },
+    { "--json", NULL, OPT_FLAG, &as_json, "print one JSON object" },
+    { 0 },
+};
+
+static const struct opt_program program = {
+    "gguf-inspect", "[options] MODEL.gguf",
+    "Show what is in a GGUF model, a split set (name its first file) or an expert pack.\n"
+    "Without options: header, and sizes by role, type and layer.  REGEX is a Perl regular\n"
+    "expression, found anywhere in the name.  Exit status: 0 done (--check: sound, --diff:\n"
+    "equal), 1 failed, 2 wrong usage.",
+    options, 1, 1,
+};
+
+int inspect_open(ggf_file **out, const char *path, bool *cut, ggf_error *err)
+{
+    struct ggf_open_options o = { .allow_gaps = true };
+    *cut = false;
+    const int s = ggf_open(out, path, &o, err);
+    if (s != GGF_E_FORMAT) return s;
+    /* Is it only that the data is not all there? */
+    o.header_only = true;
+    ggf_error again;
+    if (ggf_open(out, path, &o, &again)) return s;
+    *cut = true;
+    fprintf(stderr, "%s: %s; showing what the header says\n", program.name, err->message);
+    return 0;
+}
+
+/* The sections that were asked for; a section's failure to be fine (1) is remembered. */
+static int print_sections(const struct inspect *in, ggf_error *err)
+{
+    int s = 0, bad = 0;
+    const bool summary = !tensors && !keys && !check && !other;
+    if (summary) s = inspect_summary(in, err);
+    if (!s && keys) s = inspect_keys(in, keys, err);
+    if (!s && tensors) {
+        if (keys && !in->json) putchar('\n');
+        s = inspect_tensors(in, tensors, err);
+    }
+    if (!s && check) s = inspect_check(in, err);
+    if (s == 1) bad = 1, s = 0;
+    if (!s && other) s = inspect_diff(in, other, err);
+    return s ? s : bad;
+}
+
+static int run(struct inspect *in, ggf_error *err)
+{
+    int s = inspect_open(&in->file, in->path, &in->cut, err);
+    if (s) return s;
+    struct json json = { .f = stdout };
+    if (as_json) {
+        in->json = &json;
+        json_open(&json, NULL, '{');
+        json_str(&json, "file", in->path);
+    }
+    s = print_sections(in, err);
+    if (as_json) {
+        json_close(&json, '}');
+        json_end(&json);
+    }
+    ggf_close(in->file);
+    return s;
+}
+
+int main(int argc, char **argv)
+{
+    char **args;
+    int n;
+    const int go = opt_parse(&program, argc, argv, &args, &n);
+    if (go != OPT_GO) return go;
+    if (full && !keys && !other) return opt_error(&program, "--full needs --kv or --diff");
+    struct inspect in = { .path = args[0], .full = full,
+                          .bold = !as_json && out_colour(stdout) };
+    ggf_error err;
+    int status = run(&in, &err);
+    if (status < 0) status = out_error(program.name, &err);
+    return out_close_stdout(program.name, status);
+}
