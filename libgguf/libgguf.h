@@ -325,6 +325,8 @@ GGF_API int ggf_output_copy(ggf_output *out, uint64_t offset, int fd, uint64_t f
                             uint64_t len, ggf_error *err);
 /* Set the length: a gap never written reads as zeros. */
 GGF_API int ggf_output_resize(ggf_output *out, uint64_t size, ggf_error *err);
+/* Bring what was written to disk; a commit after this takes no time. */
+GGF_API int ggf_output_sync(ggf_output *out, ggf_error *err);
 /* Sync, rename to the final name, free.  On failure the temporary file is gone too. */
 GGF_API int ggf_output_commit(ggf_output *out, ggf_error *err);
 /* Remove the temporary file and free.  NULL is allowed. */
@@ -391,6 +393,8 @@ GGF_API int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset,
 GGF_API int ggf_writer_copy(ggf_writer *w, uint64_t index, uint64_t offset, int fd,
                             uint64_t from, uint64_t len, ggf_error *err);
 
+/* Bring what was written to disk; finishing after this takes no time. */
+GGF_API int ggf_writer_sync(ggf_writer *w, ggf_error *err);
 /* Check that all bytes came, sync, rename to the final name and free.  Whatever the
  * result, w is gone afterwards. */
 GGF_API int ggf_writer_finish(ggf_writer *w, ggf_error *err);
@@ -480,6 +484,68 @@ GGF_API int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_er
 /* The path of the pack that a dense GGUF names, malloc'd: a file in the same folder.
  * GGF_E_NOT_FOUND if it names none. */
 GGF_API int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err);
+
+/* ---- Whole packs: make, restore, verify, repair.  These read and write gigabytes; memory
+ * stays at a few records per thread. */
+
+/* Called now and then from the thread that called the function; counts bytes. */
+typedef void (*ggf_progress_fn)(void *user, uint64_t done, uint64_t total);
+/* Called for each damaged record, or with r NULL for other damage, from the thread that
+ * called the function. */
+typedef void (*ggf_pack_bad_fn)(void *user, const struct ggf_pack_record *r,
+                                const ggf_error *what);
+
+struct ggf_pack_options {
+    bool force;     /* replace existing files */
+    int zstd_level; /* make: compress records; 0 stores them plain */
+    int threads;    /* 0: all the process may use */
+    ggf_progress_fn progress;
+    ggf_pack_bad_fn bad; /* verify, repair */
+    void *user;          /* for both */
+};
+
+struct ggf_pack_plan {
+    uint32_t n_layers;
+    uint64_t n_records;
+    uint64_t expert_bytes; /* of the experts' matrices */
+    uint64_t dense_bytes;  /* of all other tensors */
+    uint64_t pack_bytes;   /* of the pack without compression, but for its source section */
+};
+
+/* What ggf_pack_make() would do.  GGF_E_NOT_FOUND if the model has no routed experts. */
+GGF_API int ggf_pack_plan(struct ggf_pack_plan *out, const ggf_file *model, ggf_error *err);
+
+/* Split a model (opened by path, with its data) into a dense GGUF and a pack.  Both must
+ * lie in the same folder; either both appear or none. */
+GGF_API int ggf_pack_make(const ggf_file *model, const char *dense_path,
+                          const char *pack_path, const struct ggf_pack_options *options,
+                          ggf_error *err);
+
+/* The model again, bit for bit.  Hashes of all records and tensors are checked on the
+ * way.  For a split set `path` gives the prefix: PREFIX.gguf or one of its parts. */
+GGF_API int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack, const char *path,
+                             const struct ggf_pack_options *options, ggf_error *err);
+
+/* Check every byte: records, padding, and if `dense` is not NULL its tensors.  Returns 0
+ * with *n_bad counting the damages reported to options->bad. */
+GGF_API int ggf_pack_verify(const ggf_pack *pack, const ggf_file *dense,
+                            const struct ggf_pack_options *options, uint64_t *n_bad,
+                            ggf_error *err);
+
+/* Rewrite damaged records of the pack at `path` in place from the model it was made of.
+ * Nothing is written that does not match the hash in the index.  *n_repaired counts. */
+GGF_API int ggf_pack_repair(const char *path, const ggf_file *model,
+                            const struct ggf_pack_options *options, uint64_t *n_repaired,
+                            ggf_error *err);
+
+/* A file the pack was made of. */
+struct ggf_pack_source {
+    char name[256];
+    uint64_t size;
+};
+/* GGF_E_NOT_FOUND behind the last. */
+GGF_API int ggf_pack_source(const ggf_pack *pack, uint32_t index,
+                            struct ggf_pack_source *out, ggf_error *err);
 
 /* ==== SHA-256 (libcrypto) ================================================= */
 

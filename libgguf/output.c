@@ -209,13 +209,19 @@ static void sync_directory(const ggf_output *o)
     free(dir);
 }
 
+int ggf_output_sync(ggf_output *o, ggf_error *err)
+{
+    return fsync(o->fd) ? system_error(err, "write", o->path) : 0;
+}
+
 static int publish(ggf_output *o, ggf_error *err)
 {
-    if (fsync(o->fd) != 0) return system_error(err, "write", o->path);
+    int s = ggf_output_sync(o, err);
+    if (s) return s;
     const int fd = o->fd;
     o->fd = -1;
     if (close(fd) != 0) return system_error(err, "write", o->path);
-    const int s = rename_output(o, err);
+    s = rename_output(o, err);
     if (!s) sync_directory(o);
     return s;
 }

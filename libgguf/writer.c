@@ -453,6 +453,11 @@ static int check_complete(const ggf_writer *w, ggf_error *err)
     return 0;
 }
 
+int ggf_writer_sync(ggf_writer *w, ggf_error *err)
+{
+    return ggf_output_sync(w->out, err);
+}
+
 int ggf_writer_finish(ggf_writer *w, ggf_error *err)
 {
     int s = check_complete(w, err);

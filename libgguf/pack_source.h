@@ -1,0 +1,50 @@
+/* pack_source.h - the pack's source section: what the records and the dense GGUF do not
+ * hold of the files the pack was made of.  Internal to libgguf.
+ *
+ * Its bytes, before compression:
+ *
+ *     u32 files  u32 extras  u64 tensors
+ *     files:    u64 size  u64 header bytes  u32 name bytes  u32 0  name  header
+ *     tensors:  SHA-256 of each tensor that is not an expert's, in the model's order
+ *     extras:   u64 offset  u64 bytes  u32 file  u32 0  bytes
+ *
+ * A header is everything up to the data section.  Extras are bytes between and behind
+ * the tensors that are not zero. */
+#ifndef GGF_PACK_SOURCE_H
+#define GGF_PACK_SOURCE_H
+
+#include "experts.h"
+
+struct source_file {
+    const char *name; /* not NUL-terminated */
+    uint32_t name_bytes;
+    uint64_t size, header_bytes;
+    const uint8_t *header;
+};
+
+struct source_extra {
+    uint64_t offset, bytes;
+    uint32_t file;
+    const uint8_t *data;
+};
+
+struct pack_source {
+    uint8_t *raw;
+    struct source_file *files;
+    struct source_extra *extras;
+    const uint8_t *hashes;
+    uint32_t n_files, n_extras;
+    uint64_t n_hashes;
+};
+
+/* Decompress and check the section of a pack. */
+int pack_source_load(struct pack_source *out, const ggf_pack *pack, ggf_error *err);
+void pack_source_free(struct pack_source *s);
+
+/* Build the section of a model, compressed, malloc'd; hashes are those of its dense
+ * tensors. */
+int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw, const ggf_file *model,
+                      const struct model_input *in, const uint8_t *hashes,
+                      uint64_t n_hashes, ggf_error *err);
+
+#endif
