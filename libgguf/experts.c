@@ -58,8 +58,9 @@ static int make_layer(struct expert_layer *l, const struct found *f, uint32_t bl
                         "block %" PRIu32 " has not the expert tensors gate, up and down, "
                         "or gate_up and down",
                         block);
-    l->shape = (struct ggf_pack_layer){ .block = block, .n_ff = down->ne[0],
-                                        .n_embd = down->ne[1], .fused = fused };
+    l->shape = (struct ggf_pack_layer){
+        .block = block, .n_ff = down->ne[0], .n_embd = down->ne[1], .fused = fused
+    };
     const uint64_t n = down->ne[2], embd = down->ne[1], ff = down->ne[0];
     const bool fits = fused ? shape_is(fused, embd, 2 * ff, n)
                             : shape_is(gate, embd, ff, n) && shape_is(up, embd, ff, n);
@@ -96,7 +97,8 @@ int experts_find(struct expert_set *set, const struct ggf_tensor *const *tensors
     *set = (struct expert_set){ .n_tensors = n };
     struct found *found = calloc(PACK_MAX_LAYERS, sizeof *found);
     set->packed = calloc(n + 1, sizeof *set->packed);
-    set->layers = calloc(n + 1, sizeof *set->layers); /* a layer has two tensors or more */
+    set->layers =
+        calloc(n + 1, sizeof *set->layers); /* a layer has two tensors or more */
     int s = found && set->packed && set->layers ? 0 : out_of_memory(err);
     bool any = false;
     for (uint64_t i = 0; i < n && !s; i++) {
@@ -132,8 +134,8 @@ bool experts_fit(const struct expert_set *set, const ggf_pack *pack)
         return false;
     for (uint32_t i = 0; i < set->n_layers; i++) {
         const struct ggf_pack_layer *a = &set->layers[i].shape, *b = &pack->layers[i];
-        if (a->block != b->block || a->n_expert != b->n_expert || a->n_embd != b->n_embd ||
-            a->n_ff != b->n_ff || a->fused != b->fused)
+        if (a->block != b->block || a->n_expert != b->n_expert ||
+            a->n_embd != b->n_embd || a->n_ff != b->n_ff || a->fused != b->fused)
             return false;
     }
     for (uint64_t i = 0; i < set->n_records; i++)
@@ -227,7 +229,8 @@ int read_exactly(int fd, uint64_t offset, void *into, uint64_t len, const char *
     return 0;
 }
 
-int write_exactly(int fd, uint64_t offset, const void *bytes, uint64_t len, ggf_error *err)
+int write_exactly(int fd, uint64_t offset, const void *bytes, uint64_t len,
+                  ggf_error *err)
 {
     const uint8_t *p = bytes;
     while (len) {
@@ -253,9 +256,9 @@ int experts_gather(const struct model_input *in, const struct expert_layer *l,
                    const struct ggf_pack_record *r, uint8_t *into, ggf_error *err)
 {
     for (int i = 0; i < GGF_PARTS; i++) {
-        const int s = model_input_read(in, l->tensor[i]->shard,
-                                       experts_part_offset(l, r->expert, (enum ggf_part)i),
-                                       into + r->part_offset[i], r->part_bytes[i], err);
+        const int s = model_input_read(
+            in, l->tensor[i]->shard, experts_part_offset(l, r->expert, (enum ggf_part)i),
+            into + r->part_offset[i], r->part_bytes[i], err);
         if (s) return s;
         const uint64_t end = r->part_offset[i] + r->part_bytes[i];
         const uint64_t next = i + 1 < GGF_PARTS ? r->part_offset[i + 1] : r->raw_bytes;

@@ -20,9 +20,9 @@ struct expert_set {
     uint64_t n_tensors;
 };
 
-/* Find the experts: blk.N.ffn_{gate,up,down,gate_up}_exps.weight.  Each block that has one
- * of them must have a whole set of fitting shapes.  GGF_E_NOT_FOUND if there are none.
- * The tensors must outlive the set. */
+/* Find the experts: blk.N.ffn_{gate,up,down,gate_up}_exps.weight.  Each block that has
+ * one of them must have a whole set of fitting shapes.  GGF_E_NOT_FOUND if there are
+ * none. The tensors must outlive the set. */
 int experts_find(struct expert_set *out, const struct ggf_tensor *const *tensors,
                  uint64_t n_tensors, ggf_error *err);
 int experts_of_file(struct expert_set *out, const ggf_file *model, ggf_error *err);
@@ -53,7 +53,8 @@ int model_input_read(const struct model_input *in, uint32_t shard, uint64_t offs
 
 int open_input(int *fd, const char *path, ggf_error *err);
 /* pread() and pwrite() of exactly len bytes; `what` names the file in messages. */
-int write_exactly(int fd, uint64_t offset, const void *bytes, uint64_t len, ggf_error *err);
+int write_exactly(int fd, uint64_t offset, const void *bytes, uint64_t len,
+                  ggf_error *err);
 int read_exactly(int fd, uint64_t offset, void *into, uint64_t len, const char *what,
                  ggf_error *err);
 

@@ -127,15 +127,16 @@ static const uint8_t *pack_bytes(const struct maker *m, struct lane *lane,
 {
     r->stored_bytes = r->raw_bytes;
     if (!m->options->zstd_level) return lane->raw;
-    const size_t n = ZSTD_compressCCtx(lane->zstd, lane->packed, r->raw_bytes - 1, lane->raw,
-                                       r->raw_bytes, m->options->zstd_level);
+    const size_t n = ZSTD_compressCCtx(lane->zstd, lane->packed, r->raw_bytes - 1,
+                                       lane->raw, r->raw_bytes, m->options->zstd_level);
     if (ZSTD_isError(n)) return lane->raw; /* it did not get smaller */
     r->compressed = true;
     r->stored_bytes = n;
     return lane->packed;
 }
 
-static int write_record(struct maker *m, struct lane *lane, uint64_t number, ggf_error *err)
+static int write_record(struct maker *m, struct lane *lane, uint64_t number,
+                        ggf_error *err)
 {
     struct ggf_pack_record r;
     int s = experts_record(&m->experts, number, &r, err);
@@ -184,7 +185,8 @@ static int hash_work(void *user, int lane, uint64_t number, ggf_error *err)
     int s = 0;
     for (uint64_t at = 0; at < t->bytes && !s; at += PIECE) {
         const uint64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
-        s = model_input_read(&m->in, t->shard, t->offset + at, m->lanes[lane].raw, n, err);
+        s = model_input_read(&m->in, t->shard, t->offset + at, m->lanes[lane].raw, n,
+                             err);
         if (!s) ggf_sha256_update(h, m->lanes[lane].raw, n);
     }
     ggf_sha256_final(h, m->hashes + number * GGF_SHA256_BYTES);
@@ -199,7 +201,8 @@ static int dense_work(void *user, int lane, uint64_t number, ggf_error *err)
     int s = 0;
     for (uint64_t at = 0; at < t->bytes && !s; at += PIECE) {
         const uint64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
-        s = model_input_read(&m->in, t->shard, t->offset + at, m->lanes[lane].raw, n, err);
+        s = model_input_read(&m->in, t->shard, t->offset + at, m->lanes[lane].raw, n,
+                             err);
         if (!s) s = ggf_writer_write(m->writer, number, at, m->lanes[lane].raw, n, err);
     }
     atomic_fetch_add(&m->done, t->bytes);
@@ -278,8 +281,8 @@ static int write_tables(struct maker *m, ggf_error *err)
     uint64_t source_raw;
     int s = parallel_run(m->threads, m->n_dense, hash_work, NULL, m, err);
     if (!s)
-        s = pack_source_build(&m->source, &m->source_stored, &source_raw, m->model, &m->in,
-                              m->hashes, m->n_dense, err);
+        s = pack_source_build(&m->source, &m->source_stored, &source_raw, m->model,
+                              &m->in, m->hashes, m->n_dense, err);
     if (s) return s;
     m->source_offset = m->end;
     fill_layers(m);
@@ -290,7 +293,8 @@ static int write_tables(struct maker *m, ggf_error *err)
     if (!s)
         s = ggf_output_write(m->pack, m->source_offset, m->source, m->source_stored, err);
     if (!s) s = ggf_output_write(m->pack, m->index_offset, m->index, m->index_bytes, err);
-    if (!s) s = ggf_output_write(m->pack, PACK_HEADER_BYTES, m->layers, m->layers_bytes, err);
+    if (!s)
+        s = ggf_output_write(m->pack, PACK_HEADER_BYTES, m->layers, m->layers_bytes, err);
     if (!s) s = ggf_output_write(m->pack, 0, m->header, PACK_HEADER_BYTES, err);
     return s;
 }
@@ -385,7 +389,8 @@ static int publish(struct maker *m, const char *pack_path, ggf_error *err)
 }
 
 /* The name of the pack as the dense GGUF gives it; they must lie in the same folder. */
-static int pack_name(const char **name, const char *dense, const char *pack, ggf_error *err)
+static int pack_name(const char **name, const char *dense, const char *pack,
+                     ggf_error *err)
 {
     const char *d = strrchr(dense, '/'), *p = strrchr(pack, '/');
     const size_t n_d = d ? (size_t)(d - dense) : 0, n_p = p ? (size_t)(p - pack) : 0;

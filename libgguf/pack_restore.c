@@ -27,9 +27,10 @@ struct restorer {
     ggf_file **headers; /* of each file, parsed */
     char **paths;
     ggf_output **outputs;
-    struct ggf_tensor *copies;          /* of all files, with their shard set */
-    const struct ggf_tensor **tensors;  /* to each */
-    const struct ggf_tensor **contents; /* dense tensors: where the bytes are; else NULL */
+    struct ggf_tensor *copies;         /* of all files, with their shard set */
+    const struct ggf_tensor **tensors; /* to each */
+    const struct ggf_tensor *
+        *contents; /* dense tensors: where the bytes are; else NULL */
     uint64_t n_tensors;
     uint64_t *dense_numbers; /* of the tensors that come from the dense GGUF */
     uint64_t n_dense;
@@ -80,7 +81,8 @@ static int parse_headers(struct restorer *r, ggf_error *err)
             r->copies[k].shard = i;
             r->tensors[k] = &r->copies[k];
             const uint64_t size = r->source.files[i].size;
-            if (r->copies[k].offset > size || r->copies[k].bytes > size - r->copies[k].offset)
+            if (r->copies[k].offset > size ||
+                r->copies[k].bytes > size - r->copies[k].offset)
                 return does_not_fit(r, "file sizes", err);
             r->total += r->copies[k].bytes;
         }
@@ -118,8 +120,8 @@ static int match_dense(struct restorer *r, ggf_error *err)
 
 /* ---- Writing --------------------------------------------------------------- */
 
-static int write_out(struct restorer *r, uint32_t file, uint64_t offset, const void *bytes,
-                     uint64_t n, ggf_error *err)
+static int write_out(struct restorer *r, uint32_t file, uint64_t offset,
+                     const void *bytes, uint64_t n, ggf_error *err)
 {
     pthread_mutex_lock(&r->write_lock);
     const int s = ggf_output_write(r->outputs[file], offset, bytes, n, err);
@@ -139,7 +141,8 @@ static int copy_tensor(void *user, int lane, uint64_t number, ggf_error *err)
     int s = 0;
     for (uint64_t at = 0; at < to->bytes && !s; at += PIECE) {
         const uint64_t n = to->bytes - at < PIECE ? to->bytes - at : PIECE;
-        s = model_input_read(&r->in, from->shard, from->offset + at, r->raw[lane], n, err);
+        s = model_input_read(&r->in, from->shard, from->offset + at, r->raw[lane], n,
+                             err);
         if (s) break;
         ggf_sha256_update(h, r->raw[lane], n);
         s = write_out(r, to->shard, to->offset + at, r->raw[lane], n, err);
@@ -147,10 +150,12 @@ static int copy_tensor(void *user, int lane, uint64_t number, ggf_error *err)
     ggf_sha256_final(h, hash);
     ggf_sha256_free(h);
     atomic_fetch_add(&r->done, to->bytes);
-    if (!s && memcmp(hash, r->source.hashes + number * GGF_SHA256_BYTES, sizeof hash) != 0)
-        s = ggf_fail(err, GGF_E_HASH, from->offset,
-                     "%.200s: tensor '%s' is damaged: its bytes do not match their SHA-256",
-                     ggf_shard(r->dense, 0)->path, to->name);
+    if (!s &&
+        memcmp(hash, r->source.hashes + number * GGF_SHA256_BYTES, sizeof hash) != 0)
+        s = ggf_fail(
+            err, GGF_E_HASH, from->offset,
+            "%.200s: tensor '%s' is damaged: its bytes do not match their SHA-256",
+            ggf_shard(r->dense, 0)->path, to->name);
     return s;
 }
 
@@ -160,7 +165,8 @@ static int restore_record(void *user, int lane, uint64_t number, ggf_error *err)
     const struct ggf_pack_record *rec = &r->pack->records[number];
     const struct expert_layer *l = &r->experts.layers[rec->layer];
     uint8_t *stored = r->stored[lane], *raw = stored;
-    int s = read_exactly(r->pack_fd, rec->offset, stored, rec->stored_bytes, "the pack", err);
+    int s =
+        read_exactly(r->pack_fd, rec->offset, stored, rec->stored_bytes, "the pack", err);
     if (!s) s = ggf_pack_verify_record(r->pack, rec, stored, err);
     if (!s && rec->compressed) {
         raw = r->raw[lane];
@@ -195,13 +201,15 @@ static int write_files(struct restorer *r, ggf_error *err)
     }
     if (!s) s = parallel_run(r->threads, r->n_dense, copy_tensor, report, r, err);
     if (!s)
-        s = parallel_run(r->threads, r->pack->info.n_records, restore_record, report, r, err);
+        s = parallel_run(r->threads, r->pack->info.n_records, restore_record, report, r,
+                         err);
     return s;
 }
 
 /* ---- Files ----------------------------------------------------------------- */
 
-/* The name of file number i: path itself, or for a split set PREFIX-0000I-of-0000N.gguf */
+/* The name of file number i: path itself, or for a split set PREFIX-0000I-of-0000N.gguf
+ */
 static char *output_path(const char *path, uint32_t i, uint32_t n)
 {
     uint32_t index, count;
@@ -296,8 +304,9 @@ int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack, const char *pa
                      const struct ggf_pack_options *options, ggf_error *err)
 {
     static const struct ggf_pack_options none;
-    struct restorer r = { .options = options ? options : &none, .dense = dense,
-                          .pack = pack, .pack_fd = -1 };
+    struct restorer r = {
+        .options = options ? options : &none, .dense = dense, .pack = pack, .pack_fd = -1
+    };
     pthread_mutex_init(&r.write_lock, NULL);
     int s = ggf_pack_matches(dense, pack, err);
     if (!s) s = pack_source_load(&r.source, pack, err);

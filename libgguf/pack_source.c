@@ -47,7 +47,8 @@ static bool take_file(struct cursor *c, struct source_file *f)
            f->header_bytes <= f->size && f->size <= INT64_MAX;
 }
 
-static bool take_extra(struct cursor *c, struct source_extra *e, const struct pack_source *s)
+static bool take_extra(struct cursor *c, struct source_extra *e,
+                       const struct pack_source *s)
 {
     const uint8_t *p = take(c, EXTRA_BYTES);
     if (!p) return false;
@@ -125,8 +126,8 @@ int ggf_pack_source(const ggf_pack *p, uint32_t index, struct ggf_pack_source *o
         out->name[f->name_bytes] = 0;
         out->size = f->size;
     } else {
-        status = ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "the pack has %" PRIu32
-                          " source files", s.n_files);
+        status = ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
+                          "the pack has %" PRIu32 " source files", s.n_files);
     }
     pack_source_free(&s);
     return status;
@@ -201,10 +202,11 @@ static int put_extra(struct builder *b, uint32_t file, uint64_t from, uint64_t t
             b->extra_bytes += last - first;
         }
         if (b->extra_bytes > MAX_EXTRA_BYTES)
-            return ggf_fail(err, GGF_E_ARG, from,
-                            "%s holds more than %llu bytes between and behind its tensors "
-                            "that are not zeros",
-                            ggf_shard(b->model, file)->path, MAX_EXTRA_BYTES);
+            return ggf_fail(
+                err, GGF_E_ARG, from,
+                "%s holds more than %llu bytes between and behind its tensors "
+                "that are not zeros",
+                ggf_shard(b->model, file)->path, MAX_EXTRA_BYTES);
         from += n;
     }
     return 0;
@@ -218,8 +220,8 @@ static int put_extras(struct builder *b, uint32_t index, ggf_error *err)
     for (uint32_t i = 0; i < s->n_tensors; i++) {
         const struct ggf_tensor *t = ggf_tensor(b->model, s->first_tensor + i);
         if (t->offset < end)
-            return ggf_fail(err, GGF_E_ARG, t->offset, "the tensors of %s are not in order",
-                            s->path);
+            return ggf_fail(err, GGF_E_ARG, t->offset,
+                            "the tensors of %s are not in order", s->path);
         const int status = put_extra(b, index, end, t->offset, err);
         if (status) return status;
         end = t->offset + t->bytes;
@@ -227,7 +229,8 @@ static int put_extras(struct builder *b, uint32_t index, ggf_error *err)
     return end < s->size ? put_extra(b, index, end, s->size, err) : 0;
 }
 
-static int build(struct builder *b, const uint8_t *hashes, uint64_t n_hashes, ggf_error *err)
+static int build(struct builder *b, const uint8_t *hashes, uint64_t n_hashes,
+                 ggf_error *err)
 {
     const uint32_t n_files = ggf_shard_count(b->model);
     uint8_t *p = grow(b, HEAD_BYTES);
@@ -246,9 +249,9 @@ static int build(struct builder *b, const uint8_t *hashes, uint64_t n_hashes, gg
     return s;
 }
 
-int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw, const ggf_file *model,
-                      const struct model_input *in, const uint8_t *hashes,
-                      uint64_t n_hashes, ggf_error *err)
+int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw,
+                      const ggf_file *model, const struct model_input *in,
+                      const uint8_t *hashes, uint64_t n_hashes, ggf_error *err)
 {
     struct builder b = { .model = model, .in = in };
     *out = NULL;

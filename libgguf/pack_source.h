@@ -43,8 +43,8 @@ void pack_source_free(struct pack_source *s);
 
 /* Build the section of a model, compressed, malloc'd; hashes are those of its dense
  * tensors. */
-int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw, const ggf_file *model,
-                      const struct model_input *in, const uint8_t *hashes,
-                      uint64_t n_hashes, ggf_error *err);
+int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw,
+                      const ggf_file *model, const struct model_input *in,
+                      const uint8_t *hashes, uint64_t n_hashes, ggf_error *err);
 
 #endif

@@ -61,7 +61,8 @@ static int check_record(void *user, int lane, uint64_t number, ggf_error *err)
 {
     struct verifier *v = user;
     const struct ggf_pack_record *r = &v->pack->records[number];
-    int s = read_exactly(v->fd, r->offset, v->buffers[lane], r->stored_bytes, "the pack", err);
+    int s = read_exactly(v->fd, r->offset, v->buffers[lane], r->stored_bytes, "the pack",
+                         err);
     if (!s) s = ggf_pack_verify_record(v->pack, r, v->buffers[lane], err);
     atomic_fetch_add(&v->done, r->stored_bytes);
     return s == GGF_E_HASH ? remember(v, number, err) : s;
@@ -82,8 +83,8 @@ static int by_number(const void *a, const void *b)
 /* Hash all records; v->bad lists the damaged ones in order. */
 static int check_records(struct verifier *v, ggf_error *err)
 {
-    const int s = parallel_run(v->threads, v->pack->info.n_records, check_record, report, v,
-                               err);
+    const int s =
+        parallel_run(v->threads, v->pack->info.n_records, check_record, report, v, err);
     if (v->n_bad) qsort(v->bad, v->n_bad, sizeof *v->bad, by_number);
     return s;
 }
@@ -109,7 +110,8 @@ static void tell_records(const struct verifier *v)
 
 /* ---- Padding --------------------------------------------------------------- */
 
-/* Padding number i: behind the layer table, the index, each record, the source section. */
+/* Padding number i: behind the layer table, the index, each record, the source section.
+ */
 static void padding(const ggf_pack *p, uint64_t i, uint64_t *from, uint64_t *to)
 {
     const struct ggf_pack_info *in = &p->info;
@@ -126,7 +128,8 @@ static void padding(const ggf_pack *p, uint64_t i, uint64_t *from, uint64_t *to)
 }
 
 /* Find bytes of the padding that are not zero; with `mend` >= 0 overwrite them there. */
-static int check_padding(const struct verifier *v, int mend, uint64_t *n_bad, ggf_error *err)
+static int check_padding(const struct verifier *v, int mend, uint64_t *n_bad,
+                         ggf_error *err)
 {
     static const uint8_t zeros[PACK_ALIGNMENT];
     uint8_t bytes[PACK_ALIGNMENT];
@@ -137,8 +140,8 @@ static int check_padding(const struct verifier *v, int mend, uint64_t *n_bad, gg
         if (s) return s;
         if (!memcmp(bytes, zeros, to - from)) continue;
         ggf_error what;
-        ggf_fail(&what, GGF_E_FORMAT, from, "padding of %" PRIu64 " bytes is not all zeros",
-                 to - from);
+        ggf_fail(&what, GGF_E_FORMAT, from,
+                 "padding of %" PRIu64 " bytes is not all zeros", to - from);
         tell(v, NULL, &what);
         ++*n_bad;
         if (mend >= 0 && (s = write_exactly(mend, from, zeros, to - from, err))) return s;
@@ -182,9 +185,10 @@ static int check_tensor(struct verifier *v, uint64_t i, uint64_t *n_bad, ggf_err
     report(v);
     if (!memcmp(hash, v->source.hashes + i * GGF_SHA256_BYTES, sizeof hash)) return 0;
     ggf_error what;
-    ggf_fail(&what, GGF_E_HASH, t->offset,
-             "tensor '%s' of the dense GGUF is damaged: its bytes do not match their SHA-256",
-             t->name);
+    ggf_fail(
+        &what, GGF_E_HASH, t->offset,
+        "tensor '%s' of the dense GGUF is damaged: its bytes do not match their SHA-256",
+        t->name);
     tell(v, NULL, &what);
     ++*n_bad;
     return 0;
@@ -218,11 +222,13 @@ static void finish(struct verifier *v)
 }
 
 int ggf_pack_verify(const ggf_pack *pack, const ggf_file *dense,
-                    const struct ggf_pack_options *options, uint64_t *n_bad, ggf_error *err)
+                    const struct ggf_pack_options *options, uint64_t *n_bad,
+                    ggf_error *err)
 {
     static const struct ggf_pack_options none;
-    struct verifier v = { .options = options ? options : &none, .pack = pack,
-                          .dense = dense, .fd = -1 };
+    struct verifier v = {
+        .options = options ? options : &none, .pack = pack, .dense = dense, .fd = -1
+    };
     *n_bad = 0;
     pthread_mutex_init(&v.lock, NULL);
     int s = dense ? open_dense(&v, err) : 0;
@@ -253,11 +259,12 @@ static int remake(const struct verifier *v, const struct expert_set *set,
         const size_t n = ZSTD_compress(packed, r->raw_bytes - 1, raw, r->raw_bytes,
                                        v->pack->info.zstd_level);
         if (ZSTD_isError(n) || n != r->stored_bytes)
-            return ggf_fail(err, GGF_E_HASH, r->offset,
-                            "expert %" PRIu32 " of block %" PRIu32
-                            " cannot be made again: this zstd compresses to other bytes, or "
-                            "the model is another one; pack it again",
-                            r->expert, v->pack->layers[r->layer].block);
+            return ggf_fail(
+                err, GGF_E_HASH, r->offset,
+                "expert %" PRIu32 " of block %" PRIu32
+                " cannot be made again: this zstd compresses to other bytes, or "
+                "the model is another one; pack it again",
+                r->expert, v->pack->layers[r->layer].block);
     }
     if (!ggf_pack_verify_record(v->pack, r, r->compressed ? packed : raw, NULL)) return 0;
     return ggf_fail(err, GGF_E_HASH, r->offset,
@@ -271,7 +278,8 @@ static int mend_record(const struct verifier *v, const struct expert_set *set,
                        const struct ggf_pack_record *r, ggf_error *err)
 {
     uint8_t *raw = malloc(r->raw_bytes), *packed = malloc(r->raw_bytes);
-    int s = raw && packed ? remake(v, set, model, r, raw, packed, err) : out_of_memory(err);
+    int s =
+        raw && packed ? remake(v, set, model, r, raw, packed, err) : out_of_memory(err);
     uint8_t *bytes = r->compressed ? packed : raw;
     if (!s) s = write_exactly(fd, r->offset, bytes, r->stored_bytes, err);
     if (!s && fsync(fd) != 0)
@@ -328,8 +336,7 @@ int ggf_pack_repair(const char *path, const ggf_file *model,
         if (fd < 0)
             s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write %s: %s", path,
                          strerror(errno));
-        else
-            s = mend(&v, model, fd, n_repaired, err);
+        else s = mend(&v, model, fd, n_repaired, err);
         if (fd >= 0) close(fd);
     }
     finish(&v);

@@ -175,6 +175,7 @@ static int take_option(const struct opt_program *p, int argc, char **argv, int *
         return OPT_GO;
     }
     const char *value = equals ? equals + 1 : NULL;
+    if (!value && o->kind == OPT_ATTACHED) value = "";
     if (!value && o->kind == OPT_OPTIONAL) {
         const int last = enough ? argc - 1 : argc - 2;
         const bool take = *i + 1 <= last && argv[*i + 1][0] != '-';

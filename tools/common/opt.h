@@ -20,6 +20,7 @@ enum opt_kind {
     OPT_OPTIONAL, /* const char **: an argument that may be left out (then ""); taken
                      only if attached with '=', or if the next word does not start with
                      '-' and is not the last word while min_args are still missing */
+    OPT_ATTACHED, /* const char **: as above, but only attached: --zstd or --zstd=9 */
     OPT_HEADING,  /* not an option: `help` is printed as a heading in --help */
 };
 
