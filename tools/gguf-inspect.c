@@ -3,7 +3,7 @@
 #include "common/inspect.h"
 #include "common/opt.h"
 
-#include <string.h>
+#include <inttypes.h>
 
 static const char *tensors, *keys, *other;
 static bool check, full, as_json;
@@ -32,6 +32,22 @@ static const struct opt_program program = {
     options, 1, 1,
 };
 
+/* How many bytes the tensors need that the files do not have. */
+static uint64_t missing_bytes(const ggf_file *f)
+{
+    uint64_t missing[2] = { 0, 0 }; /* of the shard at hand, of those before */
+    for (uint64_t i = 0; i < ggf_tensor_count(f); i++) {
+        const struct ggf_tensor *t = ggf_tensor(f, i);
+        const uint64_t end = t->offset + t->bytes, size = ggf_shard(f, t->shard)->size;
+        if (i && t->shard != ggf_tensor(f, i - 1)->shard) {
+            missing[1] += missing[0];
+            missing[0] = 0;
+        }
+        if (end > size && end - size > missing[0]) missing[0] = end - size;
+    }
+    return missing[0] + missing[1];
+}
+
 int inspect_open(ggf_file **out, const char *path, bool *cut, ggf_error *err)
 {
     struct ggf_open_options o = { .allow_gaps = true };
@@ -43,7 +59,8 @@ int inspect_open(ggf_file **out, const char *path, bool *cut, ggf_error *err)
     ggf_error again;
     if (ggf_open(out, path, &o, &again)) return s;
     *cut = true;
-    fprintf(stderr, "%s: %s; showing what the header says\n", program.name, err->message);
+    fprintf(stderr, "%s: %s: %" PRIu64 " bytes of data are missing\n", program.name, path,
+            missing_bytes(*out));
     return 0;
 }
 

@@ -58,7 +58,7 @@ static void print_architecture(const ggf_file *f, const struct facts *x)
     count_kinds(x, kinds);
     label("architecture");
     out_text(stdout, arch.data, arch.len, 64);
-    if (x->n_layers) printf(", %" PRIu64 " layers", x->n_layers);
+    if (x->n_layers) printf(", %" PRIu64 " layer%s", x->n_layers, x->n_layers == 1 ? "" : "s");
     for (int i = 0, n = 0; i < 3; i++)
         if (kinds[i]) printf("%s%" PRIu64 " %s", n++ ? ", " : ": ", kinds[i], names[i]);
     putchar('\n');
@@ -224,8 +224,10 @@ static void json_header(struct json *j, const struct inspect *in, const struct f
     if (!ggf_get_u32(f, "general.file_type", &type, NULL)) json_u64(j, "file_type", type);
     json_u64(j, "keys", ggf_kv_count(f));
     json_share(j, &x->all);
-    json_u64(j, "experts", x->n_expert);
-    json_u64(j, "experts_used", x->n_used);
+    if (x->n_expert) {
+        json_u64(j, "experts", x->n_expert);
+        json_u64(j, "experts_used", x->n_used);
+    }
     json_u64(j, "active_parameters", x->active_params);
     json_u64(j, "dense_bytes_per_token", x->dense_bytes);
     json_u64(j, "expert_bytes_per_token", x->expert_bytes);
