@@ -207,6 +207,12 @@ bool q3n_token_is_eog(const q3n_tokenizer *t, int32_t id)
     return false;
 }
 
+const int32_t *q3n_tokenizer_eog(const q3n_tokenizer *t, int *n)
+{
+    *n = t->n_eog;
+    return t->eog;
+}
+
 int32_t q3n_token_find(const q3n_tokenizer *t, const char *name)
 {
     return vocab_find_special(&t->vocab, name, strlen(name));

@@ -64,6 +64,8 @@ bool q3n_token_is_control(const q3n_tokenizer *t, int32_t id);
 /* Does this token end a reply?  True for the file's eos and eot ids and for the control
  * tokens that llama.cpp counts among them, such as <|im_end|> and <|endoftext|>. */
 bool q3n_token_is_eog(const q3n_tokenizer *t, int32_t id);
+/* All of these; valid as long as t. */
+const int32_t *q3n_tokenizer_eog(const q3n_tokenizer *t, int *n);
 /* The special token of this name, or -1. */
 int32_t q3n_token_find(const q3n_tokenizer *t, const char *name);
 /* The id to put before a text, or -1 if the model wants none (as all Qwen models). */

@@ -1,0 +1,233 @@
+/* sample.c - see sample.h.  All three cuts keep the first so many tokens in order of
+ * their logits, so the tokens are taken off a heap one by one until a cut says stop;
+ * sorting a vocabulary of 150,000 to use 40 of it would take far longer. */
+#include "sample.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct candidate {
+    float logit;
+    uint32_t id;
+};
+
+struct q3n_sampler {
+    struct q3n_sample_params p;
+    uint32_t n_vocab;
+    uint64_t random; /* state of the generator */
+    int32_t recent[Q3N_PENALTY_WINDOW];
+    uint64_t n_recent;       /* tokens accepted so far */
+    struct candidate *heap;  /* the likeliest on top */
+    struct candidate *taken; /* in falling order */
+    double *weight;          /* of those taken */
+};
+
+struct q3n_sample_params q3n_sample_defaults(void)
+{
+    return (struct q3n_sample_params){ .temp = 0.8f,
+                                       .top_k = 40,
+                                       .top_p = 0.95f,
+                                       .min_p = 0.05f,
+                                       .repeat_penalty = 1.0f };
+}
+
+/* ==== Random numbers ====================================================== */
+
+/* splitmix64 (Steele, Lea and Flood 2014): a counter and a mixing function. */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+/* In [0, 1), all 53 bits. */
+static double next_uniform(uint64_t *state)
+{
+    return (double)(next_random(state) >> 11) * 0x1p-53;
+}
+
+/* ==== The heap ============================================================ */
+
+static bool is_before(struct candidate a, struct candidate b)
+{
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+static void sift_down(struct candidate *heap, uint32_t n, uint32_t i)
+{
+    const struct candidate c = heap[i];
+    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
+        child += child + 1 < n && is_before(heap[child + 1], heap[child]);
+        if (!is_before(heap[child], c)) break;
+        heap[i] = heap[child];
+    }
+    heap[i] = c;
+}
+
+static struct candidate heap_pop(struct candidate *heap, uint32_t *n)
+{
+    const struct candidate top = heap[0];
+    heap[0] = heap[--*n];
+    if (*n) sift_down(heap, *n, 0);
+    return top;
+}
+
+/* ==== The steps =========================================================== */
+
+/* Not the first of its kind among the n recent tokens? */
+static bool is_repeated(const q3n_sampler *s, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (s->recent[i] == s->recent[n]) return true;
+    return false;
+}
+
+static void apply_penalties(const q3n_sampler *s)
+{
+    const uint64_t n =
+        s->n_recent < Q3N_PENALTY_WINDOW ? s->n_recent : Q3N_PENALTY_WINDOW;
+    if (s->p.repeat_penalty == 1 && s->p.presence_penalty == 0) return;
+    for (uint64_t i = 0; i < n; i++) {
+        if (is_repeated(s, i)) continue;
+        float *logit = &s->heap[s->recent[i]].logit;
+        if (*logit > 0) *logit /= s->p.repeat_penalty;
+        else *logit *= s->p.repeat_penalty;
+        *logit -= s->p.presence_penalty;
+    }
+}
+
+/* Every token with its logit, in the order of ids. */
+static void list_candidates(const q3n_sampler *s, const float *logits)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        const float l = logits[i];
+        s->heap[i] = (struct candidate){ isnan(l) ? -INFINITY : l, i };
+    }
+}
+
+static struct candidate likeliest(const q3n_sampler *s)
+{
+    struct candidate best = s->heap[0];
+    for (uint32_t i = 1; i < s->n_vocab; i++)
+        if (is_before(s->heap[i], best)) best = s->heap[i];
+    return best;
+}
+
+/* Take the tokens that survive top-k, top-p and min-p; returns how many, at least one.
+ * Top-p counts probabilities among what top-k left, min-p compares with the best. */
+static uint32_t take(q3n_sampler *s)
+{
+    uint32_t n_heap = s->n_vocab, n = 0;
+    for (uint32_t i = n_heap / 2; i-- > 0;) sift_down(s->heap, n_heap, i);
+    const float best = s->heap[0].logit;
+    const uint32_t k = s->p.top_k > 0 && (uint32_t)s->p.top_k < s->n_vocab
+                           ? (uint32_t)s->p.top_k
+                           : s->n_vocab;
+    double total = 0;
+    if (k == s->n_vocab) {
+        for (uint32_t i = 0; i < n_heap; i++) total += exp((double)s->heap[i].logit - best);
+    } else {
+        for (; n < k; n++) {
+            s->taken[n] = heap_pop(s->heap, &n_heap);
+            total += exp((double)s->taken[n].logit - best);
+        }
+    }
+    double sum = 0;
+    const double least = s->p.min_p > 0 ? best + log((double)s->p.min_p) : -INFINITY;
+    for (uint32_t i = 0; i < k; i++) {
+        if (i == n) s->taken[n++] = heap_pop(s->heap, &n_heap);
+        if (i && s->taken[i].logit < least) return i;
+        sum += exp((double)s->taken[i].logit - best);
+        if (sum >= s->p.top_p * total && s->p.top_p < 1) return i + 1;
+    }
+    return k;
+}
+
+/* One of the n taken, by the softmax of logit / temperature. */
+static int32_t draw(q3n_sampler *s, uint32_t n)
+{
+    const double best = s->taken[0].logit;
+    double total = 0;
+    for (uint32_t i = 0; i < n; i++)
+        total += s->weight[i] = exp((s->taken[i].logit - best) / s->p.temp);
+    double r = next_uniform(&s->random) * total;
+    for (uint32_t i = 0; i < n; i++) {
+        r -= s->weight[i];
+        if (r < 0) return (int32_t)s->taken[i].id;
+    }
+    return (int32_t)s->taken[0].id; /* rounding, or no logit was a number */
+}
+
+int32_t q3n_sampler_pick(q3n_sampler *s, const float *logits)
+{
+    list_candidates(s, logits);
+    apply_penalties(s);
+    if (s->p.temp == 0) return (int32_t)likeliest(s).id;
+    return draw(s, take(s));
+}
+
+/* ==== Making one ========================================================== */
+
+static int check(const struct q3n_sample_params *p, ggf_error *err)
+{
+    const struct {
+        const char *name;
+        float value;
+        bool ok;
+        const char *want;
+    } rules[] = {
+        { "temperature", p->temp, p->temp >= 0 && isfinite(p->temp), "0 or more" },
+        { "top-k", (float)p->top_k, p->top_k >= 0, "0 or more" },
+        { "top-p", p->top_p, p->top_p >= 0 && p->top_p <= 1, "between 0 and 1" },
+        { "min-p", p->min_p, p->min_p >= 0 && p->min_p <= 1, "between 0 and 1" },
+        { "repeat penalty", p->repeat_penalty,
+          p->repeat_penalty > 0 && isfinite(p->repeat_penalty), "above 0" },
+        { "presence penalty", p->presence_penalty, isfinite(p->presence_penalty), "finite" },
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (!rules[i].ok)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s is %g, but must be %s",
+                            rules[i].name, (double)rules[i].value, rules[i].want);
+    return 0;
+}
+
+int q3n_sampler_new(q3n_sampler **out, uint32_t n_vocab,
+                    const struct q3n_sample_params *params, ggf_error *err)
+{
+    const int bad = check(params, err);
+    if (bad) return bad;
+    if (!n_vocab)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the vocabulary has no tokens");
+    q3n_sampler *s = calloc(1, sizeof *s);
+    if (s) {
+        s->p = *params;
+        s->n_vocab = n_vocab;
+        s->random = params->seed;
+        s->heap = calloc(n_vocab, sizeof *s->heap);
+        s->taken = calloc(n_vocab, sizeof *s->taken);
+        s->weight = calloc(n_vocab, sizeof *s->weight);
+    }
+    if (!s || !s->heap || !s->taken || !s->weight) {
+        q3n_sampler_free(s);
+        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory for the sampler");
+    }
+    *out = s;
+    return 0;
+}
+
+void q3n_sampler_free(q3n_sampler *s)
+{
+    if (!s) return;
+    free(s->heap);
+    free(s->taken);
+    free(s->weight);
+    free(s);
+}
+
+void q3n_sampler_accept(q3n_sampler *s, int32_t id)
+{
+    if (id < 0 || (uint32_t)id >= s->n_vocab) return;
+    s->recent[s->n_recent++ % Q3N_PENALTY_WINDOW] = id;
+}
