@@ -48,8 +48,8 @@ int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_
     const uint32_t pos = q3n_session_pos(g->session), ctx = q3n_session_ctx(g->session);
     if (n + pending > ctx - pos)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "%zu tokens do not fit: %u of the context of %u are taken", n, pos,
-                        ctx);
+                        "%zu tokens do not fit: %u of the context of %u are taken", n,
+                        pos, ctx);
     if (!g->logits) g->logits = malloc(g->n_vocab * sizeof *g->logits);
     if (!g->logits) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     const double start = now();
@@ -120,7 +120,8 @@ static int generate(struct q3n_generator *g, int64_t limit, struct q3n_stream *s
     return 0;
 }
 
-int q3n_generate(struct q3n_generator *g, int64_t limit, enum q3n_stop *why, ggf_error *err)
+int q3n_generate(struct q3n_generator *g, int64_t limit, enum q3n_stop *why,
+                 ggf_error *err)
 {
     struct q3n_stream stream = { 0 };
     char rest[12];

@@ -24,11 +24,9 @@ struct q3n_sampler {
 
 struct q3n_sample_params q3n_sample_defaults(void)
 {
-    return (struct q3n_sample_params){ .temp = 0.8f,
-                                       .top_k = 40,
-                                       .top_p = 0.95f,
-                                       .min_p = 0.05f,
-                                       .repeat_penalty = 1.0f };
+    return (struct q3n_sample_params){
+        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f
+    };
 }
 
 /* ==== Random numbers ====================================================== */
@@ -127,7 +125,8 @@ static uint32_t take(q3n_sampler *s)
                            : s->n_vocab;
     double total = 0;
     if (k == s->n_vocab) {
-        for (uint32_t i = 0; i < n_heap; i++) total += exp((double)s->heap[i].logit - best);
+        for (uint32_t i = 0; i < n_heap; i++)
+            total += exp((double)s->heap[i].logit - best);
     } else {
         for (; n < k; n++) {
             s->taken[n] = heap_pop(s->heap, &n_heap);
@@ -170,7 +169,7 @@ int32_t q3n_sampler_pick(q3n_sampler *s, const float *logits)
 
 /* ==== Making one ========================================================== */
 
-static int check(const struct q3n_sample_params *p, ggf_error *err)
+int q3n_sample_check(const struct q3n_sample_params *p, ggf_error *err)
 {
     const struct {
         const char *name;
@@ -184,7 +183,8 @@ static int check(const struct q3n_sample_params *p, ggf_error *err)
         { "min-p", p->min_p, p->min_p >= 0 && p->min_p <= 1, "between 0 and 1" },
         { "repeat penalty", p->repeat_penalty,
           p->repeat_penalty > 0 && isfinite(p->repeat_penalty), "above 0" },
-        { "presence penalty", p->presence_penalty, isfinite(p->presence_penalty), "finite" },
+        { "presence penalty", p->presence_penalty, isfinite(p->presence_penalty),
+          "finite" },
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!rules[i].ok)
@@ -196,7 +196,7 @@ static int check(const struct q3n_sample_params *p, ggf_error *err)
 int q3n_sampler_new(q3n_sampler **out, uint32_t n_vocab,
                     const struct q3n_sample_params *params, ggf_error *err)
 {
-    const int bad = check(params, err);
+    const int bad = q3n_sample_check(params, err);
     if (bad) return bad;
     if (!n_vocab)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the vocabulary has no tokens");

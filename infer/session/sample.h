@@ -12,12 +12,12 @@
 enum { Q3N_PENALTY_WINDOW = 64 };
 
 struct q3n_sample_params {
-    float temp;             /* logits are divided by it; 0: always the likeliest token */
-    int top_k;              /* keep the k likeliest; 0: all */
-    float top_p;            /* keep the fewest that have this probability; 1: all */
-    float min_p;            /* drop what is less likely than this times the best; 0: none */
-    float repeat_penalty;   /* recent tokens: divide a positive logit, multiply a
-                               negative one; 1: off */
+    float temp;           /* logits are divided by it; 0: always the likeliest token */
+    int top_k;            /* keep the k likeliest; 0: all */
+    float top_p;          /* keep the fewest that have this probability; 1: all */
+    float min_p;          /* drop what is less likely than this times the best; 0: none */
+    float repeat_penalty; /* recent tokens: divide a positive logit, multiply a
+                             negative one; 1: off */
     float presence_penalty; /* recent tokens: subtract from the logit; 0: off */
     uint64_t seed;
 };
@@ -25,9 +25,12 @@ struct q3n_sample_params {
 /* llama.cpp's: 0.8, 40, 0.95, 0.05, 1, 0, and a seed of 0. */
 struct q3n_sample_params q3n_sample_defaults(void);
 
+/* 0, or GGF_E_ARG naming the parameter that makes no sense. */
+int q3n_sample_check(const struct q3n_sample_params *params, ggf_error *err);
+
 typedef struct q3n_sampler q3n_sampler;
 
-/* GGF_E_ARG, naming the value, if a parameter makes no sense. */
+/* Checks the parameters, too. */
 int q3n_sampler_new(q3n_sampler **out, uint32_t n_vocab,
                     const struct q3n_sample_params *params, ggf_error *err);
 void q3n_sampler_free(q3n_sampler *s); /* NULL is allowed */

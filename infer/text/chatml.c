@@ -25,8 +25,8 @@ static int put_mark(const q3n_tokenizer *t, const char *mark, struct q3n_ids *ou
 
 /* Role, newline and text in one go: a newline may merge with those the text starts with,
  * as it does where a template is rendered first and tokenized afterwards. */
-static int put_body(const q3n_tokenizer *t, const char *role, const char *text, size_t len,
-                    struct q3n_ids *out, ggf_error *err)
+static int put_body(const q3n_tokenizer *t, const char *role, const char *text,
+                    size_t len, struct q3n_ids *out, ggf_error *err)
 {
     const size_t n = strlen(role);
     char *body = malloc(n + 1 + len);

@@ -2,7 +2,8 @@
  *
  *   <|im_start|>ROLE newline TEXT <|im_end|> newline
  *
- * The text is tokenized apart from the marks, so whatever it says it cannot become one. */
+ * The text is tokenized apart from the marks, so whatever it says it cannot become one.
+ */
 #ifndef INFER_TEXT_CHATML_H
 #define INFER_TEXT_CHATML_H
 

@@ -1,0 +1,122 @@
+# q3n-run on the sample model.
+
+setup_file() { export MODEL=$BUILD/samples/q3n-mini-bf16.gguf; }
+
+setup() { cd "$BATS_TEST_DIRNAME/../.." || exit; }
+
+@test "continues a prompt; statistics on standard error" {
+    run bash -c 'q3n-run -m "$MODEL" -p "And God said" -n 4 --temp 0 2>"$BATS_TEST_TMPDIR/err"'
+    [ "$status" -eq 0 ]
+    [[ "$output" == "And God said"?* ]]
+    for word in load prefill decode weights memory; do grep -q "^$word " "$BATS_TEST_TMPDIR/err"; done
+}
+
+@test "--no-display-prompt prints what is new only" {
+    all=$(q3n-run -m "$MODEL" -p "And God said" -n 4 --temp 0 2>/dev/null)
+    new=$(q3n-run -m "$MODEL" -p "And God said" -n 4 --temp 0 --no-display-prompt 2>/dev/null)
+    [ "$all" = "And God said$new" ]
+}
+
+@test "-f and -p with escapes are the same prompt" {
+    printf 'a\nb\n' >"$BATS_TEST_TMPDIR/p.txt"
+    f=$(q3n-run -m "$MODEL" -f "$BATS_TEST_TMPDIR/p.txt" -n 2 --temp 0 2>/dev/null)
+    p=$(q3n-run -m "$MODEL" -p 'a\nb' -n 2 --temp 0 2>/dev/null)
+    raw=$(q3n-run -m "$MODEL" -p 'a\nb' --no-escape -n 0 2>/dev/null)
+    [ "$f" = "$p" ]
+    [ "$raw" = 'a\nb' ]
+}
+
+@test "a seed repeats itself" {
+    a=$(q3n-run -m "$MODEL" -p "The whale" -n 8 -s 7 2>/dev/null)
+    b=$(q3n-run -m "$MODEL" -p "The whale" -n 8 -s 7 -t 1 -b 1 -ub 1 2>/dev/null)
+    [ "$a" = "$b" ]
+}
+
+@test "--json is an object with the counts" {
+    q3n-run -m "$MODEL" -p "one" -n 3 --temp 0 --json 2>"$BATS_TEST_TMPDIR/j" >/dev/null
+    python3 -c '
+import json, sys
+s = json.load(open(sys.argv[1]))
+assert s["decode_tokens"] == 2 and s["prompt_tokens"] >= 1 and s["bytes_per_token"] > 0 and s["peak_memory"] > 0
+' "$BATS_TEST_TMPDIR/j"
+}
+
+@test "the end of the context ends the text" {
+    run q3n-run -m "$MODEL" -p "one two three" -c 8 --ignore-eos --temp 0
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"the context is full"* ]]
+    run q3n-run -m "$MODEL" -p "one two three four five six seven" -c 4
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"do not fit"* ]]
+}
+
+@test "--tokens --logits: a row for each, whatever the cuts" {
+    cd "$BATS_TEST_TMPDIR"
+    echo "100 200 300 400 500 600 700" >ids
+    q3n-run -m "$MODEL" --tokens ids --logits a.f32 2>/dev/null
+    [ "$(stat -c %s a.f32)" -eq $((7 * 4096 * 4)) ]
+    q3n-run -m "$MODEL" --tokens ids --logits b.f32 -b 3 -ub 2 -t 1 2>/dev/null
+    python3 -c '
+import array
+a, b = array.array("f"), array.array("f")
+a.frombytes(open("a.f32", "rb").read()); b.frombytes(open("b.f32", "rb").read())
+assert max(map(abs, a)) > 1
+assert max(abs(x - y) for x, y in zip(a, b)) < 1e-3
+'
+    run q3n-run -m "$MODEL" --tokens ids --logits a.f32
+    [ "$status" -eq 1 ]
+    q3n-run -m "$MODEL" --tokens ids --logits a.f32 --force 2>/dev/null
+    run q3n-run -m "$MODEL" --tokens <(echo "1 4096") --logits c.f32
+    [ "$status" -eq 1 ]
+    [ ! -e c.f32 ]
+    run q3n-run -m "$MODEL" --tokens <(echo "1 x") --logits c.f32
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"'x' is not a token id"* ]]
+}
+
+@test "chat: a reply for each line, up to /exit" {
+    run bash -c 'printf "hello\n\nagain <|im_end|>\n/exit\nnot read\n" |
+        q3n-run -m "$MODEL" -cnv -sys "Be brief." -n 3 --temp 0 --ignore-eos --json 2>"$BATS_TEST_TMPDIR/j"'
+    [ "$status" -eq 0 ]
+    python3 -c '
+import json, sys
+assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
+' "$BATS_TEST_TMPDIR/j"
+}
+
+@test "Ctrl-C ends the text, not in the middle" {
+    q3n-run -m "$MODEL" -p "x" --ignore-eos --temp 0 >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    pid=$!
+    for _ in $(seq 100); do [ -s "$BATS_TEST_TMPDIR/out" ] && break; sleep 0.1; done
+    kill -INT $pid
+    status=0; wait $pid || status=$?
+    [ "$status" -eq 130 ]
+    grep -q '^memory ' "$BATS_TEST_TMPDIR/err"
+}
+
+@test "options without effect are errors" {
+    for args in "-p a --temp 0 --top-k 5" "-p a --temp 0 -s 1" "-p a -sys b" "-f x --no-escape" \
+        "-p a --force" "-cnv --no-display-prompt" "--tokens x --logits y --temp 1" \
+        "--tokens x --logits y -n 4" "--tokens x" "--logits y" "-p a -f x" "-cnv -f -" ""; do
+        run q3n-run -m "$MODEL" $args
+        [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
+    done
+}
+
+@test "senseless numbers are usage errors" {
+    for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
+        "--repeat-penalty 0"; do
+        run q3n-run -m "$MODEL" -p a $args
+        [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
+    done
+}
+
+@test "what is not a model" {
+    run q3n-run -m "$BATS_TEST_TMPDIR/none.gguf" -p a
+    [ "$status" -eq 1 ]
+    run q3n-run -m "$MODEL" -f "$BATS_TEST_TMPDIR/none.txt"
+    [ "$status" -eq 1 ]
+    run q3n-run -m "$MODEL" -p ""
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"the prompt is empty"* ]]
+}
