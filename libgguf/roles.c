@@ -69,7 +69,8 @@ static enum ggf_role layer_role(const ggf_file *f, int64_t layer, const char *re
     /* The order matters: ffn_gate_inp_shexp is the shared expert's gate. */
     if (strstr(rest, "_shexp")) return GGF_ROLE_SHARED;
     if (strstr(rest, "_exps")) return GGF_ROLE_EXPERTS;
-    if (starts(rest, "ffn_gate_inp") || starts(rest, "exp_probs_b")) return GGF_ROLE_ROUTER;
+    if (starts(rest, "ffn_gate_inp") || starts(rest, "exp_probs_b"))
+        return GGF_ROLE_ROUTER;
     if (strstr(rest, "norm")) return GGF_ROLE_NORM;
     if (starts(rest, "ssm_")) return GGF_ROLE_DELTA;
     if (starts(rest, "attn_qkv") || starts(rest, "attn_gate"))

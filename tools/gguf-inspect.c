@@ -11,7 +11,8 @@ static bool check, full, as_json;
 static const struct opt options[] = {
     { "-t, --tensors", "REGEX", OPT_OPTIONAL, &tensors,
       "list the tensors whose name matches (all without REGEX): shape,\n"
-      "type, bytes, offset, and bytes per expert of stacked experts" },
+      "type, bytes, offset, and bytes per expert of stacked experts;\n"
+      "of a pack, the records blk.N.expert.N" },
     { "-k, --kv", "REGEX", OPT_OPTIONAL, &keys,
       "list the metadata keys that match (all without REGEX)" },
     { "--full", NULL, OPT_FLAG, &full, "do not abbreviate long values" },
@@ -24,12 +25,17 @@ static const struct opt options[] = {
 };
 
 static const struct opt_program program = {
-    "gguf-inspect", "[options] MODEL.gguf",
+    "gguf-inspect",
+    "[options] MODEL.gguf",
     "Show what is in a GGUF model, a split set (name its first file) or an expert pack.\n"
-    "Without options: header, and sizes by role, type and layer.  REGEX is a Perl regular\n"
-    "expression, found anywhere in the name.  Exit status: 0 done (--check: sound, --diff:\n"
+    "Without options: header, and sizes by role, type and layer.  REGEX is a Perl "
+    "regular\n"
+    "expression, found anywhere in the name.  Exit status: 0 done (--check: sound, "
+    "--diff:\n"
     "equal), 1 failed, 2 wrong usage.",
-    options, 1, 1,
+    options,
+    1,
+    1,
 };
 
 /* How many bytes the tensors need that the files do not have. */
@@ -83,7 +89,8 @@ static int print_sections(const struct inspect *in, ggf_error *err)
 
 static int run(struct inspect *in, ggf_error *err)
 {
-    int s = inspect_open(&in->file, in->path, &in->cut, err);
+    const bool pack = is_pack(in->path);
+    int s = pack ? 0 : inspect_open(&in->file, in->path, &in->cut, err);
     if (s) return s;
     struct json json = { .f = stdout };
     if (as_json) {
@@ -91,7 +98,7 @@ static int run(struct inspect *in, ggf_error *err)
         json_open(&json, NULL, '{');
         json_str(&json, "file", in->path);
     }
-    s = print_sections(in, err);
+    s = pack ? inspect_pack(in, tensors, check, err) : print_sections(in, err);
     if (as_json) {
         json_close(&json, '}');
         json_end(&json);
@@ -106,8 +113,13 @@ int main(int argc, char **argv)
     int n;
     const int go = opt_parse(&program, argc, argv, &args, &n);
     if (go != OPT_GO) return go;
-    if (full && !keys && !other) return opt_error(&program, "--full needs --kv or --diff");
-    struct inspect in = { .path = args[0], .full = full,
+    if (full && !keys && !other)
+        return opt_error(&program, "--full needs --kv or --diff");
+    if ((keys || other) && is_pack(args[0]))
+        return opt_error(
+            &program, "--kv and --diff are about models, %s is an expert pack", args[0]);
+    struct inspect in = { .path = args[0],
+                          .full = full,
                           .bold = !as_json && out_colour(stdout) };
     ggf_error err;
     int status = run(&in, &err);

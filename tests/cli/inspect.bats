@@ -254,3 +254,27 @@ P
     [ "$status" -eq 0 ]
     for o in --tensors --kv --full --check --diff --json; do grep -q -- "$o" <<<"$output"; done
 }
+
+@test "an expert pack: records, and a damaged one" {
+    expert-pack "$MOE" -o p
+    run gguf-inspect p.xpack
+    [ "$status" -eq 0 ]
+    grep -q '^experts  *4 in 1 layers' <<<"$output"
+    grep -qE '^blk.0.expert.3 +q4_K +q4_K +q6_K +[0-9]+ +[0-9]+ ' <<<"$output"
+    [ "$(gguf-inspect p.xpack --tensors 'expert\.[12]$' | wc -l)" -eq 3 ]
+    gguf-inspect p.xpack --check
+    grep -q '"expert": 3' <<<"$(gguf-inspect p.xpack --json)"
+    run gguf-inspect p.gguf
+    [[ $output == *"p.xpack: 4 experts in 1 layers, "*", made with this file"* ]]
+    at=$(gguf-inspect p.xpack --json --tensors 'expert.2$' | sed -n '0,/"offset"/s/ *"offset": \([0-9]*\),/\1/p')
+    poke p.xpack $((at + 100)) 'xxxx'
+    run gguf-inspect p.xpack --check
+    [ "$status" -eq 1 ]
+    grep -q '^expert 2 of block 0 is damaged' <<<"$output"
+    rm p.xpack
+    run gguf-inspect p.gguf
+    [ "$status" -eq 0 ]
+    grep -q '^expert pack  *p.xpack: cannot open' <<<"$output"
+    run gguf-inspect --kv p.gguf --diff p.gguf
+    [ "$status" -eq 0 ]
+}

@@ -59,6 +59,13 @@ int inspect_check(const struct inspect *in, ggf_error *err);
 /* 1 if the models differ. */
 int inspect_diff(const struct inspect *in, const char *other, ggf_error *err);
 
+/* An expert pack, at in->path (in->file is not used): the records that match. */
+bool is_pack(const char *path);
+int inspect_pack(const struct inspect *in, const char *pattern, bool check,
+                 ggf_error *err);
+/* The line about the pack that a dense GGUF names; nothing if it names none. */
+void print_pack_line(const ggf_file *dense);
+
 /* A value on one line of text, abbreviated unless full. */
 void print_value(FILE *f, const struct ggf_kv *kv, bool full);
 /* "[2048, 512, 512]" in buf; returns buf. */

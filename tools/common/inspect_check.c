@@ -64,12 +64,14 @@ static void check_end(struct check *c, const struct ggf_shard *s, uint64_t end,
                       uint64_t padded)
 {
     if (s->size < end)
-        problem(c, "%s: %" PRIu64 " bytes of data are missing: the file ends at %" PRIu64
-                   ", its tensors at %" PRIu64,
+        problem(c,
+                "%s: %" PRIu64 " bytes of data are missing: the file ends at %" PRIu64
+                ", its tensors at %" PRIu64,
                 s->path, end - s->size, s->size, end);
     else if (s->size < padded)
-        problem(c, "%s: the padding behind the last tensor is cut: the file ends at %" PRIu64
-                   ", expected %" PRIu64,
+        problem(c,
+                "%s: the padding behind the last tensor is cut: the file ends at %" PRIu64
+                ", expected %" PRIu64,
                 s->path, s->size, padded);
     else if (s->size > padded)
         problem(c, "%s: %" PRIu64 " bytes lie behind the last tensor", s->path,
@@ -173,7 +175,8 @@ static void print_result(const struct check *c, double seconds)
     out_size(size, c->bytes);
     out_size(rate, seconds > 0 ? (uint64_t)((double)c->bytes / seconds) : 0);
     printf("%s: %" PRIu64 " tensors, %s read in %.1f s (%s/s), ",
-           c->problems ? "bad" : "good", ggf_tensor_count(c->in->file), size, seconds, rate);
+           c->problems ? "bad" : "good", ggf_tensor_count(c->in->file), size, seconds,
+           rate);
     printf(c->problems ? "%" PRIu64 " problem%s\n" : "no problems\n", c->problems,
            c->problems == 1 ? "" : "s");
 }

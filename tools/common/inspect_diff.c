@@ -21,7 +21,8 @@ struct diff {
 };
 
 /* A row of the output; first and second are NULL where the thing is not there. */
-static void report(struct diff *d, const char *name, const char *first, const char *second)
+static void report(struct diff *d, const char *name, const char *first,
+                   const char *second)
 {
     d->differing++;
     if (d->in->json) {
@@ -132,8 +133,8 @@ static int compare_data(struct diff *d, const struct ggf_tensor *a,
     return status;
 }
 
-static int diff_data(struct diff *d, const struct ggf_tensor *a, const struct ggf_tensor *b,
-                     ggf_error *err)
+static int diff_data(struct diff *d, const struct ggf_tensor *a,
+                     const struct ggf_tensor *b, ggf_error *err)
 {
     uint64_t at = UINT64_MAX;
     char first[128], second[128];
@@ -150,8 +151,8 @@ static int diff_data(struct diff *d, const struct ggf_tensor *a, const struct gg
     const uint64_t each = bytes_per_expert(a);
     snprintf(second, sizeof second, "data differs from byte %" PRIu64 " on", at);
     if (each)
-        snprintf(second, sizeof second, "data differs from byte %" PRIu64 " on, expert %" PRIu64,
-                 at, at / each);
+        snprintf(second, sizeof second,
+                 "data differs from byte %" PRIu64 " on, expert %" PRIu64, at, at / each);
     report(d, a->name, tensor_text(first, a), second);
     return 0;
 }
@@ -161,7 +162,8 @@ static int diff_tensors(struct diff *d, ggf_error *err)
     char first[128], second[128];
     int s = 0;
     for (uint64_t i = 0; i < ggf_tensor_count(d->a) && !s; i++) {
-        const struct ggf_tensor *a = ggf_tensor(d->a, i), *b = ggf_find_tensor(d->b, a->name);
+        const struct ggf_tensor *a = ggf_tensor(d->a, i),
+                                *b = ggf_find_tensor(d->b, a->name);
         if (!b) report(d, a->name, tensor_text(first, a), NULL);
         else if (a->type != b->type || memcmp(a->ne, b->ne, sizeof a->ne) != 0)
             report(d, a->name, tensor_text(first, a), tensor_text(second, b));
@@ -195,10 +197,11 @@ static bool end_section(struct diff *d, const char *what)
     if (d->in->json) json_close(d->in->json, ']');
     if (d->differing) fine = table_print(&d->table, stdout, d->in->bold);
     if (d->in->json) return fine;
-    printf("%s%" PRIu64 " %s equal, %" PRIu64 " differ", d->differing ? "\n" : "", d->equal,
-           what, d->differing);
+    printf("%s%" PRIu64 " %s equal, %" PRIu64 " differ", d->differing ? "\n" : "",
+           d->equal, what, d->differing);
     if (d->not_compared)
-        printf(", the data of %" PRIu64 " was not compared (it is missing)", d->not_compared);
+        printf(", the data of %" PRIu64 " was not compared (it is missing)",
+               d->not_compared);
     printf("\n%s", what[0] == 'k' ? "\n" : "");
     return fine;
 }
@@ -224,7 +227,9 @@ int inspect_diff(const struct inspect *in, const char *other, ggf_error *err)
     ggf_file *b;
     int s = inspect_open(&b, other, &cut, err);
     if (s) return s;
-    struct diff d = { .in = in, .a = in->file, .b = b, .progress = { .what = "comparing" } };
+    struct diff d = {
+        .in = in, .a = in->file, .b = b, .progress = { .what = "comparing" }
+    };
     for (uint64_t i = 0; i < ggf_tensor_count(d.a); i++)
         d.progress.total += ggf_tensor(d.a, i)->bytes;
     if (in->json) {

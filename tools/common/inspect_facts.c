@@ -22,7 +22,8 @@ char *type_set_text(char buf[64], uint64_t set)
     buf[0] = 0;
     for (uint32_t type = 0; type < GGF_TYPE_COUNT && n + 12 < 64; type++)
         if (set >> type & 1)
-            n += (size_t)snprintf(buf + n, 64 - n, "%s%s", n ? "+" : "", ggf_type_name(type));
+            n += (size_t)snprintf(buf + n, 64 - n, "%s%s", n ? "+" : "",
+                                  ggf_type_name(type));
     return buf;
 }
 
@@ -34,7 +35,8 @@ static void add(struct share *s, const struct ggf_tensor *t)
 }
 
 /* The type sets are of matrices worth quantizing: no vectors, no convolution. */
-static void add_types(struct layer_facts *l, const struct ggf_tensor *t, enum ggf_role role)
+static void add_types(struct layer_facts *l, const struct ggf_tensor *t,
+                      enum ggf_role role)
 {
     const uint64_t bit = 1ull << t->type;
     const bool ffn = strstr(t->name, ".ffn_") != NULL;

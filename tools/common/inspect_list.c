@@ -74,7 +74,7 @@ static void print_total(const struct share *s)
 
 int inspect_tensors(const struct inspect *in, const char *pattern, ggf_error *err)
 {
-    static const char *const heads[] = { "tensor", "shape",    "type",         ">bytes",
+    static const char *const heads[] = { "tensor", "shape",   "type",        ">bytes",
                                          ">file",  ">offset", ">per expert", NULL };
     struct regex *re;
     struct table table;

@@ -58,7 +58,8 @@ static void print_architecture(const ggf_file *f, const struct facts *x)
     count_kinds(x, kinds);
     label("architecture");
     out_text(stdout, arch.data, arch.len, 64);
-    if (x->n_layers) printf(", %" PRIu64 " layer%s", x->n_layers, x->n_layers == 1 ? "" : "s");
+    if (x->n_layers)
+        printf(", %" PRIu64 " layer%s", x->n_layers, x->n_layers == 1 ? "" : "s");
     for (int i = 0, n = 0; i < 3; i++)
         if (kinds[i]) printf("%s%" PRIu64 " %s", n++ ? ", " : ": ", kinds[i], names[i]);
     putchar('\n');
@@ -114,9 +115,10 @@ static void print_header(const struct inspect *in, const struct facts *x)
     putchar('\n');
     print_file_type(f);
     label("tensor data");
-    printf("%s, %.2f bits per weight\n", out_size(size, x->all.bytes), share_bpw(&x->all));
+    printf("%s, %.2f bits per weight\n", out_size(size, x->all.bytes),
+           share_bpw(&x->all));
     print_string(f, "imatrix", "quantize.imatrix.file");
-    print_string(f, "expert pack", "expert_pack.file");
+    print_pack_line(f);
 }
 
 /* ---- Tables ---------------------------------------------------------------- */
@@ -129,14 +131,15 @@ static void share_row(struct table *t, const char *name, const struct share *s,
     table_cell(t, "%" PRIu64, s->tensors);
     table_cell(t, "%s", out_short(params, s->params));
     table_cell(t, "%s", out_size(size, s->bytes));
-    table_cell(t, "%.2f %%", all->bytes ? 100.0 * (double)s->bytes / (double)all->bytes : 0);
+    table_cell(t, "%.2f %%",
+               all->bytes ? 100.0 * (double)s->bytes / (double)all->bytes : 0);
     table_cell(t, "%.2f", share_bpw(s));
 }
 
 static bool print_roles(const struct inspect *in, const struct facts *x)
 {
-    static const char *const heads[] = { "role", ">tensors", ">params", ">size",
-                                         ">share", ">bits/w", NULL };
+    static const char *const heads[] = { "role",   ">tensors", ">params", ">size",
+                                         ">share", ">bits/w",  NULL };
     struct table t;
     table_start(&t, heads);
     for (int r = 0; r < GGF_ROLE_COUNT; r++)
@@ -150,8 +153,8 @@ static bool print_roles(const struct inspect *in, const struct facts *x)
 
 static bool print_types(const struct inspect *in, const struct facts *x)
 {
-    static const char *const heads[] = { "type", ">tensors", ">params", ">size",
-                                         ">share", ">bits/w", NULL };
+    static const char *const heads[] = { "type",   ">tensors", ">params", ">size",
+                                         ">share", ">bits/w",  NULL };
     struct table t;
     table_start(&t, heads);
     for (uint32_t type = 0; type < GGF_TYPE_COUNT; type++)
@@ -163,8 +166,9 @@ static bool print_types(const struct inspect *in, const struct facts *x)
 
 static bool print_layers(const struct inspect *in, const struct facts *x)
 {
-    static const char *const heads[] = { ">layer", "kind", ">size", ">bits/w", "attn/delta",
-                                         "shared", "gate", "up", "down", ">one expert", NULL };
+    static const char *const heads[] = { ">layer",     "kind",        ">size", ">bits/w",
+                                         "attn/delta", "shared",      "gate",  "up",
+                                         "down",       ">one expert", NULL };
     struct table t;
     char text[64];
     if (!x->n_layers) return true;

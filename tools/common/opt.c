@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int opt_error(const struct opt_program *p, const char *format, ...)
 {
@@ -177,8 +178,9 @@ static int take_option(const struct opt_program *p, int argc, char **argv, int *
     const char *value = equals ? equals + 1 : NULL;
     if (!value && o->kind == OPT_ATTACHED) value = "";
     if (!value && o->kind == OPT_OPTIONAL) {
-        const int last = enough ? argc - 1 : argc - 2;
-        const bool take = *i + 1 <= last && argv[*i + 1][0] != '-';
+        const char *next = *i + 1 < argc ? argv[*i + 1] : "-";
+        const bool positional = !enough && (*i + 2 == argc || access(next, F_OK) == 0);
+        const bool take = next[0] != '-' && !positional;
         value = take ? argv[++*i] : "";
     }
     if (!value && *i + 1 < argc) value = argv[++*i];

@@ -18,9 +18,9 @@ enum opt_kind {
     OPT_SIZE,     /* uint64_t *: bytes; 12G, 512M, 4096; K M G T are powers of 1024 */
     OPT_LIST,     /* struct opt_list *: may be given many times */
     OPT_OPTIONAL, /* const char **: an argument that may be left out (then ""); taken
-                     only if attached with '=', or if the next word does not start with
-                     '-' and is not the last word while min_args are still missing */
-    OPT_ATTACHED, /* const char **: as above, but only attached: --zstd or --zstd=9 */
+                     if attached with '=', or if the next word does not start with '-';
+                     but while min_args are missing, the last word and the name of an
+                     existing file are left to be those */
     OPT_HEADING,  /* not an option: `help` is printed as a heading in --help */
 };
 

@@ -27,9 +27,8 @@ static int pattern_error(ggf_error *err, int code, size_t at, const char *patter
 {
     PCRE2_UCHAR why[120] = "";
     pcre2_get_error_message(code, why, sizeof why);
-    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                    "pattern '%.100s', character %zu: %s", pattern, at + 1,
-                    (const char *)why);
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "pattern '%.100s', character %zu: %s",
+                    pattern, at + 1, (const char *)why);
 }
 
 int regex_new(struct regex **out, const char *pattern, ggf_error *err)
@@ -39,7 +38,8 @@ int regex_new(struct regex **out, const char *pattern, ggf_error *err)
     *out = NULL;
     struct regex *r = calloc(1, sizeof *r);
     if (!r) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-    r->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
+    r->code =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
     if (!r->code) {
         regex_free(r);
         return pattern_error(err, code, at, pattern);
@@ -57,8 +57,8 @@ int regex_new(struct regex **out, const char *pattern, ggf_error *err)
 
 int regex_match(const struct regex *r, const char *text, ggf_error *err)
 {
-    const int n = pcre2_match(r->code, (PCRE2_SPTR)text, strlen(text), 0, 0, r->data,
-                              r->limits);
+    const int n =
+        pcre2_match(r->code, (PCRE2_SPTR)text, strlen(text), 0, 0, r->data, r->limits);
     if (n >= 0) return 1;
     if (n == PCRE2_ERROR_NOMATCH) return 0;
     return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,

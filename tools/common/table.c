@@ -55,7 +55,10 @@ static int width(const char *s)
     return n;
 }
 
-static bool is_right(const struct table *t, int column) { return t->heads[column][0] == '>'; }
+static bool is_right(const struct table *t, int column)
+{
+    return t->heads[column][0] == '>';
+}
 
 static const char *head(const struct table *t, int column)
 {
@@ -76,7 +79,8 @@ static int *measure(const struct table *t)
     return widths;
 }
 
-static void print_row(const struct table *t, FILE *f, const int *widths, char *const *cells)
+static void print_row(const struct table *t, FILE *f, const int *widths,
+                      char *const *cells)
 {
     int owed = 0; /* spaces not printed yet, so that none end a line */
     for (int c = 0; c < t->columns; c++) {
