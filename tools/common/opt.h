@@ -21,6 +21,7 @@ enum opt_kind {
                      if attached with '=', or if the next word does not start with '-';
                      but while min_args are missing, the last word and the name of an
                      existing file are left to be those */
+    OPT_ATTACHED, /* const char **: as above, but only attached: --zstd or --zstd=9 */
     OPT_HEADING,  /* not an option: `help` is printed as a heading in --help */
 };
 
