@@ -1,0 +1,140 @@
+/* quantize.c - see quantize.h. */
+#include "quantize.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct outputs {
+    ggf_writer **writers;
+    uint32_t n;
+};
+
+int quantize_output_name(char *out, size_t size, const char *path, bool keep_split,
+                         uint32_t shard, uint32_t n_shards)
+{
+    if (!keep_split) {
+        const int n = snprintf(out, size, "%s", path);
+        return n < 0 || (size_t)n >= size ? -1 : n;
+    }
+    char prefix[PATH_MAX];
+    const size_t n = strlen(path);
+    if (n >= sizeof prefix) return -1;
+    memcpy(prefix, path, n + 1);
+    if (n > 5 && !strcmp(path + n - 5, ".gguf")) prefix[n - 5] = 0;
+    return ggf_split_name(out, size, prefix, shard, n_shards);
+}
+
+static int create_writers(struct outputs *o, const struct quantize_options *q,
+                          bool keep_split, ggf_error *err)
+{
+    const struct ggf_writer_options wo = { .force = q->force };
+    char name[PATH_MAX];
+    o->writers = calloc(o->n, sizeof *o->writers);
+    if (!o->writers) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    int s = 0;
+    for (uint32_t i = 0; i < o->n && !s; i++) {
+        if (quantize_output_name(name, sizeof name, q->path, keep_split, i, o->n) < 0)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                            "the output's name is too long");
+        s = ggf_writer_create(&o->writers[i], name, &wo, err);
+    }
+    return s;
+}
+
+/* One flag for each layer of the source; NULL if nothing is pruned. */
+static bool *pruned_layers(const struct plan *p, const struct plan_options *po)
+{
+    bool *pruned = po->n_prune ? calloc(p->model.n_layers, sizeof *pruned) : NULL;
+    for (int i = 0; pruned && i < po->n_prune; i++) pruned[po->prune[i]] = true;
+    return pruned;
+}
+
+static int write_keys(const struct outputs *o, const ggf_file *f, const struct plan *p,
+                      const struct plan_options *po, const struct quantize_options *q,
+                      ggf_error *err)
+{
+    bool *pruned = pruned_layers(p, po);
+    if (po->n_prune && !pruned)
+        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    struct metadata m = { .source = f,
+                          .file_type = plan_file_type(p, f, po),
+                          .overrides = po->overrides,
+                          .n_overrides = po->n_overrides,
+                          .matrix =
+                              po->matrix && imatrix_count(po->matrix) ? po->matrix : NULL,
+                          .matrix_path = q->matrix_path,
+                          .arch = p->model.arch,
+                          .pruned = pruned,
+                          .n_layers = p->model.n_layers,
+                          .n_shards = o->n,
+                          .n_tensors = p->n_items,
+                          .compat = po->mix.compat };
+    int s = 0;
+    for (uint32_t i = 0; i < o->n && !s; i++) {
+        m.shard = i;
+        s = metadata_write(o->writers[i], &m, err);
+    }
+    free(pruned);
+    return s;
+}
+
+/* NULL if the file was not opened by its path: then the memory is the caller's. */
+static const struct ggf_shard *mapping_of(const ggf_file *f, uint32_t shard)
+{
+    const struct ggf_shard *s = ggf_shard(f, shard);
+    return *s->path ? s : NULL;
+}
+
+/* Add each item to its writer and note where it is to go. */
+static int add_tensors(const struct outputs *o, const ggf_file *f, const struct plan *p,
+                       struct tile_job *jobs, ggf_error *err)
+{
+    uint64_t *counts = calloc(o->n, sizeof *counts);
+    if (!counts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    int s = 0;
+    for (size_t i = 0; i < p->n_items && !s; i++) {
+        const struct plan_item *item = &p->items[i];
+        const uint32_t shard = item->source->shard, to = o->n > 1 ? shard : 0;
+        jobs[i] = (struct tile_job){ .item = item,
+                                     .to = o->writers[to],
+                                     .index = counts[to]++,
+                                     .mapped = mapping_of(f, shard) };
+        s = ggf_writer_add_tensor(jobs[i].to, item->name, item->type, item->source->ne,
+                                  err);
+    }
+    for (uint32_t i = 0; i < o->n && !s; i++) s = ggf_writer_begin(o->writers[i], err);
+    free(counts);
+    return s;
+}
+
+/* The first shard, by which the set is opened, appears last. */
+static int finish(struct outputs *o, ggf_error *err)
+{
+    int s = 0;
+    for (uint32_t i = o->n; i-- > 0 && !s;) {
+        s = ggf_writer_finish(o->writers[i], err);
+        o->writers[i] = NULL;
+    }
+    return s;
+}
+
+int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_options *po,
+                  const struct quantize_options *q, const struct tile_watch *watch,
+                  ggf_error *err)
+{
+    struct outputs o = { .n = po->keep_split ? ggf_shard_count(f) : 1 };
+    struct tile_job *jobs = calloc(p->n_items + 1, sizeof *jobs);
+    if (!jobs) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    int s = create_writers(&o, q, po->keep_split, err);
+    if (!s) s = write_keys(&o, f, p, po, q, err);
+    if (!s) s = add_tensors(&o, f, p, jobs, err);
+    if (!s) s = tiles_run(jobs, p->n_items, q->threads, watch, err);
+    if (!s) s = finish(&o, err);
+    for (uint32_t i = 0; o.writers && i < o.n; i++) ggf_writer_discard(o.writers[i]);
+    free(o.writers);
+    free(jobs);
+    return s;
+}

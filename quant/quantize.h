@@ -1,0 +1,25 @@
+/* quantize.h - from a plan to files: keys, tensors, shards, all or nothing. */
+#ifndef QUANT_QUANTIZE_H
+#define QUANT_QUANTIZE_H
+
+#include "tiles.h"
+
+struct quantize_options {
+    const char *path; /* of the output; with keep_split its shards are named after it */
+    bool force;       /* replace what is there */
+    int threads;      /* <= 0: one for each processor */
+    const char *matrix_path; /* as it is to be recorded; NULL without a matrix */
+};
+
+/* Carry out a plan that plan_check() found good.  `file` must be open with its data.
+ * No file appears under its final name before all are complete. */
+int quantize_file(const ggf_file *file, const struct plan *plan,
+                  const struct plan_options *plan_options,
+                  const struct quantize_options *options, const struct tile_watch *watch,
+                  ggf_error *err);
+
+/* The name of output file `shard`, into out[size]; -1 if it does not fit. */
+int quantize_output_name(char *out, size_t size, const char *path, bool keep_split,
+                         uint32_t shard, uint32_t n_shards);
+
+#endif

@@ -1,0 +1,277 @@
+/* tiles.c - see tiles.h. */
+#include "tiles.h"
+
+#include "decode.h"
+#include "encode.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    TILE_ELEMENTS = 1 << 19, /* 1 MiB of BF16 source */
+    PAGES = 64 << 10,        /* what a fault maps around it at most */
+};
+
+/* A job cut up.  A unit is a row when encoding and a block when copying. */
+struct cut {
+    uint64_t n_units, tile_units;                /* the last tile may be shorter */
+    uint64_t unit_elements, source_bytes, bytes; /* of a unit */
+    uint64_t first_tile;
+    _Atomic uint64_t tiles_left;
+    encode_fn encode; /* NULL: copy */
+    decode_fn decode;
+};
+
+struct work {
+    const struct tile_job *jobs;
+    struct cut *cuts;
+    size_t n_jobs;
+    uint64_t n_tiles;
+    uint64_t row_max, tile_bytes_max; /* sizes for the buffers of a thread */
+    const struct tile_watch *watch;
+    _Atomic uint64_t next_tile;
+    _Atomic bool failed;
+    /* Under the critical section "report". */
+    uint64_t bytes_done;
+    size_t n_reported;
+    int status;
+    ggf_error *err;
+};
+
+struct scratch {
+    float *row;     /* decoded */
+    float *weights; /* of weights_entry's slice number `slice` */
+    uint8_t *out;   /* encoded tile */
+    const struct imatrix_entry *weights_entry;
+    uint64_t slice;
+};
+
+/* ---- Cutting ---------------------------------------------------------------- */
+
+static int cut_job(struct cut *c, const struct plan_item *item, ggf_error *err)
+{
+    const struct ggf_tensor *t = item->source;
+    const struct ggf_type_info *from = ggf_type_info(t->type);
+    const bool copy = item->type == t->type;
+    c->unit_elements = copy ? from->block : t->ne[0];
+    c->n_units = t->count / c->unit_elements;
+    c->source_bytes = ggf_row_bytes(t->type, c->unit_elements);
+    c->bytes = ggf_row_bytes(item->type, c->unit_elements);
+    c->tile_units =
+        c->unit_elements < TILE_ELEMENTS ? TILE_ELEMENTS / c->unit_elements : 1;
+    if (copy) return 0;
+    c->encode = encode_for(item->type);
+    c->decode = decode_for(t->type);
+    if (!c->encode || !c->decode)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "tensor '%s' cannot go from %s to %s", t->name,
+                        ggf_type_name(t->type), ggf_type_name(item->type));
+    return 0;
+}
+
+static int cut_all(struct work *w, ggf_error *err)
+{
+    w->cuts = calloc(w->n_jobs + 1, sizeof *w->cuts);
+    if (!w->cuts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < w->n_jobs; i++) {
+        struct cut *c = &w->cuts[i];
+        const int s = cut_job(c, w->jobs[i].item, err);
+        if (s) return s;
+        c->first_tile = w->n_tiles;
+        c->tiles_left = (c->n_units + c->tile_units - 1) / c->tile_units;
+        w->n_tiles += c->tiles_left;
+        if (!c->encode) continue;
+        if (c->unit_elements > w->row_max) w->row_max = c->unit_elements;
+        if (c->tile_units * c->bytes > w->tile_bytes_max)
+            w->tile_bytes_max = c->tile_units * c->bytes;
+    }
+    return 0;
+}
+
+/* The job that tile number `tile` belongs to. */
+static size_t job_of(const struct work *w, uint64_t tile)
+{
+    size_t low = 0, high = w->n_jobs;
+    while (high - low > 1) {
+        const size_t mid = (low + high) / 2;
+        if (w->cuts[mid].first_tile <= tile) low = mid;
+        else high = mid;
+    }
+    return low;
+}
+
+/* ---- One tile --------------------------------------------------------------- */
+
+static int bad_value(const struct ggf_tensor *t, uint64_t element, const char *what,
+                     uint32_t type, ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
+                    "tensor '%s', row %" PRIu64 ", column %" PRIu64
+                    " on: %s %s holds an infinite or NaN value",
+                    t->name, element / t->ne[0], element % t->ne[0], what,
+                    ggf_type_name(type));
+}
+
+/* Tell the kernel about source bytes: what comes, or that we are through.  Rounded
+ * outward, for a fault maps what is around it, but never out of the mapping: what lies
+ * beside it in memory is not ours to drop. */
+static void advise(const struct tile_job *job, const uint8_t *bytes, uint64_t len,
+                   int advice)
+{
+    const uintptr_t mask = PAGES - 1;
+    if (!job->mapped) return;
+    uintptr_t start = (uintptr_t)bytes & ~mask,
+              end = ((uintptr_t)bytes + len + mask) & ~mask;
+    const uintptr_t low = (uintptr_t)job->mapped->bytes, high = low + job->mapped->size;
+    if (start < low) start = low;
+    if (end > high) end = high;
+    madvise((void *)start, end - start, advice);
+}
+
+static int copy_units(const struct tile_job *job, const struct cut *c, uint64_t first,
+                      uint64_t n, ggf_error *err)
+{
+    const struct ggf_tensor *t = job->item->source;
+    const uint8_t *from = t->data + first * c->bytes;
+    const size_t bad = row_bad_block(t->type, from, n * c->unit_elements);
+    if (bad != SIZE_MAX)
+        return bad_value(t, (first + bad) * c->unit_elements, "the source in", t->type,
+                         err);
+    return ggf_writer_write(job->to, job->index, first * c->bytes, from, n * c->bytes,
+                            err);
+}
+
+/* The importances of a row, or NULL: those of its expert, dimension 2. */
+static const float *row_weights(struct scratch *s, const struct plan_item *item,
+                                uint64_t row)
+{
+    const struct ggf_tensor *t = item->source;
+    if (!item->weights) return NULL;
+    const uint64_t slice = row / t->ne[1] % t->ne[2];
+    if (s->weights_entry != item->weights || s->slice != slice)
+        imatrix_weights(item->weights, slice * t->ne[0], t->ne[0], s->weights);
+    s->weights_entry = item->weights;
+    s->slice = slice;
+    return s->weights;
+}
+
+static int encode_rows(const struct tile_job *job, const struct cut *c, struct scratch *s,
+                       uint64_t first, uint64_t n, ggf_error *err)
+{
+    const struct plan_item *item = job->item;
+    const struct ggf_tensor *t = item->source;
+    const uint8_t *from = t->data + first * c->source_bytes;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t row = first + i, columns = c->unit_elements;
+        uint8_t *to = s->out + i * c->bytes;
+        size_t bad = row_bad_block(t->type, from + i * c->source_bytes, columns);
+        if (bad != SIZE_MAX)
+            return bad_value(t, row * columns + bad * ggf_type_info(t->type)->block,
+                             "the source in", t->type, err);
+        c->decode(from + i * c->source_bytes, s->row, columns);
+        c->encode(s->row, columns, row_weights(s, item, row), to);
+        bad = row_bad_block(item->type, to, columns);
+        if (bad != SIZE_MAX)
+            return bad_value(t, row * columns + bad * ggf_type_info(item->type)->block,
+                             "the result in", item->type, err);
+    }
+    return ggf_writer_write(job->to, job->index, first * c->bytes, s->out, n * c->bytes,
+                            err);
+}
+
+static int do_tile(const struct work *w, size_t j, uint64_t tile, struct scratch *s,
+                   ggf_error *err)
+{
+    const struct tile_job *job = &w->jobs[j];
+    const struct cut *c = &w->cuts[j];
+    const uint64_t first = (tile - c->first_tile) * c->tile_units,
+                   left = c->n_units - first;
+    const uint64_t n = left < c->tile_units ? left : c->tile_units;
+    const uint8_t *from = job->item->source->data + first * c->source_bytes;
+    advise(job, from, n * c->source_bytes, MADV_WILLNEED);
+    const int status = c->encode ? encode_rows(job, c, s, first, n, err)
+                                 : copy_units(job, c, first, n, err);
+    advise(job, from, n * c->source_bytes, MADV_DONTNEED);
+    return status;
+}
+
+/* ---- The threads ------------------------------------------------------------ */
+
+static uint64_t tile_source_bytes(const struct cut *c, uint64_t tile)
+{
+    const uint64_t left = c->n_units - (tile - c->first_tile) * c->tile_units;
+    return (left < c->tile_units ? left : c->tile_units) * c->source_bytes;
+}
+
+/* Called with "report" held. */
+static void report(struct work *w, size_t j, uint64_t bytes)
+{
+    w->bytes_done += bytes;
+    if (w->watch->progress) w->watch->progress(w->watch->user, w->bytes_done, j);
+    while (w->n_reported < w->n_jobs && !w->cuts[w->n_reported].tiles_left) {
+        if (w->watch->finished) w->watch->finished(w->watch->user, w->n_reported);
+        w->n_reported++;
+    }
+}
+
+static void fail(struct work *w, int status, const ggf_error *err)
+{
+    w->failed = true;
+#pragma omp critical(report)
+    if (!w->status) {
+        w->status = status;
+        if (w->err) *w->err = *err;
+    }
+}
+
+static bool alloc_scratch(struct scratch *s, const struct work *w)
+{
+    s->row = malloc((w->row_max + 1) * sizeof *s->row);
+    s->weights = malloc((w->row_max + 1) * sizeof *s->weights);
+    s->out = malloc(w->tile_bytes_max + 1);
+    return s->row && s->weights && s->out;
+}
+
+static void thread_main(struct work *w)
+{
+    struct scratch s = { 0 };
+    ggf_error err = { 0 };
+    if (!alloc_scratch(&s, w))
+        fail(w, ggf_fail(&err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory"), &err);
+    while (!w->failed) {
+        const uint64_t tile = atomic_fetch_add(&w->next_tile, 1);
+        if (tile >= w->n_tiles) break;
+        const size_t j = job_of(w, tile);
+        const int status = do_tile(w, j, tile, &s, &err);
+        if (status) {
+            fail(w, status, &err);
+            break;
+        }
+        atomic_fetch_sub(&w->cuts[j].tiles_left, 1);
+#pragma omp critical(report)
+        report(w, j, tile_source_bytes(&w->cuts[j], tile));
+    }
+    free(s.row);
+    free(s.weights);
+    free(s.out);
+}
+
+int tiles_run(const struct tile_job *jobs, size_t n, int threads,
+              const struct tile_watch *watch, ggf_error *err)
+{
+    struct work w = { .jobs = jobs, .n_jobs = n, .watch = watch, .err = err };
+    const int s = cut_all(&w, err);
+    if (s) {
+        free(w.cuts);
+        return s;
+    }
+    if (threads <= 0) threads = omp_get_num_procs();
+#pragma omp parallel num_threads(threads)
+    thread_main(&w);
+    free(w.cuts);
+    return w.status;
+}

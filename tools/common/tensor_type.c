@@ -1,0 +1,113 @@
+/* tensor_type.c - see tensor_type.h. */
+#include "tensor_type.h"
+
+#include "regex.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tensor_rule {
+    char *pattern;
+    struct regex *regex;
+    int type;
+    bool used;
+};
+
+static int out_of_memory(ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+}
+
+static void free_rule(struct tensor_rule *rule)
+{
+    regex_free(rule->regex);
+    free(rule->pattern);
+}
+
+int tensor_rules_add(struct tensor_rules *r, const char *text, ggf_error *err)
+{
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "'%.120s': expected REGEX=TYPE",
+                        text);
+    struct tensor_rule rule = { .type = ggf_type_from_name(equals + 1) };
+    if (rule.type < 0)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "'%.120s': there is no tensor type '%.40s'", text, equals + 1);
+    struct tensor_rule *rules = realloc(r->rules, (size_t)(r->count + 1) * sizeof *rules);
+    if (!rules) return out_of_memory(err);
+    r->rules = rules;
+    rule.pattern = strndup(text, (size_t)(equals - text));
+    if (!rule.pattern) return out_of_memory(err);
+    for (char *p = rule.pattern; r->lower_case && *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    const int s = regex_new(&rule.regex, rule.pattern, err);
+    if (s) free_rule(&rule);
+    else r->rules[r->count++] = rule;
+    return s;
+}
+
+/* The whole of a small text file; the caller frees it. */
+static char *read_text(const char *path, ggf_error *err)
+{
+    enum { MOST = 1 << 20 };
+    FILE *f = fopen(path, "rb");
+    char *text = f ? malloc(MOST + 1) : NULL;
+    const size_t n = text ? fread(text, 1, MOST + 1, f) : 0;
+    const bool ok = text && !ferror(f) && n <= MOST;
+    if (!ok)
+        ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read %s: %s", path,
+                 text && n > MOST ? "it is longer than 1 MiB" : strerror(errno));
+    if (f) fclose(f);
+    if (!ok) {
+        free(text);
+        return NULL;
+    }
+    text[n] = 0;
+    return text;
+}
+
+int tensor_rules_add_file(struct tensor_rules *r, const char *path, ggf_error *err)
+{
+    char *text = read_text(path, err), *rest = NULL;
+    if (!text) return GGF_E_IO;
+    int s = 0;
+    for (char *word = strtok_r(text, " \t\r\n", &rest); word && !s;
+         word = strtok_r(NULL, " \t\r\n", &rest))
+        s = tensor_rules_add(r, word, err);
+    free(text);
+    return s;
+}
+
+int tensor_rules_find(void *rules, const char *name)
+{
+    struct tensor_rules *r = rules;
+    for (int i = 0; i < r->count; i++) {
+        ggf_error err;
+        const int m = regex_match(r->rules[i].regex, name, &err);
+        if (m < 0) snprintf(r->error, sizeof r->error, "%s", err.message);
+        if (m <= 0) continue;
+        r->rules[i].used = true;
+        return r->rules[i].type;
+    }
+    return -1;
+}
+
+const char *tensor_rules_unused(const struct tensor_rules *r, int *index)
+{
+    while (*index < r->count) {
+        const struct tensor_rule *rule = &r->rules[(*index)++];
+        if (!rule->used) return rule->pattern;
+    }
+    return NULL;
+}
+
+void tensor_rules_free(struct tensor_rules *r)
+{
+    for (int i = 0; i < r->count; i++) free_rule(&r->rules[i]);
+    free(r->rules);
+    *r = (struct tensor_rules){ 0 };
+}
