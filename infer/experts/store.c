@@ -194,19 +194,20 @@ static int acquire(struct expert_store *s, uint32_t layer, uint32_t id,
     return e;
 }
 
-int expert_store_acquire_team(struct expert_store *s, uint32_t layer, const uint32_t *ids,
-                              uint32_t n, struct expert *out, ggf_error *err)
+int expert_store_acquire_team(const struct member *me, struct expert_store *s,
+                              uint32_t layer, const uint32_t *ids, uint32_t n,
+                              struct expert *out, ggf_error *err)
 {
-#pragma omp single
-    atomic_store(&s->status, 0);
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint64_t i; team_next(me, n, &i);) {
         ggf_error mine;
         const int e = acquire(s, layer, ids[i], &out[i], &mine);
         int none = 0;
         if (e && atomic_compare_exchange_strong(&s->status, &none, e) && err) *err = mine;
     }
     const int status = atomic_load(&s->status);
-#pragma omp barrier /* before the next acquire clears it */
+    if (!status) return 0;
+    team_barrier(me); /* all have seen it */
+    atomic_store(&s->status, 0);
+    team_barrier(me);
     return status;
 }

@@ -8,6 +8,7 @@
 #define INFER_EXPERTS_STORE_H
 
 #include "../ops/matrix.h"
+#include "../ops/team.h"
 
 /* down(silu(gate x) * up x): gate and up are n_embd -> n_ff, down is n_ff -> n_embd.
  * Each has a type of its own. */
@@ -49,11 +50,11 @@ unsigned expert_store_mid_kinds(const struct expert_store *store, uint32_t layer
 /* Stored bytes of all experts of a layer. */
 uint64_t expert_store_bytes(const struct expert_store *store, uint32_t layer);
 
-/* Make n different experts of a layer ready and fill out[0..n-1].  Called by all threads
- * of a team together; every thread gets the same result.  GGF_E_HASH if a record is
- * damaged: nothing may be computed with it.  *err is written by one thread. */
-int expert_store_acquire_team(struct expert_store *store, uint32_t layer,
-                              const uint32_t *ids, uint32_t n, struct expert *out,
-                              ggf_error *err);
+/* Make n different experts of a layer ready and fill out[0..n-1].  Every thread of the
+ * team gets the same result.  GGF_E_HASH if a record is damaged: nothing may be computed
+ * with it.  *err is written by one thread. */
+int expert_store_acquire_team(const struct member *me, struct expert_store *store,
+                              uint32_t layer, const uint32_t *ids, uint32_t n,
+                              struct expert *out, ggf_error *err);
 
 #endif

@@ -1,14 +1,13 @@
 /* forward.c - the model card as code.
  *
- * One parallel region for the whole batch: every thread walks the layers, and the steps
- * named _team share their work among the threads. */
+ * Every thread of a team walks the layers; in the steps named _team they share the
+ * work. */
 #include "forward.h"
 #include "../ops/rope.h"
 
-#include <omp.h>
-
-/* What the steps of a batch have in common. */
+/* What the steps of a batch have in common; each thread has its own. */
 struct pass {
+    const struct member *me;
     const q3n_model *model;
     const struct sequence *seq;
     struct workspace *w;
@@ -20,16 +19,15 @@ static void embed_team(const struct pass *p)
 {
     const q3n_model *m = p->model;
     const struct hparams *hp = &m->hp;
-#pragma omp for schedule(static)
-    for (uint32_t t = 0; t < p->batch->n; t++) {
+    for (uint64_t t; team_next(p->me, p->batch->n, &t);) {
         const struct matrix *e = &m->embedding;
-        float *x = p->w->x + (size_t)t * hp->n_embd;
+        float *x = p->w->x + t * hp->n_embd;
         m->decode_embedding(e->data + (size_t)p->batch->tokens[t] * e->row_bytes, x,
                             hp->n_embd);
         if (e->scale != 1.0f)
             for (uint32_t i = 0; i < hp->n_embd; i++) x[i] *= e->scale;
-        rope_table(p->w->rope + (size_t)t * hp->n_rot, hp->n_rot, hp->rope_base,
-                   p->batch->pos + t);
+        rope_table(p->w->rope + t * hp->n_rot, hp->n_rot, hp->rope_base,
+                   p->batch->pos + (uint32_t)t);
     }
 }
 
@@ -42,12 +40,12 @@ static struct acts norm_team(const struct pass *p, uint32_t first, const float *
     const struct vec_ops *ops = &p->model->ops;
     struct acts acts;
     acts_place(&acts, p->w->norm_acts, kinds, n, p->w->n_batch);
-#pragma omp for schedule(static)
-    for (uint32_t t = first; t < p->batch->n; t++) {
-        float *x = p->w->x + (size_t)t * n, *y = p->w->norm + (size_t)t * n;
-        if (add) ops->axpy(x, 1, add + (size_t)t * n, n);
+    for (uint64_t i; team_next(p->me, p->batch->n - first, &i);) {
+        const size_t at = (first + i) * n;
+        float *x = p->w->x + at, *y = p->w->norm + at;
+        if (add) ops->axpy(x, 1, add + at, n);
         ops->rms_norm(y, x, weight, n, p->model->hp.eps);
-        acts_encode(&acts, kinds, t - first, y);
+        acts_encode(&acts, kinds, i, y);
     }
     return acts;
 }
@@ -57,10 +55,9 @@ static void project_team(const struct pass *p, const struct linear *out)
 {
     struct acts acts;
     acts_place(&acts, p->w->mixed_acts, out->kinds, out->n, p->w->n_batch);
-#pragma omp for schedule(static)
-    for (uint32_t t = 0; t < p->batch->n; t++)
-        acts_encode(&acts, out->kinds, t, p->w->mixed + (size_t)t * out->n);
-    linear_team(out, &acts, p->batch->n, p->w->out, out->width);
+    for (uint64_t t; team_next(p->me, p->batch->n, &t);)
+        acts_encode(&acts, out->kinds, t, p->w->mixed + t * out->n);
+    linear_team(p->me, out, &acts, p->batch->n, p->w->out, out->width);
 }
 
 static void mixer_team(const struct pass *p, const struct layer *l, uint32_t index)
@@ -68,17 +65,17 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
     const struct vec_ops *ops = &p->model->ops;
     const struct batch *b = p->batch;
     struct workspace *w = p->w;
-    float *own = w->thread + (size_t)omp_get_thread_num() * w->thread_floats;
+    float *own = w->thread + (size_t)p->me->id * w->thread_floats;
     const struct linear *in = l->recurrent ? &l->delta.in : &l->attention.in;
 
     const struct acts acts = norm_team(p, 0, NULL, l->mixer_norm, in->kinds);
-    linear_team(in, &acts, b->n, w->projected, in->width);
+    linear_team(p->me, in, &acts, b->n, w->projected, in->width);
     if (l->recurrent)
-        delta_team(&l->delta, ops, &p->seq->delta[index], b->n, w->projected, own,
+        delta_team(p->me, &l->delta, ops, &p->seq->delta[index], b->n, w->projected, own,
                    w->mixed);
     else
-        attention_team(&l->attention, ops, &p->seq->kv[index], b->pos, b->n, w->projected,
-                       w->rope, own, w->mixed);
+        attention_team(p->me, &l->attention, ops, &p->seq->kv[index], b->pos, b->n,
+                       w->projected, w->rope, own, w->mixed);
     project_team(p, l->recurrent ? &l->delta.out : &l->attention.out);
 }
 
@@ -92,7 +89,7 @@ static int layer_team(const struct pass *p, uint32_t index)
     const size_t at = (size_t)first * m->hp.n_embd;
     const struct acts acts = norm_team(p, first, p->w->out, l->ffn_norm, l->moe.kinds);
     if (first == p->batch->n) return 0;
-    return moe_team(&l->moe, &m->ops, m->experts, &p->w->moe, p->batch->n - first,
+    return moe_team(p->me, &l->moe, &m->ops, m->experts, &p->w->moe, p->batch->n - first,
                     p->w->norm + at, &acts, p->w->x + at, p->err);
 }
 
@@ -102,7 +99,8 @@ static void head_team(const struct pass *p)
     const uint32_t first = p->batch->first_logits;
     if (first == p->batch->n) return;
     const struct acts acts = norm_team(p, first, NULL, m->output_norm, m->head.kinds);
-    linear_team(&m->head, &acts, p->batch->n - first, p->batch->logits, m->head.width);
+    linear_team(p->me, &m->head, &acts, p->batch->n - first, p->batch->logits,
+                m->head.width);
 }
 
 static int forward_team(const struct pass *p)
@@ -116,16 +114,24 @@ static int forward_team(const struct pass *p)
     return 0;
 }
 
+struct call {
+    struct pass pass;
+    int status;
+};
+
+static void work(const struct member *me, void *arg)
+{
+    struct call *call = arg;
+    struct pass pass = call->pass;
+    pass.me = me;
+    const int e = forward_team(&pass); /* the same for all threads */
+    if (me->id == 0) call->status = e;
+}
+
 int forward(const q3n_model *model, const struct sequence *seq, struct workspace *w,
             const struct batch *batch, ggf_error *err)
 {
-    const struct pass pass = { model, seq, w, batch, err };
-    int status = 0;
-#pragma omp parallel num_threads(model->threads)
-    {
-        const int e = forward_team(&pass); /* the same for all threads */
-#pragma omp master
-        status = e;
-    }
-    return status;
+    struct call call = { .pass = { NULL, model, seq, w, batch, err } };
+    team_run(model->threads, work, &call);
+    return call.status;
 }

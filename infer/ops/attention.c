@@ -56,19 +56,18 @@ static void attend(const struct attention *a, const struct vec_ops *ops,
     ops->sigm_mul(out, q + dim, dim);
 }
 
-void attention_team(const struct attention *a, const struct vec_ops *ops,
-                    const struct kv_cache *cache, uint32_t pos, uint32_t tokens,
-                    float *projected, const float *rope, float *scores, float *out)
+void attention_team(const struct member *me, const struct attention *a,
+                    const struct vec_ops *ops, const struct kv_cache *cache, uint32_t pos,
+                    uint32_t tokens, float *projected, const float *rope, float *scores,
+                    float *out)
 {
     const size_t width = a->in.width;
-#pragma omp for schedule(static)
-    for (uint32_t t = 0; t < tokens; t++)
-        prepare(a, ops, cache, pos + t, projected + t * width,
-                rope + (size_t)t * a->n_rot);
+    for (uint64_t t; team_next(me, tokens, &t);)
+        prepare(a, ops, cache, pos + (uint32_t)t, projected + t * width,
+                rope + t * a->n_rot);
 
-        /* The last tokens have the longest work: they come first. */
-#pragma omp for schedule(dynamic)
-    for (uint64_t i = 0; i < (uint64_t)tokens * a->n_head; i++) {
+    /* The last tokens have the longest work: they come first. */
+    for (uint64_t i; team_next(me, (uint64_t)tokens * a->n_head, &i);) {
         const uint32_t head = (uint32_t)(i % a->n_head);
         const uint32_t t = tokens - 1 - (uint32_t)(i / a->n_head);
         attend(a, ops, cache, head, (size_t)pos + t + 1,

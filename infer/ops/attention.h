@@ -22,8 +22,9 @@ struct kv_cache {
 /* tokens x in.width projected floats (changed) -> tokens x n_head * head_dim.  The tokens
  * stand at positions pos, pos + 1, ...; their keys and values are put into the cache.
  * rope: n_rot floats for each token; scores: n_ctx floats of the calling thread. */
-void attention_team(const struct attention *a, const struct vec_ops *ops,
-                    const struct kv_cache *cache, uint32_t pos, uint32_t tokens,
-                    float *projected, const float *rope, float *scores, float *out);
+void attention_team(const struct member *me, const struct attention *a,
+                    const struct vec_ops *ops, const struct kv_cache *cache, uint32_t pos,
+                    uint32_t tokens, float *projected, const float *rope, float *scores,
+                    float *out);
 
 #endif

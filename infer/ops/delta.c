@@ -120,13 +120,13 @@ static void remember(const struct delta_net *d, const struct delta_state *state,
     }
 }
 
-void delta_team(const struct delta_net *d, const struct vec_ops *ops,
-                const struct delta_state *state, uint32_t tokens, const float *projected,
-                float *scratch, float *out)
+void delta_team(const struct member *me, const struct delta_net *d,
+                const struct vec_ops *ops, const struct delta_state *state,
+                uint32_t tokens, const float *projected, float *scratch, float *out)
 {
     const uint32_t shares = d->n_v_heads / d->n_k_heads;
-#pragma omp for schedule(dynamic)
-    for (uint32_t h = 0; h < d->n_k_heads; h++) {
+    for (uint64_t i; team_next(me, d->n_k_heads, &i);) {
+        const uint32_t h = (uint32_t)i;
         for (uint32_t t = 0; t < tokens; t += TILE) {
             const struct span span = { projected, t,
                                        tokens - t < TILE ? tokens - t : TILE };
@@ -134,8 +134,8 @@ void delta_team(const struct delta_net *d, const struct vec_ops *ops,
         }
         remember(d, state, tokens, projected, h * d->dim);
         remember(d, state, tokens, projected, (d->n_k_heads + h) * d->dim);
-        for (uint32_t i = 0; i < shares; i++)
+        for (uint32_t share = 0; share < shares; share++)
             remember(d, state, tokens, projected,
-                     (2 * d->n_k_heads + h * shares + i) * d->dim);
+                     (2 * d->n_k_heads + h * shares + share) * d->dim);
     }
 }

@@ -32,8 +32,8 @@ struct delta_state {
 size_t delta_scratch(const struct delta_net *d);
 
 /* tokens x in.width projected floats -> tokens x dim * n_v_heads, moving the state on. */
-void delta_team(const struct delta_net *d, const struct vec_ops *ops,
-                const struct delta_state *state, uint32_t tokens, const float *projected,
-                float *scratch, float *out);
+void delta_team(const struct member *me, const struct delta_net *d,
+                const struct vec_ops *ops, const struct delta_state *state,
+                uint32_t tokens, const float *projected, float *scratch, float *out);
 
 #endif

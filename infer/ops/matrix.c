@@ -107,11 +107,10 @@ void linear_free(struct linear *l)
     *l = (struct linear){ 0 };
 }
 
-void linear_team(const struct linear *l, const struct acts *x, size_t tokens, float *y,
-                 size_t y_stride)
+void linear_team(const struct member *me, const struct linear *l, const struct acts *x,
+                 size_t tokens, float *y, size_t y_stride)
 {
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < l->n_chunks; i++) {
+    for (uint64_t i; team_next(me, l->n_chunks, &i);) {
         const struct linear_chunk *c = &l->chunks[i];
         const struct linear_part *p = &l->parts[c->part];
         for (size_t t = 0; t < tokens; t += TOKEN_TILE) {

@@ -1,13 +1,10 @@
-/* matrix.h - weight matrices, and products of several of them with one batch.
- *
- * The functions named _team are called by all threads of an OpenMP team together (or by
- * one thread outside of any) with the same arguments; they share the work, and what they
- * wrote is visible to all when they return. */
+/* matrix.h - weight matrices, and products of several of them with one batch. */
 #ifndef INFER_OPS_MATRIX_H
 #define INFER_OPS_MATRIX_H
 
 #include "../../libgguf/libgguf.h"
 #include "../../quant/mul.h"
+#include "team.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,7 +73,7 @@ bool linear_plan(struct linear *l);
 void linear_free(struct linear *l);
 
 /* y[t * y_stride + ...] = products of all parts for the first `tokens` vectors of x. */
-void linear_team(const struct linear *l, const struct acts *x, size_t tokens, float *y,
-                 size_t y_stride);
+void linear_team(const struct member *me, const struct linear *l, const struct acts *x,
+                 size_t tokens, float *y, size_t y_stride);
 
 #endif

@@ -53,29 +53,29 @@ static void group(const struct moe *m, struct moe_work *w, uint32_t tokens)
     w->n_jobs++;
 }
 
-static void route_team(const struct moe *m, const struct vec_ops *ops, struct moe_work *w,
-                       uint32_t tokens, const float *norm, const struct acts *acts)
+static void route_team(const struct member *me, const struct moe *m,
+                       const struct vec_ops *ops, struct moe_work *w, uint32_t tokens,
+                       const float *norm, const struct acts *acts)
 {
-    linear_team(&m->router, acts, tokens, w->logits, m->n_expert);
-#pragma omp for schedule(static)
-    for (uint32_t t = 0; t < tokens; t++) {
-        float *p = w->logits + (size_t)t * m->n_expert;
-        const size_t at = (size_t)t * m->n_used;
+    linear_team(me, &m->router, acts, tokens, w->logits, m->n_expert);
+    for (uint64_t t; team_next(me, tokens, &t);) {
+        float *p = w->logits + t * m->n_expert;
+        const size_t at = t * m->n_used;
         softmax(ops, p, m->n_expert);
         moe_top(p, m->n_expert, m->n_used, w->ids + at, w->weights + at);
         w->shared_weight[t] =
-            sigmoid(ops->dot(m->shared_gate, norm + (size_t)t * m->n_embd, m->n_embd));
+            sigmoid(ops->dot(m->shared_gate, norm + t * m->n_embd, m->n_embd));
     }
-#pragma omp single
-    group(m, w, tokens);
+    if (me->id == 0) group(m, w, tokens);
+    team_barrier(me);
 }
 
 /* The activations of each expert's tokens side by side, for kernels that take many. */
-static void gather_team(const struct moe *m, const struct moe_work *w, uint32_t tokens,
+static void gather_team(const struct member *me, const struct moe *m,
+                        const struct moe_work *w, uint32_t tokens,
                         const struct acts *acts, const struct acts *gathered)
 {
-#pragma omp for schedule(static)
-    for (uint32_t i = 0; i < tokens * m->n_used; i++)
+    for (uint64_t i; team_next(me, (uint64_t)tokens * m->n_used, &i);)
         for (int k = 0; k < ACT_KINDS; k++)
             if (m->in_kinds >> k & 1)
                 memcpy(gathered->data[k] + i * gathered->stride[k],
@@ -116,19 +116,18 @@ static void down_piece(const struct moe *m, const struct moe_work *w,
 }
 
 /* silu(gate) * up, encoded for the down matrices: all pairs, then the shared expert. */
-static void activate_team(const struct moe *m, const struct vec_ops *ops,
-                          const struct moe_work *w, uint32_t tokens,
-                          const struct buffers *b)
+static void activate_team(const struct member *me, const struct moe *m,
+                          const struct vec_ops *ops, const struct moe_work *w,
+                          uint32_t tokens, const struct buffers *b)
 {
-    const uint32_t pairs = tokens * m->n_used;
-#pragma omp for schedule(static)
-    for (uint32_t i = 0; i < pairs + tokens; i++) {
+    const uint64_t pairs = (uint64_t)tokens * m->n_used;
+    for (uint64_t i; team_next(me, pairs + tokens, &i);) {
         if (i < pairs) {
-            float *up = w->up + (size_t)i * m->n_ff;
-            ops->silu_mul(up, up, w->gate + (size_t)i * m->n_ff, m->n_ff);
+            float *up = w->up + i * m->n_ff;
+            ops->silu_mul(up, up, w->gate + i * m->n_ff, m->n_ff);
             acts_encode(&b->mid, m->mid_kinds, i, up);
         } else {
-            const size_t at = (size_t)(i - pairs) * m->n_ff_shared;
+            const size_t at = (i - pairs) * m->n_ff_shared;
             float *up = w->shared_up + at;
             ops->silu_mul(up, up, w->shared_gate + at, m->n_ff_shared);
             acts_encode(&b->shared_mid, m->shared_mid_kinds, i - pairs, up);
@@ -136,55 +135,54 @@ static void activate_team(const struct moe *m, const struct vec_ops *ops,
     }
 }
 
-static void sum_team(const struct moe *m, const struct vec_ops *ops,
-                     const struct moe_work *w, uint32_t tokens, float *x)
+static void sum_team(const struct member *me, const struct moe *m,
+                     const struct vec_ops *ops, const struct moe_work *w, uint32_t tokens,
+                     float *x)
 {
     const uint32_t per_token = pieces(m->n_embd, SUM_COLUMNS);
-#pragma omp for schedule(static)
-    for (uint32_t i = 0; i < tokens * per_token; i++) {
-        const uint32_t t = i / per_token, column = i % per_token * SUM_COLUMNS;
+    for (uint64_t i; team_next(me, (uint64_t)tokens * per_token, &i);) {
+        const uint64_t t = i / per_token;
+        const uint32_t column = (uint32_t)(i % per_token) * SUM_COLUMNS;
         const uint32_t n =
             m->n_embd - column < SUM_COLUMNS ? m->n_embd - column : SUM_COLUMNS;
         float sum[SUM_COLUMNS] = { 0 };
         for (uint32_t k = 0; k < m->n_used; k++) {
-            const size_t at = (size_t)t * m->n_used + k;
+            const size_t at = t * m->n_used + k;
             ops->axpy(sum, w->weights[at],
                       w->down + (size_t)w->pair[at] * m->n_embd + column, n);
         }
-        const size_t at = (size_t)t * m->n_embd + column;
+        const size_t at = t * m->n_embd + column;
         ops->axpy(sum, w->shared_weight[t], w->shared_down + at, n);
         ops->axpy(x + at, 1, sum, n);
     }
 }
 
-int moe_team(const struct moe *m, const struct vec_ops *ops, struct expert_store *store,
-             struct moe_work *w, uint32_t tokens, const float *norm,
-             const struct acts *acts, float *x, ggf_error *err)
+int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
+             struct expert_store *store, struct moe_work *w, uint32_t tokens,
+             const float *norm, const struct acts *acts, float *x, ggf_error *err)
 {
     const uint32_t pairs = tokens * m->n_used;
     struct buffers b = { .in = *acts, .shared_in = *acts };
     acts_place(&b.mid, w->mid, m->mid_kinds, m->n_ff, pairs);
     acts_place(&b.shared_mid, w->shared_mid, m->shared_mid_kinds, m->n_ff_shared, tokens);
 
-    route_team(m, ops, w, tokens, norm, acts);
-    int e = expert_store_acquire_team(store, m->layer, w->active, w->n_jobs - 1,
+    route_team(me, m, ops, w, tokens, norm, acts);
+    int e = expert_store_acquire_team(me, store, m->layer, w->active, w->n_jobs - 1,
                                       w->experts, err);
     if (e) return e;
     acts_place(&b.in, w->gathered, m->in_kinds, m->n_embd, pairs);
-    gather_team(m, w, tokens, acts, &b.in);
+    gather_team(me, m, w, tokens, acts, &b.in);
 
     const uint32_t n_ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
     const uint32_t ff_pieces = pieces(n_ff, FF_ROWS),
                    out_pieces = pieces(m->n_embd, OUT_ROWS);
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < w->n_jobs * ff_pieces; i++)
+    for (uint64_t i; team_next(me, (uint64_t)w->n_jobs * ff_pieces, &i);)
         gate_up_piece(m, w, &b, &w->jobs[w->n_jobs - 1 - i / ff_pieces],
-                      i % ff_pieces * FF_ROWS);
-    activate_team(m, ops, w, tokens, &b);
-#pragma omp for schedule(dynamic)
-    for (uint32_t i = 0; i < w->n_jobs * out_pieces; i++)
+                      (uint32_t)(i % ff_pieces) * FF_ROWS);
+    activate_team(me, m, ops, w, tokens, &b);
+    for (uint64_t i; team_next(me, (uint64_t)w->n_jobs * out_pieces, &i);)
         down_piece(m, w, &b, &w->jobs[w->n_jobs - 1 - i / out_pieces],
-                   i % out_pieces * OUT_ROWS);
-    sum_team(m, ops, w, tokens, x);
+                   (uint32_t)(i % out_pieces) * OUT_ROWS);
+    sum_team(me, m, ops, w, tokens, x);
     return 0;
 }

@@ -44,12 +44,12 @@ struct moe_work {
 };
 
 /* x += moe(norm) + sigmoid(shared_gate . norm) shared(norm), for `tokens` rows of n_embd
- * floats.  acts: norm in the forms of `kinds`.  Called by all threads
- * of a team; each gets the same result.  The sum over the experts of a token goes from
+ * floats.  acts: norm in the forms of `kinds`.  All threads get the
+ * same result.  The sum over the experts of a token goes from
  * the most probable to the least, so it does not depend on the rest of the batch. */
-int moe_team(const struct moe *m, const struct vec_ops *ops, struct expert_store *store,
-             struct moe_work *w, uint32_t tokens, const float *norm,
-             const struct acts *acts, float *x, ggf_error *err);
+int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
+             struct expert_store *store, struct moe_work *w, uint32_t tokens,
+             const float *norm, const struct acts *acts, float *x, ggf_error *err);
 
 /* The n_used largest of n probabilities, the largest first (of equals the lower id), with
  * weights p / max(sum of the chosen, 2^-14).  p is destroyed. */

@@ -1,0 +1,73 @@
+/* team.c - see team.h. */
+#include "team.h"
+
+#include <omp.h>
+
+enum { SPINS = 1000 }; /* some ten to fifty microseconds */
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* A sleeper counts itself before it looks at the phase for the last time, and the last to
+ * arrive moves the phase on before it looks for sleepers: one of the two sees the other.
+ */
+static void sleep_until(struct team *t, unsigned phase)
+{
+    pthread_mutex_lock(&t->mutex);
+    atomic_fetch_add(&t->sleepers, 1);
+    while (atomic_load(&t->phase) == phase) pthread_cond_wait(&t->wake, &t->mutex);
+    atomic_fetch_sub(&t->sleepers, 1);
+    pthread_mutex_unlock(&t->mutex);
+}
+
+void team_barrier(const struct member *me)
+{
+    struct team *t = me->team;
+    const unsigned phase = atomic_load_explicit(&t->phase, memory_order_relaxed);
+    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n) {
+        atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+        atomic_store(&t->phase, phase + 1);
+        if (!atomic_load(&t->sleepers)) return;
+        pthread_mutex_lock(&t->mutex);
+        pthread_cond_broadcast(&t->wake);
+        pthread_mutex_unlock(&t->mutex);
+        return;
+    }
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&t->phase, memory_order_acquire) != phase) return;
+        pause_cpu();
+    }
+    sleep_until(t, phase);
+}
+
+bool team_next(const struct member *me, uint64_t n, uint64_t *i)
+{
+    *i = atomic_fetch_add_explicit(&me->team->next, 1, memory_order_relaxed);
+    if (*i < n) return true;
+    team_barrier(me);
+    return false;
+}
+
+void team_run(int threads, void (*work)(const struct member *, void *), void *arg)
+{
+    struct team team = { .n = threads };
+    pthread_mutex_init(&team.mutex, NULL);
+    pthread_cond_init(&team.wake, NULL);
+#pragma omp parallel num_threads(threads)
+    {
+        /* The system may give fewer threads than were asked for. */
+#pragma omp single
+        team.n = omp_get_num_threads();
+        const struct member me = { &team, omp_get_thread_num() };
+        work(&me, arg);
+    }
+    pthread_cond_destroy(&team.wake);
+    pthread_mutex_destroy(&team.mutex);
+}

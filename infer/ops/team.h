@@ -1,0 +1,45 @@
+/* team.h - threads that walk through the same steps together and share their work.
+ *
+ * The threads are OpenMP's; loops and barriers are ours, because libgomp's barriers spin
+ * for up to 20 ms, which starves the thread that is waited for as soon as the machine has
+ * something else to do, and a token takes hundreds of barriers.  Here a thread spins for
+ * some microseconds and then sleeps.
+ *
+ * Functions named _team are called by all threads of a team with the same arguments, each
+ * with its own struct member.  What they wrote is visible to all when they return. */
+#ifndef INFER_OPS_TEAM_H
+#define INFER_OPS_TEAM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct team {
+    int n; /* threads */
+    _Atomic int arrived;
+    _Atomic unsigned phase; /* counts barriers */
+    _Atomic int sleepers;
+    _Atomic uint64_t next; /* of the loop in progress */
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+};
+
+struct member {
+    struct team *team;
+    int id; /* 0 .. n - 1 */
+};
+
+/* Call work(member, arg) on `threads` threads and wait for all of them. */
+void team_run(int threads, void (*work)(const struct member *, void *), void *arg);
+
+void team_barrier(const struct member *me);
+
+/* Iterations 0 .. n - 1 to whoever is free, in order:
+ *
+ *     for (uint64_t i; team_next(me, n, &i);) ...
+ *
+ * Every thread must run the loop to its end, which is a barrier. */
+bool team_next(const struct member *me, uint64_t n, uint64_t *i);
+
+#endif
