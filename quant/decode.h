@@ -12,7 +12,7 @@
 typedef decl_decode_fn(*decode_fn);
 
 /* The fastest decoder of a type that cpu_flags() allows; NULL if the type has none
- * (only unknown ids).  All variants give the same bits. */
+ * (only unknown ids).  All variants give the same bits (any NaN for a NaN). */
 decode_fn decode_for(uint32_t type);
 
 #endif

@@ -20,7 +20,7 @@ encode_fn encode_for(uint32_t type);
 bool encode_needs_weights(uint32_t type);
 
 /* The first block of a stored row that holds an infinite or NaN scale or value
- * (notes: the reference engine refuses such rows), or SIZE_MAX if all are fine. */
+ * (llama.cpp refuses such rows), or SIZE_MAX if all are fine. */
 size_t row_bad_block(uint32_t type, const void *row, size_t n);
 
 #endif

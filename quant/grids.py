@@ -3,13 +3,22 @@
 
     pip install gguf && python3 quant/grids.py > quant/grids.c
 """
+import textwrap
+
 from gguf import quants
 
 GRIDS = [
     ("iq2_xxs", quants.IQ2_XXS), ("iq2_xs", quants.IQ2_XS), ("iq2_s", quants.IQ2_S),
     ("iq3_xxs", quants.IQ3_XXS), ("iq3_s", quants.IQ3_S), ("iq1", quants.IQ1_S),
 ]
-PER_LINE = 11
+
+
+def print_table(declaration, items):
+    print(f"\nconst {declaration}[{len(items)}] = {{")
+    print(textwrap.fill(", ".join(items) + ",", 90, initial_indent="    ",
+                        subsequent_indent="    "))
+    print("};")
+
 
 print("""/* grids.c - written by grids.py; see grids.h.
  *
@@ -23,12 +32,6 @@ for name, cls in GRIDS:
     codes = [sum(cls.grid_map.index(level) << bits * j for j, level in enumerate(point))
              for point in points]
     assert codes == sorted(set(codes))
-    print(f"\nconst uint16_t grid_{name}[{len(codes)}] = {{")
-    for i in range(0, len(codes), PER_LINE):
-        print("    " + " ".join(f"0x{c:04x}," for c in codes[i:i + PER_LINE]))
-    print("};")
+    print_table(f"uint16_t grid_{name}", [f"0x{c:04x}" for c in codes])
 for name, cls in [("iq4_nl", quants.IQ4_NL), ("fp4", quants.MXFP4)]:
-    print(f"\nconst int8_t levels_{name}[16] = {{")
-    for i in range(0, 16, 8):
-        print("    " + ", ".join(str(int(v)) for v in cls.kvalues[i:i + 8]) + ",")
-    print("};")
+    print_table(f"int8_t levels_{name}", [str(int(v)) for v in cls.kvalues])

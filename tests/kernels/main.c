@@ -182,6 +182,7 @@ void check_fail(const char *format, ...)
     vprintf(format, ap);
     printf(" (seed %llu)\n", (unsigned long long)all.seed);
     va_end(ap);
+    fflush(stdout);
 }
 
 bool check_failed(void) { return now.failed; }
@@ -273,9 +274,10 @@ bool bench_more(void)
 static void on_crash(int sig)
 {
     char line[256];
-    const int n = snprintf(line, sizeof line, "%-24s %-8s CRASHED: %s (seed %llu)\n",
+    const int n = snprintf(line, sizeof line,
+                           "%-24s %-8s CRASHED: %s (seed %llu)\n%d passed, %d failed\n",
                            now.kernel ? now.kernel->name : "?", all.level, strsignal(sig),
-                           (unsigned long long)all.seed);
+                           (unsigned long long)all.seed, all.passed, all.failed + 1);
     if (write(STDOUT_FILENO, line, (size_t)n) < 0) _exit(2);
     _exit(1);
 }
