@@ -20,7 +20,8 @@ WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
        -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
 # No fused multiply-add behind our back: the encoders' bytes depend on it.
 BASE = -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden \
-       -fopenmp $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(WERROR)
+       -fopenmp $(WERROR) \
+       $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 LIBS = -lcrypto -lzstd -lpcre2-8 -lutf8proc -ljansson -lxxhash -lm -lpthread
 
 comma := ,
@@ -35,7 +36,9 @@ ISA_vbmi   = $(ISA_avx512) -mavx512vbmi
 ISA_bf16   = $(ISA_vbmi) -mavx512bf16
 ISA_neon   =
 ISA_dotprod = -march=armv8.2-a+dotprod
-isa_of = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+# KERNEL_FLAGS: for those files alone.
+isa = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+isa_of = $(call isa,$(1)) $(if $(call isa,$(1)),$(KERNEL_FLAGS))
 
 ifeq ($(ARCH),x86_64)
 SIMD = x86
@@ -56,7 +59,7 @@ ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
 .PHONY: all help deps demo samples check check-golden bench lint format fuzz sanitize install \
-        uninstall clean tools units
+        uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
@@ -66,7 +69,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 tools: $(addprefix $(BUILD)/,$(TOOLS))
-units: $(addprefix $(BUILD)/tests/,$(UNITS)) $(BUILD)/tests/checkkernels
+units: $(addprefix $(BUILD)/tests/,$(UNITS)) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
+       $(BUILD)/tests/checkkernels
 
 # ---- Compiling -------------------------------------------------------------
 $(BUILD)/%.o: %.c
@@ -137,6 +141,103 @@ check-golden: units
 	GOLDEN=$(GOLDEN) $(BUILD)/tests/test_golden
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+# ---- Fuzzing ---------------------------------------------------------------
+# A fuzz target is built twice: with libFuzzer behind it, and as a test that replays its
+# corpus and every crash ever found (tests/fuzz/replay.c).  Vector kernels stay without
+# coverage and UBSan: clang takes many minutes to build one file of them with all that.
+TIME ?= 60
+FUZZ ?= $(patsubst fuzz_%,%,$(FUZZERS))
+FUZZ_PACKAGES = clang libclang-rt-14-dev libomp-dev
+
+fuzz: ## fuzz each target for TIME seconds (FUZZ="gguf pack": only these)
+	@sh tests/deps.sh $(PACKAGES) $(FUZZ_PACKAGES)
+	@$(MAKE) --no-print-directory -j$(JOBS) CC=clang CFLAGS="-O1 -g" BUILD=build/fuzz \
+	    SAN=fuzzer-no-link,address,undefined \
+	    KERNEL_FLAGS=-fno-sanitize=undefined,fuzzer-no-link fuzzers
+	@tests/fuzz/run.sh build/fuzz $(TIME) $(FUZZ)
+
+fuzzers: $(addprefix $(BUILD)/,$(FUZZERS))
+
+$(addprefix $(BUILD)/,$(FUZZERS)): $(BUILD)/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libcommon.a $(ARCHIVES)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -fsanitize=fuzzer
+
+$(addprefix $(BUILD)/tests/test_,$(FUZZERS)): $(BUILD)/tests/test_%: $(BUILD)/tests/fuzz/%.o \
+    $(BUILD)/tests/fuzz/replay.o $(BUILD)/libcommon.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK)
+
+sanitize: deps ## run all tests with the address and undefined behaviour sanitizers
+	@sh tests/deps.sh $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory -j$(JOBS) SAN=address,undefined CFLAGS="-O1 -g" all units samples
+	@tests/run.sh build/san
+
+# ---- Style -----------------------------------------------------------------
+LINT_PACKAGES = clang-format clang-tidy cppcheck shellcheck
+SOURCES := $(sort $(shell find libgguf quant infer tools tests samples -name '*.[ch]'))
+SCRIPTS := $(sort $(shell find tests samples .ci -name '*.sh' -o -name '*.bats' -o -path .ci/run))
+# Sources for another machine's instructions cannot be parsed here.
+FOREIGN := $(if $(filter x86_64,$(ARCH)),$(shell find . -path '*/arm/*.c' -printf '%P '),\
+             $(shell find . -path '*/x86/*.c' -printf '%P '))
+TIDY    := $(filter-out $(FOREIGN),$(filter %.c,$(SOURCES)))
+
+lint: ## check format and style: clang-format, clang-tidy, cppcheck, shellcheck
+	@sh tests/deps.sh $(PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
+	@clang-format --dry-run -Werror $(SOURCES)
+	@tests/lint.sh $(SOURCES)
+	@shellcheck -x $(SCRIPTS)
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --inline-suppr -j$(JOBS) \
+	    --enable=warning,performance,portability --suppressions-list=.cppcheck \
+	    -D__x86_64__ -D__BYTE_ORDER__=1234 -D__ORDER_LITTLE_ENDIAN__=1234 $(TIDY)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(TIDY:%.c=build/lint/%.tidy)
+	@echo "lint: clean"
+
+# What passed is looked at again only after it, a header or the rules changed.
+build/lint/%.tidy: %.c .clang-tidy $(filter %.h,$(SOURCES))
+	@mkdir -p $(@D)
+	$(call say,TIDY,$<)
+	$(Q)clang-tidy --quiet $< -- $(BASE) $(call isa_of,$<) >$@.log 2>&1 || { cat $@.log; exit 1; }
+	@touch $@
+
+format: ## rewrite the sources as clang-format has them
+	clang-format -i $(SOURCES)
+
+compile_commands.json: ## for editors and language servers (bear)
+	@sh tests/deps.sh bear
+	bear -- $(MAKE) -B -j$(JOBS) all units
+
+# ---- Installing ------------------------------------------------------------
+bindir = $(DESTDIR)$(PREFIX)/bin
+libdir = $(DESTDIR)$(PREFIX)/lib
+incdir = $(DESTDIR)$(PREFIX)/include
+docdir = $(DESTDIR)$(PREFIX)/share/doc/q3n
+mandir = $(DESTDIR)$(PREFIX)/share/man
+DOCS     = $(wildcard README.md LICENSE docs/*.md)
+MANPAGES = $(wildcard docs/man/*.1 docs/man/*.3)
+man_path = $(mandir)/man$(subst .,,$(suffix $(1)))
+
+install: all ## install programs, library, header, documents (PREFIX=, DESTDIR=)
+	@mkdir -p $(bindir) $(libdir)/pkgconfig $(incdir) $(docdir)
+	install -m 755 $(addprefix $(BUILD)/,$(TOOLS)) $(bindir)
+	install -m 755 $(BUILD)/$(SONAME) $(libdir)/libgguf.so.$(VERSION)
+	ln -sf libgguf.so.$(VERSION) $(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(libdir)/libgguf.so
+	install -m 644 $(BUILD)/libgguf.a $(libdir)
+	install -m 644 libgguf/libgguf.h $(incdir)
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libgguf/libgguf.pc.in \
+	    >$(libdir)/pkgconfig/libgguf.pc
+	install -m 644 $(DOCS) $(docdir)
+	@$(foreach m,$(MANPAGES),install -D -m 644 -t $(call man_path,$(m)) $(m) &&) true
+
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(bindir)/,$(TOOLS))
+	rm -f $(addprefix $(libdir)/,libgguf.so.$(VERSION) $(SONAME) libgguf.so libgguf.a \
+	    pkgconfig/libgguf.pc)
+	rm -f $(incdir)/libgguf.h $(addprefix $(docdir)/,$(notdir $(DOCS)))
+	@$(foreach m,$(MANPAGES),rm -f $(call man_path,$(m))/$(notdir $(m)) &&) true
+	@rmdir $(docdir) $(libdir)/pkgconfig 2>/dev/null || true
 
 clean: ## remove everything built
 	rm -rf build
