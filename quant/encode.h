@@ -9,7 +9,7 @@
 /* Encode one row of n elements, a multiple of the type's block.  `weights` holds n
  * importances (>= 0) or is NULL; types that take none ignore it.  The bytes depend on
  * nothing but the arguments. */
-#define decl_encode_fn(name) \
+#define decl_encode_fn(name)                                                             \
     void(name)(const float *x, size_t n, const float *weights, void *dst)
 typedef decl_encode_fn(*encode_fn);
 
