@@ -184,23 +184,47 @@ PRODUCT(product_32_8bit, BLOCKS_OF_32, .group = 32, .chunk = 1, .is_signed = SIG
 
 /* ==== Unpackers ============================================================ */
 
-/* Fill a tile from rows `stride` bytes apart; `blocks` of 32 columns. */
-typedef void (*tile_fn)(struct tile *w, const uint8_t *p, size_t stride, int blocks);
-#define UNPACK(name)                                                                     \
-    static void tile_##name(struct tile *w, const uint8_t *p, size_t stride, int blocks)
-#define AT(name, field) (p + offsetof(struct block_##name, field))
+/* Where a tile's rows are: their bytes from here on, `stride` apart, and those of the next
+ * tile.  Rows are too many streams, and too short, for the hardware to see ahead, so every
+ * take() asks for some of the next tile. */
+struct rows {
+    const uint8_t *p, *next;
+    size_t stride;
+};
 
-/* Four columns that end with the block: its last 16 bytes. */
-#define TAIL(c, name) columns(c, p + sizeof(struct block_##name) - 16, stride)
+/* Fill a tile; `blocks` of 32 columns. */
+typedef void (*tile_fn)(struct tile *w, struct rows r, int blocks);
+#define UNPACK(name) static void tile_##name(struct tile *w, struct rows r, int blocks)
+#define AT(name, field) offsetof(struct block_##name, field)
+
+/* Bytes asked for by each take(), a quarter more than it takes: heads and tails too. */
+enum { AHEAD = LANES * 20 };
+
+/* Four columns from byte `at` of each row on: of a head or tail, and of the codes. */
+INLINE void peek(vu c[4], const struct rows *r, size_t at)
+{
+    columns(c, r->p + at, r->stride);
+}
+
+INLINE void take(vu c[4], struct rows *r, size_t at)
+{
+    columns(c, r->p + at, r->stride);
+    LOOP for (int i = 0; i < AHEAD; i += 64)
+        __builtin_prefetch(r->next + i, 0, 1);
+    r->next += AHEAD;
+}
+
+/* The last 16 bytes of a block. */
+#define TAIL(name) (sizeof(struct block_##name) - 16)
 
 INLINE vu low4(vu v) { return v & 0x0f0f0f0f; }
 INLINE vu high4(vu v) { return v >> 4 & 0x0f0f0f0f; }
 
 /* 16 bytes of a row: their low halves are codes 0..15, the high ones 16..31. */
-INLINE void nibbles_32(vu code[8], const uint8_t *qs, size_t stride)
+INLINE void nibbles_32(vu code[8], struct rows *r, size_t qs)
 {
     vu c[4];
-    columns(c, qs, stride);
+    take(c, r, qs);
     LOOP for (int i = 0; i < 4; i++)
     {
         code[i] = low4(c[i]);
@@ -209,12 +233,12 @@ INLINE void nibbles_32(vu code[8], const uint8_t *qs, size_t stride)
 }
 
 /* 32 bytes of a row: their low halves are codes 0..31, the high ones 32..63. */
-INLINE void nibbles_64(vu code[16], const uint8_t *qs, size_t stride)
+INLINE void nibbles_64(vu code[16], struct rows *r, size_t qs)
 {
     LOOP for (int k = 0; k < 8; k += 4)
     {
         vu c[4];
-        columns(c, qs + 4 * k, stride);
+        take(c, r, qs + 4 * k);
         LOOP for (int i = 0; i < 4; i++)
         {
             code[k + i] = low4(c[i]);
@@ -226,7 +250,7 @@ INLINE void nibbles_64(vu code[16], const uint8_t *qs, size_t stride)
 /* ---- Blocks of 32 ---- */
 
 #define EACH_BLOCK(name)                                                                 \
-    for (int j = 0; j < blocks; j++, p += sizeof(struct block_##name))
+    for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name))
 
 UNPACK(q4_0)
 {
@@ -234,9 +258,9 @@ UNPACK(q4_0)
     EACH_BLOCK(q4_0)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         w->scale[j] = half(head[0]);
-        nibbles_32(w->code + 8 * j, AT(q4_0, qs), stride);
+        nibbles_32(w->code + 8 * j, &r, AT(q4_0, qs));
     }
 }
 
@@ -245,10 +269,10 @@ UNPACK(q4_1)
     EACH_BLOCK(q4_1)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         w->scale[j] = half(head[0]);
         w->min[j] = -half(head[0] >> 16);
-        nibbles_32(w->code + 8 * j, AT(q4_1, qs), stride);
+        nibbles_32(w->code + 8 * j, &r, AT(q4_1, qs));
     }
 }
 
@@ -266,9 +290,9 @@ UNPACK(q5_0)
     EACH_BLOCK(q5_0)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         w->scale[j] = half(head[0]);
-        nibbles_32(w->code + 8 * j, AT(q5_0, qs), stride);
+        nibbles_32(w->code + 8 * j, &r, AT(q5_0, qs));
         fifth_bits_32(w->code + 8 * j, head[0] >> 16 | head[1] << 16);
     }
 }
@@ -278,10 +302,10 @@ UNPACK(q5_1)
     EACH_BLOCK(q5_1)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         w->scale[j] = half(head[0]);
         w->min[j] = -half(head[0] >> 16);
-        nibbles_32(w->code + 8 * j, AT(q5_1, qs), stride);
+        nibbles_32(w->code + 8 * j, &r, AT(q5_1, qs));
         fifth_bits_32(w->code + 8 * j, head[1]);
     }
 }
@@ -295,12 +319,12 @@ UNPACK(q8_0)
     EACH_BLOCK(q8_0)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         w->scale[j] = half(head[0]);
         LOOP for (int k = 0; k < 8; k += 4)
         {
             vu *code = w->code + 8 * j + k;
-            columns(code, AT(q8_0, qs) + 4 * k, stride);
+            take(code, &r, AT(q8_0, qs) + 4 * k);
             LOOP for (int i = 0; i < 4; i++) code[i] ^= BIAS;
         }
     }
@@ -314,9 +338,9 @@ INLINE vu level_table(const int8_t level[16], uint32_t bias)
     return table ^ bias;
 }
 
-INLINE void levels_32(vu code[8], vu table, const uint8_t *qs, size_t stride)
+INLINE void levels_32(vu code[8], vu table, struct rows *r, size_t qs)
 {
-    nibbles_32(code, qs, stride);
+    nibbles_32(code, r, qs);
     LOOP for (int i = 0; i < 8; i++) code[i] = lookup(table, code[i]);
 }
 
@@ -327,9 +351,9 @@ UNPACK(iq4_nl)
     EACH_BLOCK(iq4_nl)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         w->scale[j] = half(head[0]);
-        levels_32(w->code + 8 * j, table, AT(iq4_nl, qs), stride);
+        levels_32(w->code + 8 * j, table, &r, AT(iq4_nl, qs));
     }
 }
 
@@ -343,22 +367,22 @@ UNPACK(mxfp4)
     EACH_BLOCK(mxfp4)
     {
         vu head[4];
-        columns(head, p, stride);
+        peek(head, &r, 0);
         const vu e = head[0] & 255, subnormal = (vu)(e < 2);
         w->scale[j] = (vf)((subnormal & (e + 1) << 21) | (~subnormal & (e - 1) << 23));
-        levels_32(w->code + 8 * j, table, AT(mxfp4, qs), stride);
+        levels_32(w->code + 8 * j, table, &r, AT(mxfp4, qs));
     }
 }
 
 /* ---- Super-blocks ---- */
 
 /* Two bits of 128 codes in 32 bytes: the lowest pairs are codes 0..31, and so on. */
-INLINE void two_bits_128(vu code[32], const uint8_t *qs, size_t stride)
+INLINE void two_bits_128(vu code[32], struct rows *r, size_t qs)
 {
     LOOP for (int k = 0; k < 8; k += 4)
     {
         vu c[4];
-        columns(c, qs + 4 * k, stride);
+        take(c, r, qs + 4 * k);
         LOOP for (int i = 0; i < 4; i++)
             LOOP for (int b = 0; b < 4; b++)
                 code[8 * b + k + i] = c[i] >> 2 * b & 0x03030303;
@@ -369,8 +393,8 @@ UNPACK(q2_k)
 {
     (void)blocks;
     vu packed[4], tail[4];
-    columns(packed, AT(q2_k, scales), stride);
-    TAIL(tail, q2_k);
+    peek(packed, &r, AT(q2_k, scales));
+    peek(tail, &r, TAIL(q2_k));
     const vf d = half(tail[3]);
     w->min[0] = half(tail[3] >> 16);
     LOOP for (int i = 0; i < 4; i++)
@@ -381,15 +405,15 @@ UNPACK(q2_k)
         w->pair[2 * i] = (mins & 0xff) | (mins << 8 & 0xff0000);
         w->pair[2 * i + 1] = (mins >> 16 & 0xff) | (mins >> 8 & 0xff0000);
     }
-    two_bits_128(w->code, AT(q2_k, qs), stride);
-    two_bits_128(w->code + 32, AT(q2_k, qs) + 32, stride);
+    two_bits_128(w->code, &r, AT(q2_k, qs));
+    two_bits_128(w->code + 32, &r, AT(q2_k, qs) + 32);
 }
 
 UNPACK(q3_k)
 {
     (void)blocks;
     vu tail[4], high[8];
-    TAIL(tail, q3_k); /* two bytes of no use, the scales, d */
+    peek(tail, &r, TAIL(q3_k)); /* two bytes of no use, the scales, d */
     const vu a = tail[0] >> 16 | tail[1] << 16, b = tail[1] >> 16 | tail[2] << 16,
              c = tail[2] >> 16 | tail[3] << 16;
     const vf d = half(tail[3] >> 16);
@@ -402,20 +426,20 @@ UNPACK(q3_k)
 
     /* A set bit adds 4; so -4 for all, as the offset. */
     w->offset = offset_of(4);
-    two_bits_128(w->code, AT(q3_k, qs), stride);
-    two_bits_128(w->code + 32, AT(q3_k, qs) + 32, stride);
-    columns(high, AT(q3_k, hmask), stride);
-    columns(high + 4, AT(q3_k, hmask) + 16, stride);
+    two_bits_128(w->code, &r, AT(q3_k, qs));
+    two_bits_128(w->code + 32, &r, AT(q3_k, qs) + 32);
+    take(high, &r, AT(q3_k, hmask));
+    take(high + 4, &r, AT(q3_k, hmask) + 16);
     LOOP for (int j = 0; j < 8; j++)
         LOOP for (int i = 0; i < 8; i++)
             w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 2;
 }
 
 /* The head of Q4_K and Q5_K: d, dmin and eight 6-bit scales and mins (see scales.h). */
-INLINE void scales_and_mins(struct tile *w, const uint8_t *p, size_t stride)
+INLINE void scales_and_mins(struct tile *w, const struct rows *r)
 {
     vu head[4];
-    columns(head, p, stride);
+    peek(head, r, 0);
     const vf d = half(head[0]);
     const vu scales[2] = { head[1] & 0x3f3f3f3f,
                            low4(head[3]) | (head[1] >> 2 & 0x30303030) };
@@ -433,34 +457,34 @@ INLINE void scales_and_mins(struct tile *w, const uint8_t *p, size_t stride)
 UNPACK(q4_k)
 {
     (void)blocks;
-    scales_and_mins(w, p, stride);
+    scales_and_mins(w, &r);
     LOOP for (int g = 0; g < 4; g++)
-        nibbles_64(w->code + 16 * g, AT(q4_k, qs) + 32 * g, stride);
+        nibbles_64(w->code + 16 * g, &r, AT(q4_k, qs) + 32 * g);
 }
 
 UNPACK(q5_k)
 {
     (void)blocks;
     vu high[8];
-    scales_and_mins(w, p, stride);
-    columns(high, AT(q5_k, qh), stride);
-    columns(high + 4, AT(q5_k, qh) + 16, stride);
+    scales_and_mins(w, &r);
+    take(high, &r, AT(q5_k, qh));
+    take(high + 4, &r, AT(q5_k, qh) + 16);
     LOOP for (int g = 0; g < 4; g++)
-        nibbles_64(w->code + 16 * g, AT(q5_k, qs) + 32 * g, stride);
+        nibbles_64(w->code + 16 * g, &r, AT(q5_k, qs) + 32 * g);
     LOOP for (int j = 0; j < 8; j++)
         LOOP for (int i = 0; i < 8; i++)
             w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 4;
 }
 
 /* 128 codes: 4 bits each in 64 bytes, 2 bits each in 32. */
-INLINE void six_bits_128(vu code[32], const uint8_t *ql, const uint8_t *qh, size_t stride)
+INLINE void six_bits_128(vu code[32], struct rows *r, size_t ql, size_t qh)
 {
     LOOP for (int k = 0; k < 8; k += 4)
     {
         vu a[4], b[4], high[4];
-        columns(a, ql + 4 * k, stride);
-        columns(b, ql + 32 + 4 * k, stride);
-        columns(high, qh + 4 * k, stride);
+        take(a, r, ql + 4 * k);
+        take(b, r, ql + 32 + 4 * k);
+        take(high, r, qh + 4 * k);
         LOOP for (int i = 0; i < 4; i++)
         {
             code[k + i] = low4(a[i]) | (high[i] << 4 & 0x30303030);
@@ -475,14 +499,14 @@ UNPACK(q6_k)
 {
     (void)blocks;
     vu scales[4], tail[4];
-    columns(scales, AT(q6_k, scales), stride);
-    TAIL(tail, q6_k);
+    peek(scales, &r, AT(q6_k, scales));
+    peek(tail, &r, TAIL(q6_k));
     const vf d = half(tail[3] >> 16);
     LOOP for (int i = 0; i < 16; i++)
         w->scale[i] = d * to_float((vi)(scales[i / 4] << (24 - i % 4 * 8)) >> 24);
     w->offset = offset_of(32);
-    six_bits_128(w->code, AT(q6_k, ql), AT(q6_k, qh), stride);
-    six_bits_128(w->code + 32, AT(q6_k, ql) + 64, AT(q6_k, qh) + 32, stride);
+    six_bits_128(w->code, &r, AT(q6_k, ql), AT(q6_k, qh));
+    six_bits_128(w->code + 32, &r, AT(q6_k, ql) + 64, AT(q6_k, qh) + 32);
 }
 
 UNPACK(iq4_xs)
@@ -490,14 +514,14 @@ UNPACK(iq4_xs)
     (void)blocks;
     const vu table = level_table(levels_iq4_nl, BIAS);
     vu head[4];
-    columns(head, p, stride); /* d and scales_h, scales_l */
+    peek(head, &r, 0); /* d and scales_h, scales_l */
     const vf d = half(head[0]);
     w->offset = offset_of(128);
     LOOP for (int k = 0; k < 8; k++)
     {
         const vu scale = (head[1] >> 4 * k & 15) | (head[0] >> (16 + 2 * k) & 3) << 4;
         w->scale[k] = d * (to_float((vi)scale) - 32.0f);
-        levels_32(w->code + 8 * k, table, AT(iq4_xs, qs) + 16 * k, stride);
+        levels_32(w->code + 8 * k, table, &r, AT(iq4_xs, qs) + 16 * k);
     }
 }
 
@@ -511,14 +535,7 @@ struct walk {
 
 enum { TILE_BYTES_MAX = 8 * sizeof(struct block_q8_0), TOKENS_MAX = 64 };
 
-/* Ask for memory ahead of its use: the rows of a tile are too many streams, and too short,
- * for the hardware to see. */
-INLINE void prefetch(const uint8_t *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
-}
-
-/* `nr` rows times up to TOKENS_MAX tokens. */
+/* `nr` rows at w, times up to TOKENS_MAX tokens. */
 static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uint8_t *w,
                       size_t w_stride, size_t nr, const uint8_t *next, const void *x,
                       size_t x_stride, size_t tokens, size_t n)
@@ -526,23 +543,19 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
     struct tile tile;
     vf acc[TOKENS_MAX];
     uint8_t few[LANES * TILE_BYTES_MAX];
-    const size_t per = ACT_BLOCK / k->block;
-    const size_t ahead = LANES * w_stride / (n ? (n + ACT_BLOCK - 1) / ACT_BLOCK : 1);
     memset(acc, 0, tokens * sizeof *acc);
     if (nr < LANES) memset(few, 0, sizeof few);
     for (size_t i = 0; i < n; i += ACT_BLOCK) {
-        const size_t blocks = n - i < ACT_BLOCK ? (n - i) / k->block : per;
-        const uint8_t *p = w + i / k->block * k->bytes;
-        size_t stride = w_stride;
+        const size_t columns = n - i < ACT_BLOCK ? n - i : ACT_BLOCK;
+        const size_t at = i / k->block * k->bytes, len = columns / k->block * k->bytes;
+        struct rows r = { w + at, next + at * LANES, w_stride };
         if (nr < LANES) { /* rows that are not there are zero */
-            stride = blocks * k->bytes;
-            for (size_t r = 0; r < nr; r++) memcpy(few + r * stride, p + r * w_stride, stride);
-            p = few;
+            for (size_t j = 0; j < nr; j++) memcpy(few + j * len, w + at + j * w_stride, len);
+            r.p = few, r.stride = len;
         }
-        if (next) prefetch(next + i / ACT_BLOCK * ahead, ahead);
-        k->unpack(&tile, p, stride, (int)blocks);
+        k->unpack(&tile, r, (int)(columns / 32));
         k->product(acc, &tile, (const char *)x + i / ACT_BLOCK * sizeof(struct act_block),
-                   x_stride, tokens, (int)blocks);
+                   x_stride, tokens, (int)(columns / 32));
     }
     for (size_t t = 0; t < tokens; t++) memcpy(y + t * y_stride, acc + t, nr * sizeof *y);
 }
@@ -556,9 +569,9 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
         const size_t nr = rows - r < LANES ? rows - r : LANES;
         for (size_t t = 0; t < tokens; t += TOKENS_MAX) {
             const size_t nt = tokens - t < TOKENS_MAX ? tokens - t : TOKENS_MAX;
-            const int more = rows - r >= 2 * LANES && t == 0;
+            const int more = rows - r > LANES && t == 0;
             walk_tile(k, y + t * y_stride + r, y_stride, row, w_stride, nr,
-                      more ? row + LANES * w_stride : NULL,
+                      more ? row + LANES * w_stride : row,
                       (const char *)x + t * x_stride, x_stride, nt, n);
         }
     }

@@ -12,6 +12,9 @@ static inline void mul_init_x86(uint32_t type, mul_fn *f)
 {
     const unsigned flags = cpu_flags();
 
+    if (!(flags & CPU_AVX2)) return;
+    use(f, mul_tile_avx2(type));
+
     if (!(flags & CPU_AVX512)) return;
     use(f, mul_tile_avx512(type));
 }
