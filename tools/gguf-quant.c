@@ -456,7 +456,7 @@ static int follow(const ggf_file *f, const struct plan *p, const struct plan_opt
                   const struct tensor_rules *rules, ggf_error *err)
 {
     int s = plan_check(p, po, err);
-    if (!a.quiet) print_notes(p, rules);
+    if (!a.quiet && (!s || a.dry_run)) print_notes(p, rules);
     if (a.dry_run) {
         if (s && !a.quiet)
             fprintf(stderr, "%s: warning: %s\n", program.name, err->message);
