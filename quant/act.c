@@ -1,11 +1,9 @@
 /* act.c - encoding activations for the integer kernels: the reference, and the choice of
  * form and variant.  act.h has the layout. */
 #include "act.h"
-#include "fp.h"
 
 #include "../libgguf/libgguf.h"
 
-#include <math.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -49,18 +47,14 @@ static float encode_group(const float *x, size_t n, int8_t *q)
         const uint32_t abs = f32_bits(x[i]) & 0x7fffffff;
         if (abs > max) max = abs;
     }
-    const float amax = f32_of_bits(max);
-    if (max >= 0x7f800000 || amax < ACT_TINY) {
-        memset(q, 0, n);
-        return max >= 0x7f800000 ? NAN : 0;
-    }
-    const float inverse = 127.0f / amax;
+    float inverse;
+    const float d = act_scale(max, &inverse);
     for (size_t i = 0; i < n; i++) {
         /* Adding 1.5 * 2^23 leaves the nearest integer in the low bits. */
-        const float shifted = x[i] * inverse + 12582912.0f;
+        const float shifted = inverse > 0 ? x[i] * inverse + 12582912.0f : 0;
         q[i] = (int8_t)(f32_bits(shifted) & 0xff);
     }
-    return amax / 127.0f;
+    return d;
 }
 
 static decl_act_fn(act_encode_c)

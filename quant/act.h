@@ -8,7 +8,10 @@
 #ifndef QUANT_ACT_H
 #define QUANT_ACT_H
 
+#include "fp.h"
 #include "mul.h"
+
+#include <math.h>
 
 enum { ACT_BLOCK = 256 };
 
@@ -33,6 +36,17 @@ typedef decl_act_fn(*act_fn);
 /* The variant in force. */
 act_fn act_encoder(void);
 
-#define ACT_TINY 0x1p-100f
+/* The scale of a group and what its elements are multiplied with, 0 if all its codes are
+ * to be zero.  `max`: the bits of the largest |x|; compared as integers a NaN is largest.
+ */
+static inline float act_scale(uint32_t max, float *inverse)
+{
+    const float amax = f32_of_bits(max);
+    *inverse = 0;
+    if (max >= 0x7f800000) return NAN;
+    if (amax < 0x1p-100f) return 0;
+    *inverse = 127.0f / amax;
+    return amax / 127.0f;
+}
 
 #endif

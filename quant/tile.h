@@ -1,7 +1,7 @@
 /* tile.h - products of quantized rows with encoded activations, several rows at a time.
  *
- * A template: x86/mul_avx2.c and its like define a vector of LANES 32-bit lanes with a few
- * operations and include this file, which then defines one kernel for each type.
+ * A template: x86/mul_avx2.c and its like define a vector of LANES 32-bit lanes with a
+ * few operations and include this file, which then defines one kernel for each type.
  *
  * A tile is one activation block, 256 columns, of LANES rows, a row in each lane: codes
  * four to a lane in the order of the columns, and scales as floats.  It is unpacked once
@@ -22,10 +22,10 @@
  *   lookup(table, v)            each byte 0..15 of v replaced by that byte of the table
  *   dot_begin, dot_step, dot_step_signed, dot_end
  *                               sums of products of four codes: see there
- *   pairs(acc, v, x)            acc + the products of both 16-bit halves of v with x[0..1]
- *   SIGNED_CODES                1 if 8-bit codes stay signed, 0 if 128 is added to them
- *   MAX_TOKENS                  tokens that fit in registers: 8 or 4
- *   LOOP                        unrolls the loop that follows */
+ *   pairs(acc, v, x)            acc + the products of both 16-bit halves of v with
+ * x[0..1] SIGNED_CODES                1 if 8-bit codes stay signed, 0 if 128 is added to
+ * them MAX_TOKENS                  tokens that fit in registers: 8 or 4 LOOP unrolls the
+ * loop that follows */
 #include "act.h"
 #include "blocks.h"
 #include "grids.h"
@@ -69,8 +69,8 @@ INLINE const struct act_block *token(const void *x, size_t x_stride, int t)
 }
 
 /* sum[t] = the products of group j, for T tokens. */
-INLINE void sum_group(vi sum[], const struct tile *w, int j, const void *x, size_t x_stride,
-                      const int T, const struct shape s)
+INLINE void sum_group(vi sum[], const struct tile *w, int j, const void *x,
+                      size_t x_stride, const int T, const struct shape s)
 {
     const int steps = s.group / 4;
     const vu halves = { 0 };
@@ -109,16 +109,16 @@ INLINE void super_block(vf acc[], const struct tile *w, const void *x, size_t x_
     for (int j = 0; j < ACT_BLOCK / s.group; j++) {
         vi sum[MAX_TOKENS];
         sum_group(sum, w, j, x, x_stride, T, s);
-        LOOP for (int t = 0; t < T; t++)
-            total[t] = madd(to_float(sum[t]), w->scale[j], total[t]);
+        LOOP for (int t = 0; t < T; t++) total[t] =
+            madd(to_float(sum[t]), w->scale[j], total[t]);
     }
     LOOP for (int t = 0; t < T; t++)
     {
         const struct act_block *a = token(x, x_stride, t);
         if (s.has_min) {
             vi mins = { 0 };
-            LOOP for (int j = 0; j < ACT_BLOCK / 32; j++)
-                mins = pairs(mins, w->pair[j], a->sum + 2 * j);
+            LOOP for (int j = 0; j < ACT_BLOCK / 32; j++) mins =
+                pairs(mins, w->pair[j], a->sum + 2 * j);
             total[t] = madd(to_float(mins), -w->min[0], total[t]);
         }
         acc[t] = madd(total[t], splat_float(a->d[0]), acc[t]);
@@ -184,9 +184,9 @@ PRODUCT(product_32_8bit, BLOCKS_OF_32, .group = 32, .chunk = 1, .is_signed = SIG
 
 /* ==== Unpackers ============================================================ */
 
-/* Where a tile's rows are: their bytes from here on, `stride` apart, and those of the next
- * tile.  Rows are too many streams, and too short, for the hardware to see ahead, so every
- * take() asks for some of the next tile. */
+/* Where a tile's rows are: their bytes from here on, `stride` apart, and those of the
+ * next tile.  Rows are too many streams, and too short, for the hardware to see ahead, so
+ * every take() asks for some of the next tile. */
 struct rows {
     const uint8_t *p, *next;
     size_t stride;
@@ -194,7 +194,7 @@ struct rows {
 
 /* Fill a tile; `blocks` of 32 columns. */
 typedef void (*tile_fn)(struct tile *w, struct rows r, int blocks);
-#define UNPACK(name) static void tile_##name(struct tile *w, struct rows r, int blocks)
+#define UNPACK(name)    static void tile_##name(struct tile *w, struct rows r, int blocks)
 #define AT(name, field) offsetof(struct block_##name, field)
 
 /* Bytes asked for by each take(), a quarter more than it takes: heads and tails too. */
@@ -209,8 +209,7 @@ INLINE void peek(vu c[4], const struct rows *r, size_t at)
 INLINE void take(vu c[4], struct rows *r, size_t at)
 {
     columns(c, r->p + at, r->stride);
-    LOOP for (int i = 0; i < AHEAD; i += 64)
-        __builtin_prefetch(r->next + i, 0, 1);
+    LOOP for (int i = 0; i < AHEAD; i += 64) __builtin_prefetch(r->next + i, 0, 1);
     r->next += AHEAD;
 }
 
@@ -280,8 +279,8 @@ UNPACK(q4_1)
  * bit b to 8 * b + 4. */
 INLINE void fifth_bits_32(vu code[8], vu qh)
 {
-    LOOP for (int i = 0; i < 8; i++)
-        code[i] |= (qh >> 4 * i & 15) * 0x02040810u & 0x10101010;
+    LOOP for (int i = 0; i < 8; i++) code[i] |=
+        (qh >> 4 * i & 15) * 0x02040810u & 0x10101010;
 }
 
 UNPACK(q5_0)
@@ -383,9 +382,8 @@ INLINE void two_bits_128(vu code[32], struct rows *r, size_t qs)
     {
         vu c[4];
         take(c, r, qs + 4 * k);
-        LOOP for (int i = 0; i < 4; i++)
-            LOOP for (int b = 0; b < 4; b++)
-                code[8 * b + k + i] = c[i] >> 2 * b & 0x03030303;
+        LOOP for (int i = 0; i < 4; i++) LOOP for (int b = 0; b < 4; b++)
+            code[8 * b + k + i] = c[i] >> 2 * b & 0x03030303;
     }
 }
 
@@ -400,8 +398,8 @@ UNPACK(q2_k)
     LOOP for (int i = 0; i < 4; i++)
     {
         const vu mins = high4(packed[i]);
-        LOOP for (int b = 0; b < 4; b++)
-            w->scale[4 * i + b] = d * byte_to_float(low4(packed[i]), b);
+        LOOP for (int b = 0; b < 4; b++) w->scale[4 * i + b] =
+            d * byte_to_float(low4(packed[i]), b);
         w->pair[2 * i] = (mins & 0xff) | (mins << 8 & 0xff0000);
         w->pair[2 * i + 1] = (mins >> 16 & 0xff) | (mins >> 8 & 0xff0000);
     }
@@ -418,11 +416,10 @@ UNPACK(q3_k)
              c = tail[2] >> 16 | tail[3] << 16;
     const vf d = half(tail[3] >> 16);
     const vu scales[4] = { low4(a) | (c << 4 & 0x30303030),
-                           low4(b) | (c << 2 & 0x30303030),
-                           high4(a) | (c & 0x30303030),
+                           low4(b) | (c << 2 & 0x30303030), high4(a) | (c & 0x30303030),
                            high4(b) | (c >> 2 & 0x30303030) };
-    LOOP for (int i = 0; i < 16; i++)
-        w->scale[i] = d * (byte_to_float(scales[i / 4], i % 4) - 32.0f);
+    LOOP for (int i = 0; i < 16; i++) w->scale[i] =
+        d * (byte_to_float(scales[i / 4], i % 4) - 32.0f);
 
     /* A set bit adds 4; so -4 for all, as the offset. */
     w->offset = offset_of(4);
@@ -430,9 +427,8 @@ UNPACK(q3_k)
     two_bits_128(w->code + 32, &r, AT(q3_k, qs) + 32);
     take(high, &r, AT(q3_k, hmask));
     take(high + 4, &r, AT(q3_k, hmask) + 16);
-    LOOP for (int j = 0; j < 8; j++)
-        LOOP for (int i = 0; i < 8; i++)
-            w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 2;
+    LOOP for (int j = 0; j < 8; j++) LOOP for (int i = 0; i < 8; i++)
+        w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 2;
 }
 
 /* The head of Q4_K and Q5_K: d, dmin and eight 6-bit scales and mins (see scales.h). */
@@ -471,9 +467,8 @@ UNPACK(q5_k)
     take(high + 4, &r, AT(q5_k, qh) + 16);
     LOOP for (int g = 0; g < 4; g++)
         nibbles_64(w->code + 16 * g, &r, AT(q5_k, qs) + 32 * g);
-    LOOP for (int j = 0; j < 8; j++)
-        LOOP for (int i = 0; i < 8; i++)
-            w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 4;
+    LOOP for (int j = 0; j < 8; j++) LOOP for (int i = 0; i < 8; i++)
+        w->code[8 * j + i] |= (high[i] >> j & 0x01010101) << 4;
 }
 
 /* 128 codes: 4 bits each in 64 bytes, 2 bits each in 32. */
@@ -502,8 +497,8 @@ UNPACK(q6_k)
     peek(scales, &r, AT(q6_k, scales));
     peek(tail, &r, TAIL(q6_k));
     const vf d = half(tail[3] >> 16);
-    LOOP for (int i = 0; i < 16; i++)
-        w->scale[i] = d * to_float((vi)(scales[i / 4] << (24 - i % 4 * 8)) >> 24);
+    LOOP for (int i = 0; i < 16; i++) w->scale[i] =
+        d * to_float((vi)(scales[i / 4] << (24 - i % 4 * 8)) >> 24);
     w->offset = offset_of(32);
     six_bits_128(w->code, &r, AT(q6_k, ql), AT(q6_k, qh));
     six_bits_128(w->code + 32, &r, AT(q6_k, ql) + 64, AT(q6_k, qh) + 32);
@@ -550,7 +545,8 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
         const size_t at = i / k->block * k->bytes, len = columns / k->block * k->bytes;
         struct rows r = { w + at, next + at * LANES, w_stride };
         if (nr < LANES) { /* rows that are not there are zero */
-            for (size_t j = 0; j < nr; j++) memcpy(few + j * len, w + at + j * w_stride, len);
+            for (size_t j = 0; j < nr; j++)
+                memcpy(few + j * len, w + at + j * w_stride, len);
             r.p = few, r.stride = len;
         }
         k->unpack(&tile, r, (int)(columns / 32));
@@ -561,8 +557,8 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
 }
 
 static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
-                 size_t w_stride, size_t rows, const void *x, size_t x_stride, size_t tokens,
-                 size_t n)
+                 size_t w_stride, size_t rows, const void *x, size_t x_stride,
+                 size_t tokens, size_t n)
 {
     for (size_t r = 0; r < rows; r += LANES) {
         const uint8_t *row = (const uint8_t *)w + r * w_stride;
@@ -571,8 +567,8 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
             const size_t nt = tokens - t < TOKENS_MAX ? tokens - t : TOKENS_MAX;
             const int more = rows - r > LANES && t == 0;
             walk_tile(k, y + t * y_stride + r, y_stride, row, w_stride, nr,
-                      more ? row + LANES * w_stride : row,
-                      (const char *)x + t * x_stride, x_stride, nt, n);
+                      more ? row + LANES * w_stride : row, (const char *)x + t * x_stride,
+                      x_stride, nt, n);
         }
     }
 }
@@ -599,9 +595,9 @@ KERNEL(q6_k, product_k16_offset, QK_K)
 KERNEL(iq4_xs, product_k32_8bit, QK_K)
 
 static const mul_fn tile_kernels[GGF_TYPE_COUNT] = {
-    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1,   [GGF_Q5_0] = mul_q5_0,
-    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0,   [GGF_IQ4_NL] = mul_iq4_nl,
-    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k,   [GGF_Q3_K] = mul_q3_k,
-    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k,   [GGF_Q6_K] = mul_q6_k,
+    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1, [GGF_Q5_0] = mul_q5_0,
+    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0, [GGF_IQ4_NL] = mul_iq4_nl,
+    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k, [GGF_Q3_K] = mul_q3_k,
+    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k, [GGF_Q6_K] = mul_q6_k,
     [GGF_IQ4_XS] = mul_iq4_xs,
 };

@@ -19,8 +19,14 @@ static inline void mul_init_x86(uint32_t type, mul_fn *f)
     use(f, mul_tile_avx512(type));
 }
 
+/* Products with plain floats. */
 static inline void mul_float_init_x86(uint32_t type, mul_fn *f)
 {
-    (void)type;
-    (void)f;
+    const unsigned flags = cpu_flags();
+
+    if (!(flags & CPU_AVX2)) return;
+    use(f, mul_float_avx2(type));
+
+    if (!(flags & CPU_AVX512)) return;
+    use(f, mul_float_avx512(type));
 }
