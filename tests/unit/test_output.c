@@ -55,6 +55,38 @@ START_TEST(committed)
 }
 END_TEST
 
+/* Bytes of another file; a source that ends too early is an error. */
+START_TEST(copied)
+{
+    const char *path = scratch("out");
+    const char *from = scratch("from");
+    put_file(from, "0123456789");
+    const int fd = open(from, O_RDONLY);
+    ck_assert_int_ge(fd, 0);
+    ggf_output *o = create(path, false);
+    ggf_error err;
+    ck_assert_int_eq(ggf_output_copy(o, 0, fd, 2, 3, NULL), 0);
+    ck_assert_int_eq(ggf_output_copy(o, 3, fd, 9, 1, NULL), 0);
+    ck_assert_int_eq(ggf_output_copy(o, 4, fd, 10, 0, NULL), 0);
+    ck_assert_int_eq(ggf_output_copy(o, 4, fd, 8, 3, &err), GGF_E_IO);
+    ck_assert_ptr_nonnull(strstr(err.message, "the file was cut"));
+    ck_assert_int_eq(ggf_output_resize(o, 4, NULL), 0);
+    ck_assert_int_eq(ggf_output_commit(o, NULL), 0);
+    check_content(path, "2349");
+    close(fd);
+    remove(from);
+    /* Not a file that can be read at a position. */
+    int pipes[2];
+    ck_assert_int_eq(pipe(pipes), 0);
+    o = create(path, true);
+    ck_assert_int_eq(ggf_output_copy(o, 0, pipes[0], 0, 1, &err), GGF_E_IO);
+    ggf_output_discard(o);
+    close(pipes[0]);
+    close(pipes[1]);
+    remove(path);
+}
+END_TEST
+
 START_TEST(resized)
 {
     const char *path = scratch("out");
@@ -228,6 +260,7 @@ int main(void)
     Suite *suite = suite_create("output");
     TCase *tc = tcase_create("files");
     tcase_add_test(tc, committed);
+    tcase_add_test(tc, copied);
     tcase_add_test(tc, resized);
     tcase_add_test(tc, discarded);
     tcase_add_test(tc, existing_file);

@@ -3,6 +3,8 @@
 #include "inspect.h"
 #include "table.h"
 
+#include "../../quant/filetype.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -30,8 +32,9 @@ static void print_file_type(const ggf_file *f)
 {
     uint32_t id;
     if (ggf_get_u32(f, "general.file_type", &id, NULL)) return;
+    const struct file_type *t = file_type_by_id(id);
     label("file type");
-    printf("%" PRIu32 "\n", id);
+    printf("%s (%" PRIu32 ")\n", t ? t->name : "unknown", id);
 }
 
 static void count_kinds(const struct facts *x, uint64_t kinds[4])
@@ -225,7 +228,11 @@ static void json_header(struct json *j, const struct inspect *in, const struct f
     json_bool(j, "data_missing", in->cut);
     json_string_of(j, f, "name", "general.name");
     json_string_of(j, f, "architecture", "general.architecture");
-    if (!ggf_get_u32(f, "general.file_type", &type, NULL)) json_u64(j, "file_type", type);
+    if (!ggf_get_u32(f, "general.file_type", &type, NULL)) {
+        const struct file_type *t = file_type_by_id(type);
+        json_u64(j, "file_type", type);
+        if (t) json_str(j, "file_type_name", t->name);
+    }
     json_u64(j, "keys", ggf_kv_count(f));
     json_share(j, &x->all);
     if (x->n_expert) {
