@@ -4,21 +4,22 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct source {
     const ggf_pack *pack; /* NULL: slabs */
     uint32_t pack_layer;
     struct expert_slab slab[GGF_PARTS];
-    /* Of a pack, for each expert: its plain bytes once they are checked. */
-    _Atomic(const uint8_t *) *ready;
-    uint8_t **owned; /* unpacked records */
+    const float *scale[GGF_PARTS];
+    /* Of a pack, for each expert: its plain bytes once they are checked, in the mapping
+     * or in memory of the store. */
+    _Atomic(uint8_t *) *ready;
     unsigned in_kinds, mid_kinds;
     uint64_t bytes;
 };
 
 struct expert_store {
     struct expert_dims dims;
-    _Atomic int status; /* of the acquire in progress */
     struct source *sources;
 };
 
@@ -36,15 +37,24 @@ int expert_store_new(struct expert_store **out, const struct expert_dims *dims,
     return 0;
 }
 
+/* Is the record used in memory of the store? */
+static bool copied(const struct expert_store *s, const struct ggf_pack_record *r)
+{
+    return r->compressed || s->dims.own;
+}
+
+static void source_free(const struct expert_store *s, struct source *src)
+{
+    for (uint32_t e = 0; src->ready && e < s->dims.n_expert; e++)
+        if (copied(s, ggf_pack_record(src->pack, src->pack_layer, e)))
+            free(atomic_load(&src->ready[e]));
+    free(src->ready);
+}
+
 void expert_store_free(struct expert_store *s)
 {
     if (!s) return;
-    for (uint32_t l = 0; l < s->dims.n_layer; l++) {
-        struct source *src = &s->sources[l];
-        for (uint32_t e = 0; src->owned && e < s->dims.n_expert; e++) free(src->owned[e]);
-        free(src->owned);
-        free(src->ready);
-    }
+    for (uint32_t l = 0; l < s->dims.n_layer; l++) source_free(s, &s->sources[l]);
     free(s->sources);
     free(s);
 }
@@ -100,6 +110,59 @@ static int check_record(struct expert_store *s, struct source *src,
     return 0;
 }
 
+/* The plain bytes of a record in new memory. */
+static int copy_record(const ggf_pack *pack, const struct ggf_pack_record *r,
+                       uint8_t **out, ggf_error *err)
+{
+    uint8_t *plain = aligned_alloc(64, (r->raw_bytes + 63) / 64 * 64);
+    if (!plain)
+        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
+                        "out of memory for an expert of %" PRIu64 " bytes", r->raw_bytes);
+    int e = ggf_pack_read(pack, r, NULL, plain, r->raw_bytes, err);
+    if (e) {
+        free(plain);
+        return e;
+    }
+    *out = plain;
+    return 0;
+}
+
+/* The checked, plain bytes of a record.  If two threads come at once, both check it and
+ * one keeps its copy. */
+static int make_ready(const struct expert_store *s, struct source *src,
+                      const struct ggf_pack_record *r, uint8_t **out, ggf_error *err)
+{
+    _Atomic(uint8_t *) *ready = &src->ready[r->expert];
+    *out = atomic_load_explicit(ready, memory_order_acquire);
+    if (*out) return 0;
+    uint8_t *bytes = (uint8_t *)r->stored, *none = NULL;
+    int e = ggf_pack_verify_record(src->pack, r, NULL, err);
+    if (e || (copied(s, r) && (e = copy_record(src->pack, r, &bytes, err)))) return e;
+    *out = bytes;
+    if (atomic_compare_exchange_strong(ready, &none, bytes)) return 0;
+    if (copied(s, r)) free(bytes);
+    *out = none;
+    return 0;
+}
+
+static int load_all(struct expert_store *s, struct source *src, ggf_error *err)
+{
+    int status = 0;
+#pragma omp parallel for schedule(dynamic)
+    for (uint32_t i = 0; i < s->dims.n_expert; i++) {
+        ggf_error mine;
+        uint8_t *bytes;
+        const struct ggf_pack_record *r = ggf_pack_record(src->pack, src->pack_layer, i);
+        const int e = make_ready(s, src, r, &bytes, &mine);
+#pragma omp critical
+        if (e && !status) {
+            status = e;
+            if (err) *err = mine;
+        }
+    }
+    return status;
+}
+
 int expert_store_set_pack(struct expert_store *s, uint32_t layer, const ggf_pack *pack,
                           uint32_t pack_layer, ggf_error *err)
 {
@@ -116,14 +179,33 @@ int expert_store_set_pack(struct expert_store *s, uint32_t layer, const ggf_pack
     src->pack = pack;
     src->pack_layer = pack_layer;
     src->ready = calloc(s->dims.n_expert, sizeof *src->ready);
-    src->owned = calloc(s->dims.n_expert, sizeof *src->owned);
-    if (!src->ready || !src->owned)
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!src->ready) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     for (uint32_t e = 0; e < s->dims.n_expert; e++) {
         int status = check_record(s, src, ggf_pack_record(pack, pack_layer, e), err);
         if (status) return status;
     }
-    return 0;
+    return s->dims.own ? load_all(s, src, err) : 0;
+}
+
+void expert_store_set_scales(struct expert_store *s, uint32_t layer,
+                             const float *const scales[GGF_PARTS])
+{
+    for (int p = 0; p < GGF_PARTS; p++) s->sources[layer].scale[p] = scales[p];
+}
+
+bool expert_store_lock(const struct expert_store *s)
+{
+    for (uint32_t l = 0; l < s->dims.n_layer; l++) {
+        const struct source *src = &s->sources[l];
+        for (uint32_t e = 0; src->pack && e < s->dims.n_expert; e++) {
+            const struct ggf_pack_record *r =
+                ggf_pack_record(src->pack, src->pack_layer, e);
+            const uint8_t *copy = atomic_load(&src->ready[e]);
+            if (mlock(copy ? copy : r->stored, copy ? r->raw_bytes : r->stored_bytes))
+                return false;
+        }
+    }
+    return true;
 }
 
 unsigned expert_store_in_kinds(const struct expert_store *s, uint32_t layer)
@@ -141,55 +223,24 @@ uint64_t expert_store_bytes(const struct expert_store *s, uint32_t layer)
     return s->sources[layer].bytes;
 }
 
-/* The checked, plain bytes of a record. */
-static int make_ready(struct source *src, const struct ggf_pack_record *r,
-                      const uint8_t **out, ggf_error *err)
-{
-    const uint8_t *bytes =
-        atomic_load_explicit(&src->ready[r->expert], memory_order_acquire);
-    if (!bytes) {
-        int e = ggf_pack_verify_record(src->pack, r, NULL, err);
-        if (e) return e;
-        bytes = r->stored;
-        if (r->compressed) {
-            uint8_t *plain = aligned_alloc(64, (r->raw_bytes + 63) / 64 * 64);
-            if (!plain)
-                return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
-                                "out of memory for an expert of %" PRIu64 " bytes",
-                                r->raw_bytes);
-            e = ggf_pack_read(src->pack, r, NULL, plain, r->raw_bytes, err);
-            if (e) {
-                free(plain);
-                return e;
-            }
-            bytes = src->owned[r->expert] = plain;
-        }
-        atomic_store_explicit(&src->ready[r->expert], bytes, memory_order_release);
-    }
-    *out = bytes;
-    return 0;
-}
-
 static int acquire(struct expert_store *s, uint32_t layer, uint32_t id,
                    struct expert *out, ggf_error *err)
 {
     struct source *src = &s->sources[layer];
     struct matrix *m[GGF_PARTS] = { &out->gate, &out->up, &out->down };
     const struct ggf_pack_record *r = NULL;
-    const uint8_t *bytes = NULL;
+    uint8_t *bytes = NULL;
     int e = 0;
     if (src->pack) {
         r = ggf_pack_record(src->pack, src->pack_layer, id);
-        if ((e = make_ready(src, r, &bytes, err))) return e;
+        e = make_ready(s, src, r, &bytes, err);
     }
     for (int p = 0; p < GGF_PARTS && !e; p++) {
         const struct expert_slab *slab = &src->slab[p];
-        if (r) {
-            e = shape(s, NULL, p, r->type[p], bytes + r->part_offset[p], m[p], err);
-        } else {
-            e = shape(s, NULL, p, slab->type, slab->data + id * slab->stride, m[p], err);
-            if (slab->scale) m[p]->scale = slab->scale[id];
-        }
+        const uint8_t *data =
+            r ? bytes + r->part_offset[p] : slab->data + id * slab->stride;
+        e = shape(s, NULL, p, r ? r->type[p] : slab->type, data, m[p], err);
+        if (src->scale[p]) m[p]->scale = src->scale[p][id];
     }
     return e;
 }
@@ -201,13 +252,7 @@ int expert_store_acquire_team(const struct member *me, struct expert_store *s,
     for (uint64_t i; team_next(me, n, &i);) {
         ggf_error mine;
         const int e = acquire(s, layer, ids[i], &out[i], &mine);
-        int none = 0;
-        if (e && atomic_compare_exchange_strong(&s->status, &none, e) && err) *err = mine;
+        if (e && team_fail(me, e) && err) *err = mine;
     }
-    const int status = atomic_load(&s->status);
-    if (!status) return 0;
-    team_barrier(me); /* all have seen it */
-    atomic_store(&s->status, 0);
-    team_barrier(me);
-    return status;
+    return atomic_load(&me->team->status);
 }

@@ -20,13 +20,13 @@ struct expert {
 struct expert_slab {
     const uint8_t *data;
     uint32_t type;
-    uint64_t stride;    /* bytes from one expert to the next */
-    const float *scale; /* of the results, for each expert, owned by the model; or NULL */
+    uint64_t stride; /* bytes from one expert to the next */
 };
 
 struct expert_dims {
     uint32_t n_layer, n_expert, n_embd, n_ff;
     bool exact; /* kernels for float activations */
+    bool own;   /* records are read into memory at once, not mapped */
 };
 
 struct expert_store;
@@ -39,9 +39,17 @@ void expert_store_free(struct expert_store *store); /* NULL is allowed */
 int expert_store_set_slabs(struct expert_store *store, uint32_t layer,
                            const struct expert_slab slabs[GGF_PARTS], ggf_error *err);
 /* ... or a layer of a pack, which must outlive the store.  Shapes and types of all its
- * records are checked here. */
+ * records are checked here; with dims.own they are read and hashed too. */
 int expert_store_set_pack(struct expert_store *store, uint32_t layer,
                           const ggf_pack *pack, uint32_t pack_layer, ggf_error *err);
+
+/* Factors of the results of gate, up, down: one for each expert, owned by the caller;
+ * NULL where there are none. */
+void expert_store_set_scales(struct expert_store *store, uint32_t layer,
+                             const float *const scales[GGF_PARTS]);
+
+/* Lock the records of packs in memory; false if the system refuses. */
+bool expert_store_lock(const struct expert_store *store);
 
 /* Forms of activations that the layer's gates and ups, and its downs, multiply with. */
 unsigned expert_store_in_kinds(const struct expert_store *store, uint32_t layer);

@@ -270,6 +270,7 @@ static int bind_delta(const struct binder *b, struct delta_net *d)
 
 /* ---- Experts ------------------------------------------------------------- */
 
+/* One of the tensors that hold a matrix of every expert. */
 static int bind_slab(const struct binder *b, const char *suffix, uint32_t n,
                      uint32_t rows, struct expert_slab *slab)
 {
@@ -277,7 +278,7 @@ static int bind_slab(const struct binder *b, const char *suffix, uint32_t n,
     const struct ggf_tensor *t = find(b, suffix);
     if (!t) return missing(b, suffix);
     int e = check_shape(b, t, n, rows, n_expert);
-    if (e || (e = bind_scales(b, suffix, n_expert, &slab->scale))) return e;
+    if (e) return e;
     slab->data = data_of(b, t);
     slab->type = t->type;
     slab->stride = t->bytes / n_expert;
@@ -305,10 +306,28 @@ static int bind_slabs(const struct binder *b)
                                       b->err);
 }
 
+/* Scales stay in the GGUF when the experts are packed. */
+static int bind_expert_scales(const struct binder *b)
+{
+    const uint32_t n = b->model->hp.n_expert;
+    const float *scale[GGF_PARTS] = { NULL };
+    int e;
+    if ((e = bind_scales(b, "ffn_gate_up_exps.weight", n, &scale[GGF_GATE]))) return e;
+    scale[GGF_UP] = scale[GGF_GATE];
+    if (!scale[GGF_GATE] &&
+        ((e = bind_scales(b, "ffn_gate_exps.weight", n, &scale[GGF_GATE])) ||
+         (e = bind_scales(b, "ffn_up_exps.weight", n, &scale[GGF_UP]))))
+        return e;
+    if ((e = bind_scales(b, "ffn_down_exps.weight", n, &scale[GGF_DOWN]))) return e;
+    expert_store_set_scales(b->model->experts, (uint32_t)b->layer, scale);
+    return 0;
+}
+
 static int bind_experts(const struct binder *b)
 {
     const struct q3n_model *m = b->model;
-    if (!m->pack) return bind_slabs(b);
+    int e = bind_expert_scales(b);
+    if (e || !m->pack) return e ? e : bind_slabs(b);
     const int64_t at = ggf_pack_layer_of(m->pack, (uint32_t)b->layer);
     if (at < 0)
         return ggf_fail(b->err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
@@ -383,8 +402,8 @@ static int bind_ends(const struct binder *b)
 int model_bind(struct q3n_model *m, ggf_error *err)
 {
     struct binder b = { m, err, -1 };
-    const struct expert_dims dims = { m->hp.n_layer, m->hp.n_expert, m->hp.n_embd,
-                                      m->hp.n_ff_exp, m->exact };
+    const struct expert_dims dims = { m->hp.n_layer,  m->hp.n_expert, m->hp.n_embd,
+                                      m->hp.n_ff_exp, m->exact,       m->copy != NULL };
     int e = bind_ends(&b);
     if (e || (e = expert_store_new(&m->experts, &dims, err))) return e;
     m->layers = calloc(m->hp.n_layer, sizeof *m->layers);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- Weights in memory of our own ---------------------------------------- */
 
@@ -14,6 +15,15 @@ enum { COPY_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 static uint64_t copy_size(uint64_t bytes)
 {
     return (bytes + COPY_ALIGN - 1) / COPY_ALIGN * COPY_ALIGN;
+}
+
+/* Let go of the whole mapped pages of a range that has been copied. */
+static void drop_pages(const uint8_t *data, uint64_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)data + bytes) / page * page;
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 static int copy_tensors(struct q3n_model *m, ggf_error *err)
@@ -37,6 +47,7 @@ static int copy_tensors(struct q3n_model *m, ggf_error *err)
         const struct ggf_tensor *t = ggf_tensor(m->file, i);
         memcpy((uint8_t *)m->copy + (m->tensor_data[i] - (uint8_t *)m->copy), t->data,
                t->bytes);
+        drop_pages(t->data, t->bytes);
     }
     return 0;
 }
@@ -51,12 +62,12 @@ static int place_tensors(struct q3n_model *m, bool own, ggf_error *err)
     return own ? copy_tensors(m, err) : 0;
 }
 
-/* True if all weights of the GGUF are locked. */
+/* True if all weights are locked. */
 static bool lock_weights(const struct q3n_model *m)
 {
     for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++)
         if (mlock(m->tensor_data[i], ggf_tensor(m->file, i)->bytes)) return false;
-    return true;
+    return expert_store_lock(m->experts);
 }
 
 /* ---- Numbers ------------------------------------------------------------- */

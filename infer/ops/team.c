@@ -47,6 +47,12 @@ void team_barrier(const struct member *me)
     sleep_until(t, phase);
 }
 
+bool team_fail(const struct member *me, int status)
+{
+    int none = 0;
+    return atomic_compare_exchange_strong(&me->team->status, &none, status);
+}
+
 bool team_next(const struct member *me, uint64_t n, uint64_t *i)
 {
     *i = atomic_fetch_add_explicit(&me->team->next, 1, memory_order_relaxed);

@@ -21,6 +21,7 @@ struct team {
     _Atomic unsigned phase; /* counts barriers */
     _Atomic int sleepers;
     _Atomic uint64_t next; /* of the loop in progress */
+    _Atomic int status;    /* 0 until team_fail() */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
 };
@@ -34,6 +35,10 @@ struct member {
 void team_run(int threads, void (*work)(const struct member *, void *), void *arg);
 
 void team_barrier(const struct member *me);
+
+/* Note a failure.  True for the first of the team, which may then say what happened; the
+ * others see team->status after the next barrier, and the work should end. */
+bool team_fail(const struct member *me, int status);
 
 /* Iterations 0 .. n - 1 to whoever is free, in order:
  *
