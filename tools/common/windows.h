@@ -1,0 +1,37 @@
+/* windows.h - a long text through a model in windows, its predictions handed over row by
+ * row: what perplexity and divergence are computed from. */
+#ifndef TOOLS_WINDOWS_H
+#define TOOLS_WINDOWS_H
+
+#include "../../infer/engine.h"
+
+/* n predictions of window number `window`, from its prediction number `row` on:
+ * logits[n][n_vocab], and the tokens that really came. */
+struct window_rows {
+    uint32_t window, row, n, n_vocab;
+    const float *logits;
+    const int32_t *targets;
+};
+typedef int (*window_fn)(void *user, const struct window_rows *rows, ggf_error *err);
+
+struct windows {
+    q3n_session *session;
+    const int32_t *tokens; /* n_windows * n_ctx of them */
+    uint32_t n_ctx, n_windows;
+    uint32_t n_ubatch; /* as given to the session */
+    uint32_t n_vocab;
+    int32_t bos; /* takes the place of each window's first token; -1: it stays */
+    window_fn rows;
+    void *user;
+};
+
+/* Predictions of a window: those of its second half, made at positions n_ctx / 2 to
+ * n_ctx - 2, which is what llama-perplexity scores. */
+static inline uint32_t window_predictions(uint32_t n_ctx)
+{
+    return n_ctx - 1 - n_ctx / 2;
+}
+
+int windows_run(const struct windows *w, ggf_error *err);
+
+#endif
