@@ -10,6 +10,7 @@
 #include "common/runstats.h"
 #include "common/windows.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,13 @@
 
 #define NAME "q3n-eval"
 
+enum { NOT_GIVEN = INT_MIN };
+
 static struct {
     const char *model, *experts, *file, *base;
     int ctx, chunks, threads, ubatch;
     bool exact, json, compare, force;
-} opt;
+} opt = { .ctx = NOT_GIVEN, .chunks = INT_MAX, .threads = NOT_GIVEN, .ubatch = 512 };
 
 static const struct opt options[] = {
     { "-m, --model", "FILE", OPT_STR, &opt.model, "the model" },
@@ -60,15 +63,15 @@ static int check_options(void)
     if (!opt.model) return opt_error(&program, "-m MODEL.gguf is missing");
     if (c && !opt.base)
         return opt_error(&program, "--kl-divergence needs --kl-divergence-base FILE");
-    if (c && (opt.file || opt.ctx || opt.force))
+    if (c && (opt.file || opt.ctx != NOT_GIVEN || opt.force))
         return opt_error(&program,
                          "-f, -c and --force have no effect with --kl-divergence");
     if (!c && !opt.file) return opt_error(&program, "-f TEXT is missing");
     if (opt.force && !opt.base)
         return opt_error(&program, "--force has no effect without --kl-divergence-base");
-    if (opt.ctx < 0 || (opt.ctx && opt.ctx < 4))
+    if (opt.ctx != NOT_GIVEN && opt.ctx < 4)
         return opt_error(&program, "--ctx-size must be 4 or more");
-    if (opt.chunks < 0 || opt.threads < 0 || opt.ubatch < 0)
+    if (opt.chunks < 1 || opt.ubatch < 1 || (opt.threads != NOT_GIVEN && opt.threads < 1))
         return opt_error(&program,
                          "--chunks, --threads and --ubatch-size must be 1 or more");
     return OPT_GO;
@@ -169,7 +172,7 @@ static int read_text(struct eval *e, ggf_error *err)
     free(in.bytes);
     q3n_tokenizer_free(t);
     if (r) return r;
-    const uint32_t n_ctx = opt.ctx ? (uint32_t)opt.ctx : 512;
+    const uint32_t n_ctx = opt.ctx != NOT_GIVEN ? (uint32_t)opt.ctx : 512;
     e->base = (struct kld_base){ .n_ctx = n_ctx,
                                  .n_vocab = q3n_model_info(e->model)->n_vocab,
                                  .n_windows = (uint32_t)(e->ids.n / n_ctx),
@@ -200,15 +203,15 @@ static int read_base(struct eval *e, ggf_error *err)
 static int prepare(struct eval *e, ggf_error *err)
 {
     const struct q3n_model_options o = { .experts = opt.experts,
-                                         .threads = opt.threads,
+                                         .threads =
+                                             opt.threads != NOT_GIVEN ? opt.threads : 0,
                                          .exact = opt.exact };
     int r = q3n_model_open(&e->model, opt.model, &o, err);
     e->bos = -1;
     if (!r) r = opt.compare ? read_base(e, err) : read_text(e, err);
     if (r) return r;
     struct kld_base *b = &e->base;
-    if (opt.chunks && (uint32_t)opt.chunks < b->n_windows)
-        b->n_windows = (uint32_t)opt.chunks;
+    if ((uint32_t)opt.chunks < b->n_windows) b->n_windows = (uint32_t)opt.chunks;
     const struct q3n_session_options s = { .n_ctx = b->n_ctx,
                                            .n_ubatch = (uint32_t)opt.ubatch };
     r = q3n_session_new(&e->session, e->model, &s, err);
@@ -268,7 +271,7 @@ static int evaluate(struct eval *e, ggf_error *err)
                                .tokens = b->tokens,
                                .n_ctx = b->n_ctx,
                                .n_windows = b->n_windows,
-                               .n_ubatch = opt.ubatch ? (uint32_t)opt.ubatch : 512,
+                               .n_ubatch = (uint32_t)opt.ubatch,
                                .n_vocab = b->n_vocab,
                                .bos = e->bos,
                                .rows = take_rows,

@@ -1,0 +1,84 @@
+# q3n-eval on the sample model.
+
+setup_file() { export MODEL=$BUILD/samples/q3n-mini-bf16.gguf TEXT=$BATS_FILE_TMPDIR/text; }
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.." || exit
+    head -c 3000 samples/text/held-out.txt >"$TEXT"
+}
+
+ppl() { sed -n 's/^Final estimate: PPL = \([0-9.]*\) .*/\1/p'; }
+
+@test "perplexity of the first window agrees with the logits of q3n-run" {
+    cd "$BATS_TEST_TMPDIR"
+    q3n-tokenize -m "$MODEL" -f "$TEXT" --ids | tr -d '[,]' | cut -d' ' -f1-64 >ids
+    q3n-run -m "$MODEL" --tokens ids --logits l.f32 2>/dev/null
+    got=$(q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 1 2>/dev/null | ppl)
+    python3 - "$got" <<'PY'
+import array, math, sys
+ids = [int(x) for x in open("ids").read().split()]
+l = array.array("f"); l.frombytes(open("l.f32", "rb").read())
+V = len(l) // len(ids)
+nll = []
+for j in range(32, 63):
+    row = l[j * V:(j + 1) * V]; m = max(row)
+    nll.append(m + math.log(sum(math.exp(x - m) for x in row)) - row[ids[j + 1]])
+want = math.exp(sum(nll) / len(nll))
+assert len(nll) == 31 and abs(float(sys.argv[1]) / want - 1) < 1e-4, (sys.argv[1], want)
+PY
+}
+
+@test "--json says what was measured" {
+    q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 2 --json >"$BATS_TEST_TMPDIR/j"
+    python3 -c '
+import json, sys
+s = json.load(open(sys.argv[1]))
+assert s["windows"] == 2 and s["n_ctx"] == 64 and s["predictions"] == 62 and s["perplexity"] > 1
+assert "divergence" not in s
+' "$BATS_TEST_TMPDIR/j"
+}
+
+@test "threads and ubatch do not change the figure" {
+    a=$(q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 2 -t 1 2>/dev/null)
+    b=$(q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 2 -t 2 2>/dev/null)
+    c=$(q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 2 -ub 7 2>/dev/null | ppl)
+    [ "$a" = "$b" ]
+    awk -v a="$(ppl <<<"$a")" -v c="$c" 'BEGIN { exit !(c / a > 0.9999 && c / a < 1.0001) }'
+}
+
+@test "a base file, and no distance from itself" {
+    base=$BATS_TEST_TMPDIR/base.kld
+    q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 3 --kl-divergence-base "$base" >/dev/null 2>&1
+    # head, tokens, 31 records of 4096 codes and two floats for each window
+    [ "$(stat -c %s "$base")" -eq $((20 + 3 * 64 * 4 + 3 * 31 * (4096 + 4) * 2)) ]
+    q3n-eval -m "$MODEL" --kl-divergence --kl-divergence-base "$base" --json 2>/dev/null >"$BATS_TEST_TMPDIR/j"
+    python3 -c '
+import json, sys
+d = json.load(open(sys.argv[1]))["divergence"]
+assert abs(d["kld"]["mean"]) < 1e-4 and d["same_top"]["mean"] == 1, d
+assert abs(d["ppl_ratio"]["mean"] - 1) < 1e-4
+' "$BATS_TEST_TMPDIR/j"
+    run q3n-eval -m "$MODEL" --kl-divergence --kl-divergence-base "$base" --chunks 1
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"Same top p"*"100.000000"* ]]
+    run q3n-eval -m "$MODEL" -f "$TEXT" --kl-divergence-base "$base"
+    [ "$status" -eq 1 ]
+    printf 'x' | dd of="$base" bs=1 seek=3 conv=notrunc 2>/dev/null
+    run q3n-eval -m "$MODEL" --kl-divergence --kl-divergence-base "$base"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"does not start with"* ]]
+}
+
+@test "wrong usage, and a text too short" {
+    for args in "-f x --kl-divergence" "-f x --force" "" "-f x -c 3" "-f x -c -4" "-f x --chunks 0" "-f x -ub 0" "-f x -t 0" \
+        "--kl-divergence --kl-divergence-base x -f y" "--kl-divergence --kl-divergence-base x -c 64"; do
+        run q3n-eval -m "$MODEL" $args
+        [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
+    done
+    echo "short" >"$BATS_TEST_TMPDIR/short"
+    run q3n-eval -m "$MODEL" -f "$BATS_TEST_TMPDIR/short"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"less than a window of 512"* ]]
+    run q3n-eval -m "$BATS_TEST_TMPDIR/none" -f "$TEXT"
+    [ "$status" -eq 1 ]
+}
