@@ -140,6 +140,10 @@ check-golden: units
 	@test -d "$(GOLDEN)" || { echo "usage: make check-golden GOLDEN=DIR"; exit 2; }
 	GOLDEN=$(GOLDEN) $(BUILD)/tests/test_golden
 
+bench: tools ## measure speed against what memory, openssl and cp do (LAYERS=2: smaller)
+	@sh tests/deps.sh openssl
+	@tests/bench.sh $(BUILD)
+
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # ---- Fuzzing ---------------------------------------------------------------

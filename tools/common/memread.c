@@ -1,0 +1,59 @@
+/* memread.c - see memread.h.  The bound that decoding is held against. */
+#include "memread.h"
+#include "out.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Eight vectors of eight words in flight: enough independent loads to keep the memory
+ * busy, whatever the width the compiler picks for them. */
+typedef uint64_t words __attribute__((vector_size(64)));
+
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+__attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+static uint64_t
+read_all(const words *p, size_t n)
+{
+    words s[8] = { 0 };
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        for (size_t k = 0; k < 8; k++) s[k] ^= p[i + k];
+    uint64_t x = 0;
+    for (size_t k = 0; k < 64; k++) x ^= s[k / 8][k % 8];
+    return x;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The sums must go somewhere, or the compiler makes none. */
+static volatile uint64_t memread_sum;
+
+double memread(int threads, size_t bytes)
+{
+    enum { PASSES = 5 };
+    words *const buf =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (buf == MAP_FAILED) return 0;
+    madvise(buf, bytes, MADV_HUGEPAGE);
+    memset(buf, 1, bytes);
+    const size_t each = bytes / sizeof *buf / (size_t)threads;
+    double seconds[PASSES];
+    for (int pass = 0; pass < PASSES; pass++) {
+        uint64_t sum = 0;
+        const double start = out_now();
+#pragma omp parallel for num_threads(threads) reduction(^ : sum) schedule(static, 1)
+        for (int t = 0; t < threads; t++) sum ^= read_all(buf + each * (size_t)t, each);
+        seconds[pass] = out_now() - start;
+        memread_sum = sum;
+    }
+    munmap(buf, bytes);
+    (void)memread_sum;
+    qsort(seconds, PASSES, sizeof *seconds, ascending);
+    return (double)bytes / seconds[PASSES / 2] * 1e-9;
+}
