@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int out_of_memory(ggf_error *err)
@@ -176,6 +177,15 @@ uint64_t experts_part_offset(const struct expert_layer *l, uint32_t expert,
     const uint64_t slab = t->bytes / l->shape.n_expert;
     const bool second_half = l->shape.fused && part == GGF_UP;
     return t->offset + expert * slab + (second_half ? slab / 2 : 0);
+}
+
+int keep_input(const char *output, const char *input, ggf_error *err)
+{
+    struct stat a, b;
+    if (stat(output, &a) != 0 || stat(input, &b) != 0) return 0;
+    if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) return 0;
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s is read from, it is not replaced",
+                    output);
 }
 
 int open_input(int *fd, const char *path, ggf_error *err)

@@ -51,6 +51,9 @@ void model_input_close(struct model_input *in);
 int model_input_read(const struct model_input *in, uint32_t shard, uint64_t offset,
                      void *into, uint64_t len, ggf_error *err);
 
+/* Replacing an input by an output, even with force, would lose it: GGF_E_ARG. */
+int keep_input(const char *output, const char *input, ggf_error *err);
+
 int open_input(int *fd, const char *path, ggf_error *err);
 /* pread() and pwrite() of exactly len bytes; `what` names the file in messages. */
 int write_exactly(int fd, uint64_t offset, const void *bytes, uint64_t len,

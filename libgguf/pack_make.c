@@ -414,6 +414,10 @@ int ggf_pack_make(const ggf_file *model, const char *dense_path, const char *pac
     if (!s) s = experts_of_file(&m.experts, model, err);
     if (!s) s = model_input_open(&m.in, model, err);
     if (!s) s = prepare(&m, err);
+    for (uint32_t i = 0; !s && i < ggf_shard_count(model); i++) {
+        s = keep_input(dense_path, ggf_shard(model, i)->path, err);
+        if (!s) s = keep_input(pack_path, ggf_shard(model, i)->path, err);
+    }
     if (!s) s = ggf_output_create(&m.pack, pack_path, m.options->force, err);
     if (!s) s = ggf_writer_create(&m.writer, dense_path, &writer, err);
     if (!s)

@@ -232,8 +232,10 @@ static int create_outputs(struct restorer *r, const char *path, ggf_error *err)
     for (uint32_t i = 0; i < n; i++) {
         r->paths[i] = output_path(path, i, n);
         if (!r->paths[i]) return out_of_memory(err);
-        const int s =
-            ggf_output_create(&r->outputs[i], r->paths[i], r->options->force, err);
+        int s = keep_input(r->paths[i], ggf_shard(r->dense, 0)->path, err);
+        if (!s) s = keep_input(r->paths[i], r->pack->info.path, err);
+        if (!s)
+            s = ggf_output_create(&r->outputs[i], r->paths[i], r->options->force, err);
         if (s) return s;
     }
     return 0;

@@ -72,12 +72,22 @@ static void close_pair(struct pair *p)
     ggf_close(p->dense);
 }
 
+/* Packs are known by their first bytes, whatever the file is called. */
+static bool is_pack(const char *path)
+{
+    char magic[5] = "";
+    FILE *f = fopen(path, "rb");
+    const bool pack = f && fread(magic, 1, 5, f) == 5 && !memcmp(magic, "XPACK", 5);
+    if (f) fclose(f);
+    return pack || ends_in(path, ".xpack");
+}
+
 static int open_pair(struct pair *p, const char *path, const char *experts,
                      ggf_error *err)
 {
     char *named = NULL;
     *p = (struct pair){ 0 };
-    if (ends_in(path, ".xpack")) return ggf_pack_open(&p->pack, path, err);
+    if (is_pack(path)) return ggf_pack_open(&p->pack, path, err);
     int s = ggf_open(&p->dense, path, NULL, err);
     if (!s && !experts) s = ggf_pack_path(&named, p->dense, err);
     if (!s) s = ggf_pack_open(&p->pack, experts ? experts : named, err);
