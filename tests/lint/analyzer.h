@@ -1,0 +1,8 @@
+/* analyzer.h - included before every source that clang-tidy looks at.
+ *
+ * The analyzer sees one file at a time and takes it for possible that ggf_fail() returns
+ * 0, so that after every failed call it goes on as if nothing had happened.  It returns
+ * its second argument, never 0: say so. */
+#include "../../libgguf/libgguf.h"
+
+#define ggf_fail(err, code, ...) (ggf_fail(err, code, __VA_ARGS__), (code))
