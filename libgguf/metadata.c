@@ -166,10 +166,11 @@ int ggf_get_arch_u32(const ggf_file *f, const char *key, uint32_t *out, ggf_erro
     char full[128];
     int s = ggf_get_str(f, "general.architecture", &arch, err);
     if (s) return s;
-    const int n = snprintf(full, sizeof full, "%.*s.%s", (int)(arch.len & 127), arch.data,
-                           key);
+    const int n =
+        snprintf(full, sizeof full, "%.*s.%s", (int)(arch.len & 127), arch.data, key);
     if (arch.len > 127 || n < 0 || (size_t)n >= sizeof full)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "general.architecture is too long");
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "general.architecture is too long");
     return ggf_get_u32(f, full, out, err);
 }
 

@@ -137,8 +137,8 @@ int ggf_output_write(ggf_output *o, uint64_t offset, const void *bytes, size_t l
 }
 
 /* Copy through a buffer: between file systems, or where the kernel has no better way. */
-static int copy_by_hand(ggf_output *o, uint64_t offset, int fd, uint64_t from, uint64_t len,
-                        ggf_error *err)
+static int copy_by_hand(ggf_output *o, uint64_t offset, int fd, uint64_t from,
+                        uint64_t len, ggf_error *err)
 {
     enum { TILE = 1 << 20 };
     int s = 0;
@@ -171,7 +171,8 @@ int ggf_output_copy(ggf_output *o, uint64_t offset, int fd, uint64_t from, uint6
         if (n > 0 || (n < 0 && errno == EINTR)) continue;
         if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
             return system_error(err, "write", o->path);
-        return copy_by_hand(o, (uint64_t)out, fd, (uint64_t)in, (uint64_t)(end - in), err);
+        return copy_by_hand(o, (uint64_t)out, fd, (uint64_t)in, (uint64_t)(end - in),
+                            err);
     }
     return 0;
 }

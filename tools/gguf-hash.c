@@ -283,7 +283,8 @@ int main(int argc, char **argv)
         return opt_error(&program, "--check and --manifest exclude each other");
     if (force && !manifest_path) return opt_error(&program, "--force needs --manifest");
     out_handle_signals();
-    struct job job = { .name = args[0] };
+    static struct job job;
+    job.name = args[0];
     struct verdict verdict = { 0 };
     ggf_error err;
     int status = run(&job, &verdict, &err);

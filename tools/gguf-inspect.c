@@ -92,16 +92,14 @@ static int run(struct inspect *in, ggf_error *err)
     const bool pack = is_pack(in->path);
     int s = pack ? 0 : inspect_open(&in->file, in->path, &in->cut, err);
     if (s) return s;
-    struct json json = { .f = stdout };
-    if (as_json) {
-        in->json = &json;
-        json_open(&json, NULL, '{');
-        json_str(&json, "file", in->path);
+    if (in->json) {
+        json_open(in->json, NULL, '{');
+        json_str(in->json, "file", in->path);
     }
     s = pack ? inspect_pack(in, tensors, check, err) : print_sections(in, err);
-    if (as_json) {
-        json_close(&json, '}');
-        json_end(&json);
+    if (in->json) {
+        json_close(in->json, '}');
+        json_end(in->json);
     }
     ggf_close(in->file);
     return s;
@@ -118,9 +116,11 @@ int main(int argc, char **argv)
     if ((keys || other) && is_pack(args[0]))
         return opt_error(
             &program, "--kv and --diff are about models, %s is an expert pack", args[0]);
+    struct json json = { .f = stdout };
     struct inspect in = { .path = args[0],
                           .full = full,
-                          .bold = !as_json && out_colour(stdout) };
+                          .bold = !as_json && out_colour(stdout),
+                          .json = as_json ? &json : NULL };
     ggf_error err;
     int status = run(&in, &err);
     if (status < 0) status = out_error(program.name, &err);

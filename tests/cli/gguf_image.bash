@@ -9,7 +9,7 @@ le() { # bytes, value: a little-endian integer
         printf -v byte '\\x%02x' $((($2 >> (8 * i)) & 255))
         out+=$byte
     done
-    printf "$out"
+    printf %b "$out"
 }
 gguf_string() { le 8 ${#1}; printf '%s' "$1"; }
 gguf_head() { printf GGUF; le 4 "$1"; le 8 "$2"; le 8 "$3"; }      # version, tensors, keys
@@ -33,7 +33,7 @@ gguf_pad() { # alignment: pass on, with zeros up to a multiple
     rm -f "$tmp"
 }
 poke() { # file, offset, bytes as printf takes them
-    printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+    printf %b "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 # Byte at which a tensor's data begins, from gguf-inspect.
 data_at() { gguf-inspect "$1" --json --tensors "^$2\$" | sed -n 's/ *"offset": \([0-9]*\).*/\1/p'; }

@@ -1,5 +1,7 @@
 # gguf-inspect: what it shows, finds and refuses.
 
+# shellcheck disable=SC2086 # lists of options are meant to be split
+
 load gguf_image
 
 setup() {

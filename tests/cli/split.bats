@@ -1,5 +1,7 @@
 # gguf-split: cutting, joining, names, keys, and what goes wrong.
 
+# shellcheck disable=SC2086 # lists of options are meant to be split
+
 load gguf_image
 
 setup() {
@@ -15,7 +17,7 @@ keys() { gguf-inspect "$1" --kv | tail -n +2 | awk '{print $1, $2, $3}'; }
 @test "split by tensors: names, counts, keys" {
     run gguf-split --split --split-max-tensors 5 m.gguf s
     [ "$status" -eq 0 ]
-    [ "$(ls | xargs)" = "m.gguf s-00001-of-00003.gguf s-00002-of-00003.gguf s-00003-of-00003.gguf" ]
+    [ "$(echo *)" = "m.gguf s-00001-of-00003.gguf s-00002-of-00003.gguf s-00003-of-00003.gguf" ]
     run gguf-inspect s-00001-of-00003.gguf --kv
     [ "$(tail -3 <<<"$output" | awk '{print $1, $2, $3}')" = "split.no u16 0
 split.tensors.count i32 12
@@ -103,7 +105,7 @@ split.count u16 0")" ]
     run gguf-split --dry-run --split-max-tensors 5 m.gguf s
     [ "$status" -eq 0 ]
     [ "${#lines[@]}" -eq 3 ]
-    [ "$(ls)" = m.gguf ]
+    [ "$(echo *)" = m.gguf ]
 }
 
 @test "existing files are replaced only with --force, and no file is left behind" {
@@ -111,7 +113,7 @@ split.count u16 0")" ]
     run gguf-split --split-max-tensors 5 m.gguf s
     [ "$status" -eq 1 ]
     [ "$(cat s-00002-of-00003.gguf)" = keep ]
-    [ "$(ls | wc -l)" -eq 2 ]
+    [ "$(echo * | wc -w)" -eq 2 ]
     gguf-split --split-max-tensors 5 --force m.gguf s
     [ "$(digests s-00001-of-00003.gguf)" = "$(digests m.gguf)" ]
 }
@@ -120,7 +122,7 @@ split.count u16 0")" ]
     run bash -c 'ulimit -f 100; gguf-split --split-max-tensors 5 m.gguf s'
     [ "$status" -eq 1 ]
     [[ $output == *"cannot write"* ]]
-    [ "$(ls)" = m.gguf ]
+    [ "$(echo *)" = m.gguf ]
 }
 
 @test "missing and broken parts" {

@@ -82,7 +82,7 @@ static void check_end(struct check *c, const struct ggf_shard *s, uint64_t end,
 static int check_layout(struct check *c, const struct ggf_shard *s, ggf_error *err)
 {
     const uint64_t mask = s->alignment - 1;
-    uint64_t end = s->data_offset, at = s->data_offset;
+    uint64_t end = s->data_offset, at = end;
     const struct ggf_tensor **order = malloc((s->n_tensors + 1) * sizeof *order);
     if (!order) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     for (uint32_t i = 0; i < s->n_tensors; i++)

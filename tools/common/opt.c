@@ -76,10 +76,14 @@ bool opt_size(const char *text, uint64_t *bytes)
     if (end == text || errno || !(v >= 0)) return false;
     int shift = 0;
     switch (*end) {
-    case 'k': case 'K': shift = 10; break;
-    case 'm': case 'M': shift = 20; break;
-    case 'g': case 'G': shift = 30; break;
-    case 't': case 'T': shift = 40; break;
+    case 'k':
+    case 'K': shift = 10; break;
+    case 'm':
+    case 'M': shift = 20; break;
+    case 'g':
+    case 'G': shift = 30; break;
+    case 't':
+    case 'T': shift = 40; break;
     default: break;
     }
     if (shift) end++;
@@ -191,7 +195,8 @@ static int take_option(const struct opt_program *p, int argc, char **argv, int *
     return OPT_GO;
 }
 
-int opt_parse(const struct opt_program *p, int argc, char **argv, char ***args, int *n_args)
+int opt_parse(const struct opt_program *p, int argc, char **argv, char ***args,
+              int *n_args)
 {
     int n = 0;
     bool options = true;
@@ -207,7 +212,8 @@ int opt_parse(const struct opt_program *p, int argc, char **argv, char ***args, 
     }
     *args = argv;
     *n_args = n;
-    if (n < p->min_args) return opt_error(p, "missing argument; usage: %s %s", p->name, p->usage);
+    if (n < p->min_args)
+        return opt_error(p, "missing argument; usage: %s %s", p->name, p->usage);
     if (p->max_args >= 0 && n > p->max_args)
         return opt_error(p, "unexpected argument '%s'", argv[p->max_args]);
     return OPT_GO;

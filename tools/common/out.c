@@ -24,7 +24,8 @@ static void on_signal(int sig)
 
 void out_handle_signals(void)
 {
-    struct sigaction end = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+    struct sigaction end = { .sa_handler = on_signal },
+                     ignore = { .sa_handler = SIG_IGN };
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGHUP, &end, NULL);
@@ -34,7 +35,8 @@ void out_handle_signals(void)
 int out_close_stdout(const char *program, int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return status;
-    fprintf(stderr, "%s: cannot write to standard output: %s\n", program, strerror(errno));
+    fprintf(stderr, "%s: cannot write to standard output: %s\n", program,
+            strerror(errno));
     return 1;
 }
 
@@ -81,8 +83,7 @@ char *out_time(char buf[24], double seconds)
     const unsigned long s = seconds > 0 ? (unsigned long)seconds : 0;
     if (s >= 3600)
         snprintf(buf, 24, "%lu:%02lu:%02lu", s / 3600 % 10000, s / 60 % 60, s % 60);
-    else
-        snprintf(buf, 24, "%02lu:%02lu", s / 60, s % 60);
+    else snprintf(buf, 24, "%02lu:%02lu", s / 60, s % 60);
     return buf;
 }
 
@@ -106,12 +107,13 @@ void progress_update(struct progress *p, uint64_t done, const char *label)
     if (p->start <= 0) p->start = now;
     if (now - p->last < 0.1 && done < p->total) return;
     p->last = now;
-    const double used = now - p->start, share = p->total ? (double)done / (double)p->total : 0;
+    const double used = now - p->start,
+                 share = p->total ? (double)done / (double)p->total : 0;
     char eta[24], rate[24];
     out_time(eta, share > 0 ? used / share - used : 0);
     out_size(rate, used > 0 ? (uint64_t)((double)done / used) : 0);
-    fprintf(stderr, "\r\033[K%s %3.0f %%  %s/s  ETA %s  %.40s", p->what, 100 * share, rate,
-            eta, label ? label : "");
+    fprintf(stderr, "\r\033[K%s %3.0f %%  %s/s  ETA %s  %.40s", p->what, 100 * share,
+            rate, eta, label ? label : "");
     fflush(stderr);
 }
 
