@@ -67,30 +67,35 @@ static decl_conv_fn(conv_c)
 
 /* With the old S: p = decay S^T k, and since the update adds k d^T,
  * S_new^T q = decay S^T q + d (k.q).  So one pass over S reads and one writes. */
-static decl_delta_fn(delta_c)
+static void delta_columns(const struct delta_run *run, float *s, size_t stride, size_t c)
 {
     enum { COLUMNS = 8 };
     const size_t dim = run->dim;
-    for (size_t c = 0; c < dim; c += COLUMNS) {
-        float *s = run->s + c;
-        for (size_t t = 0; t < run->tokens; t++) {
-            const float *q = run->q + t * dim, *k = run->k + t * dim;
-            const float decay = run->decay[t], kq = dot_c(k, q, dim);
-            float p[COLUMNS] = { 0 }, r[COLUMNS] = { 0 }, d[COLUMNS];
-            for (size_t i = 0; i < dim; i++)
-                for (int j = 0; j < COLUMNS; j++) {
-                    p[j] += s[i * dim + j] * k[i];
-                    r[j] += s[i * dim + j] * q[i];
-                }
+    for (size_t t = 0; t < run->tokens; t++) {
+        const float *q = run->q + t * dim, *k = run->k + t * dim;
+        const float decay = run->decay[t], kq = dot_c(k, q, dim);
+        float p[COLUMNS] = { 0 }, r[COLUMNS] = { 0 }, d[COLUMNS];
+        for (size_t i = 0; i < dim; i++)
             for (int j = 0; j < COLUMNS; j++) {
-                d[j] = run->beta[t] * (run->v[t * run->v_stride + c + j] - decay * p[j]);
-                run->o[t * run->o_stride + c + j] =
-                    run->scale * (decay * r[j] + d[j] * kq);
+                p[j] += s[i * stride + j] * k[i];
+                r[j] += s[i * stride + j] * q[i];
             }
-            for (size_t i = 0; i < dim; i++)
-                for (int j = 0; j < COLUMNS; j++)
-                    s[i * dim + j] = decay * s[i * dim + j] + k[i] * d[j];
+        for (int j = 0; j < COLUMNS; j++) {
+            d[j] = run->beta[t] * (run->v[t * run->v_stride + c + j] - decay * p[j]);
+            run->o[t * run->o_stride + c + j] = run->scale * (decay * r[j] + d[j] * kq);
         }
+        for (size_t i = 0; i < dim; i++)
+            for (int j = 0; j < COLUMNS; j++)
+                s[i * stride + j] = decay * s[i * stride + j] + k[i] * d[j];
+    }
+}
+
+static decl_delta_fn(delta_c)
+{
+    for (size_t c = 0; c < run->dim; c += 8) {
+        const size_t panel = c / DELTA_PANEL * DELTA_PANEL, rest = run->dim - panel;
+        delta_columns(run, run->s + panel * run->dim + c % DELTA_PANEL,
+                      rest < DELTA_PANEL ? rest : DELTA_PANEL, c);
     }
 }
 

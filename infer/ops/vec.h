@@ -11,13 +11,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { DELTA_PANEL = 16 };
+
 /* One head of the gated delta rule, for a run of tokens in order:
  *
  *     S <- decay S;  p = S^T k;  d = beta (v - p);  S <- S + k d^T;  o = scale S^T q
  *
- * S is dim x dim, s[i * dim + j] with i along the key and j along the value; dim is a
- * multiple of 8.  Token t has its q and k at t * dim, its v at t * v_stride and its o at
- * t * o_stride. */
+ * S[i][j] is dim x dim, i along the key and j along the value; dim is a multiple of 8.
+ * It lies in panels of DELTA_PANEL columns, each panel row by row (the last panel may be
+ * narrower), so that some columns of all rows are a piece of memory that fits a cache
+ * whatever its sets.  Token t has its q and k at t * dim, its v at t * v_stride and its o
+ * at t * o_stride. */
 struct delta_run {
     float *s;
     const float *q, *k, *v, *decay, *beta;

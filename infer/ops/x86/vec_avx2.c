@@ -3,6 +3,9 @@
 
 #include <immintrin.h>
 
+/* Arrays of vectors live in registers only if the loops over them are unrolled. */
+#define each_vector(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
+
 /* Lanes 0..n-1 for n up to 8. */
 static inline __m256i tail(size_t n)
 {
@@ -99,14 +102,14 @@ decl_mix_fn(mix_avx2)
     size_t j = 0;
     for (; j + 64 <= n; j += 64) {
         __m256 sum[8];
-        for (int b = 0; b < 8; b++) sum[b] = _mm256_setzero_ps();
+        each_vector (b, 8) sum[b] = _mm256_setzero_ps();
         for (size_t i = 0; i < rows; i++) {
             const __m256 w = _mm256_set1_ps(p[i]);
             const float *x = v + i * n + j;
-            for (int b = 0; b < 8; b++)
+            each_vector (b, 8)
                 sum[b] = _mm256_fmadd_ps(w, _mm256_loadu_ps(x + 8 * b), sum[b]);
         }
-        for (int b = 0; b < 8; b++) _mm256_storeu_ps(y + j + 8 * b, sum[b]);
+        each_vector (b, 8) _mm256_storeu_ps(y + j + 8 * b, sum[b]);
     }
     for (; j < n; j += 8) {
         const __m256i m = tail(n - j);
@@ -182,12 +185,14 @@ decl_conv_fn(conv_avx2)
     }
 }
 
-/* 8 * V columns of the state, all tokens: they stay in the first-level cache.  See
- * delta_c for the formula. */
-static inline __attribute__((always_inline)) void delta_columns(
-    const struct delta_run *run, size_t c, const int V)
+/* V panels of the state, 16 or 8 columns wide, from column c on, all tokens: they stay in
+ * the first-level cache.  See delta_columns in vec.c for the formula. */
+static inline __attribute__((always_inline)) void delta_panels(
+    const struct delta_run *run, size_t c, const int V, const int width)
 {
     const size_t dim = run->dim;
+    const int n = V * width / 8; /* vectors in a row */
+    float *const state = run->s + c * dim;
     for (size_t t = 0; t < run->tokens; t++) {
         const float *q = run->q + t * dim, *k = run->k + t * dim;
         const float *v = run->v + t * run->v_stride + c;
@@ -197,27 +202,27 @@ static inline __attribute__((always_inline)) void delta_columns(
         const __m256 kq = _mm256_set1_ps(dot_avx2(k, q, dim));
         const __m256 scale = _mm256_set1_ps(run->scale);
         __m256 p[4], r[4], d[4];
-        for (int b = 0; b < V; b++) p[b] = r[b] = _mm256_setzero_ps();
-        float *s = run->s + c;
-        for (size_t i = 0; i < dim; i++, s += dim)
-            for (int b = 0; b < V; b++) {
-                const __m256 x = _mm256_loadu_ps(s + 8 * b);
+        each_vector (b, n) p[b] = r[b] = _mm256_setzero_ps();
+        float *s = state;
+        for (size_t i = 0; i < dim; i++, s += width)
+            each_vector (b, n) {
+                const __m256 x = _mm256_loadu_ps(s + b / 2 * 16 * dim + b % 2 * 8);
                 p[b] = _mm256_fmadd_ps(_mm256_set1_ps(k[i]), x, p[b]);
                 r[b] = _mm256_fmadd_ps(_mm256_set1_ps(q[i]), x, r[b]);
             }
-        for (int b = 0; b < V; b++) {
+        each_vector (b, n) {
             const __m256 error =
                 _mm256_fnmadd_ps(decay, p[b], _mm256_loadu_ps(v + 8 * b));
             d[b] = _mm256_mul_ps(beta, error);
             const __m256 sum = _mm256_fmadd_ps(d[b], kq, _mm256_mul_ps(decay, r[b]));
             _mm256_storeu_ps(o + 8 * b, _mm256_mul_ps(scale, sum));
         }
-        s = run->s + c;
-        for (size_t i = 0; i < dim; i++, s += dim)
-            for (int b = 0; b < V; b++) {
-                const __m256 x = _mm256_mul_ps(decay, _mm256_loadu_ps(s + 8 * b));
-                _mm256_storeu_ps(s + 8 * b,
-                                 _mm256_fmadd_ps(_mm256_set1_ps(k[i]), d[b], x));
+        s = state;
+        for (size_t i = 0; i < dim; i++, s += width)
+            each_vector (b, n) {
+                float *at = s + b / 2 * 16 * dim + b % 2 * 8;
+                const __m256 x = _mm256_mul_ps(decay, _mm256_loadu_ps(at));
+                _mm256_storeu_ps(at, _mm256_fmadd_ps(_mm256_set1_ps(k[i]), d[b], x));
             }
     }
 }
@@ -225,6 +230,7 @@ static inline __attribute__((always_inline)) void delta_columns(
 decl_delta_fn(delta_avx2)
 {
     size_t c = 0;
-    for (; c + 32 <= run->dim; c += 32) delta_columns(run, c, 4);
-    for (; c < run->dim; c += 8) delta_columns(run, c, 1);
+    for (; c + 32 <= run->dim; c += 32) delta_panels(run, c, 2, 16);
+    for (; c + 16 <= run->dim; c += 16) delta_panels(run, c, 1, 16);
+    if (c < run->dim) delta_panels(run, c, 1, 8);
 }

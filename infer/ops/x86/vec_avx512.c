@@ -3,6 +3,9 @@
 
 #include <immintrin.h>
 
+/* Arrays of vectors live in registers only if the loops over them are unrolled. */
+#define each_vector(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
+
 static inline __mmask16 tail(size_t n)
 {
     return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
@@ -106,14 +109,14 @@ decl_mix_fn(mix_avx512)
     size_t j = 0;
     for (; j + 128 <= n; j += 128) {
         __m512 sum[8];
-        for (int b = 0; b < 8; b++) sum[b] = _mm512_setzero_ps();
+        each_vector (b, 8) sum[b] = _mm512_setzero_ps();
         for (size_t i = 0; i < rows; i++) {
             const __m512 w = _mm512_set1_ps(p[i]);
             const float *x = v + i * n + j;
-            for (int b = 0; b < 8; b++)
+            each_vector (b, 8)
                 sum[b] = _mm512_fmadd_ps(w, _mm512_loadu_ps(x + 16 * b), sum[b]);
         }
-        for (int b = 0; b < 8; b++) _mm512_storeu_ps(y + j + 16 * b, sum[b]);
+        each_vector (b, 8) _mm512_storeu_ps(y + j + 16 * b, sum[b]);
     }
     for (; j < n; j += 16) {
         const __mmask16 m = tail(n - j);
@@ -188,12 +191,14 @@ decl_conv_fn(conv_avx512)
     }
 }
 
-/* 16 * V columns of the state, all tokens: they stay in the first-level cache.  See
- * delta_c for the formula. */
-static inline __attribute__((always_inline)) void delta_columns(
-    const struct delta_run *run, size_t c, const int V, __mmask16 m)
+/* V panels of the state from column c on, all tokens: they stay in the first-level cache.
+ * width: of a panel.  See delta_columns in vec.c for the formula. */
+static inline __attribute__((always_inline)) void delta_panels(
+    const struct delta_run *run, size_t c, const int V, const int width)
 {
     const size_t dim = run->dim;
+    const __mmask16 m = tail(width);
+    float *const state = run->s + c * dim;
     for (size_t t = 0; t < run->tokens; t++) {
         const float *q = run->q + t * dim, *k = run->k + t * dim;
         const float *v = run->v + t * run->v_stride + c;
@@ -203,25 +208,26 @@ static inline __attribute__((always_inline)) void delta_columns(
         const __m512 kq = _mm512_set1_ps(dot_avx512(k, q, dim));
         const __m512 scale = _mm512_set1_ps(run->scale);
         __m512 p[4], r[4], d[4];
-        for (int b = 0; b < V; b++) p[b] = r[b] = _mm512_setzero_ps();
-        float *s = run->s + c;
-        for (size_t i = 0; i < dim; i++, s += dim)
-            for (int b = 0; b < V; b++) {
-                const __m512 x = load(s + 16 * b, m);
+        each_vector (b, V) p[b] = r[b] = _mm512_setzero_ps();
+        float *s = state;
+        for (size_t i = 0; i < dim; i++, s += width)
+            each_vector (b, V) {
+                const __m512 x = load(s + b * 16 * dim, m);
                 p[b] = _mm512_fmadd_ps(_mm512_set1_ps(k[i]), x, p[b]);
                 r[b] = _mm512_fmadd_ps(_mm512_set1_ps(q[i]), x, r[b]);
             }
-        for (int b = 0; b < V; b++) {
-            d[b] =
-                _mm512_mul_ps(beta, _mm512_fnmadd_ps(decay, p[b], load(v + 16 * b, m)));
+        each_vector (b, V) {
+            const __m512 error = _mm512_fnmadd_ps(decay, p[b], load(v + 16 * b, m));
+            d[b] = _mm512_mul_ps(beta, error);
             const __m512 sum = _mm512_fmadd_ps(d[b], kq, _mm512_mul_ps(decay, r[b]));
             _mm512_mask_storeu_ps(o + 16 * b, m, _mm512_mul_ps(scale, sum));
         }
-        s = run->s + c;
-        for (size_t i = 0; i < dim; i++, s += dim)
-            for (int b = 0; b < V; b++) {
-                const __m512 x = _mm512_mul_ps(decay, load(s + 16 * b, m));
-                _mm512_mask_storeu_ps(s + 16 * b, m,
+        s = state;
+        for (size_t i = 0; i < dim; i++, s += width)
+            each_vector (b, V) {
+                float *at = s + b * 16 * dim;
+                const __m512 x = _mm512_mul_ps(decay, load(at, m));
+                _mm512_mask_storeu_ps(at, m,
                                       _mm512_fmadd_ps(_mm512_set1_ps(k[i]), d[b], x));
             }
     }
@@ -230,6 +236,7 @@ static inline __attribute__((always_inline)) void delta_columns(
 decl_delta_fn(delta_avx512)
 {
     size_t c = 0;
-    for (; c + 64 <= run->dim; c += 64) delta_columns(run, c, 4, 0xffff);
-    for (; c < run->dim; c += 16) delta_columns(run, c, 1, tail(run->dim - c));
+    for (; c + 64 <= run->dim; c += 64) delta_panels(run, c, 4, 16);
+    for (; c + 16 <= run->dim; c += 16) delta_panels(run, c, 1, 16);
+    if (c < run->dim) delta_panels(run, c, 1, 8);
 }
