@@ -12,6 +12,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,6 +91,7 @@ struct eval {
     double nll, nll_squares;
     double start;
     int32_t bos;
+    int threads;
 };
 
 static int no_memory(ggf_error *err)
@@ -140,7 +142,7 @@ static int take_rows(void *user, const struct window_rows *w, ggf_error *err)
     const size_t bytes = record_codes(w->n_vocab) * sizeof(uint16_t);
     uint16_t *records = e->out ? malloc(w->n * bytes) : NULL;
     if (e->out && !records) return no_memory(err);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(e->threads)
     for (uint32_t i = 0; i < w->n; i++) score(e, w, i, e->done + i, records);
     for (uint32_t i = 0; i < w->n; i++) {
         const double nll = (double)e->d.nll[e->done + i];
@@ -202,6 +204,7 @@ static int read_base(struct eval *e, ggf_error *err)
 
 static int prepare(struct eval *e, ggf_error *err)
 {
+    e->threads = opt.threads != NOT_GIVEN ? opt.threads : omp_get_num_procs();
     const struct q3n_model_options o = { .experts = opt.experts,
                                          .threads =
                                              opt.threads != NOT_GIVEN ? opt.threads : 0,

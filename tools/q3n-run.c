@@ -116,55 +116,40 @@ static const struct opt_program program = {
 static bool given_f(float v) { return !isnan(v); }
 static bool given_i(int v) { return v != NO_INT; }
 
-/* Say which of the options that were given mean nothing here. */
-static int useless(const char *why, const char *const *names, const bool *given, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (given[i]) return opt_error(&program, "%s has no effect %s", names[i], why);
-    return OPT_GO;
-}
-
+/* What was given must have an effect. */
 static int check_useless(void)
 {
-    static const char *const names[] = {
-        "--top-k",
-        "--top-p",
-        "--min-p",
-        "--seed",
-        "--temp",
-        "--repeat-penalty",
-        "--presence-penalty",
-        "--ignore-eos",
-        "--n-predict",
-        "--no-display-prompt",
-        "--system-prompt",
-        "--no-escape",
-        "--force",
+    const bool logits = opt.tokens != NULL, greedy = opt.temp <= 0;
+    static const char with_logits[] = "with --tokens", with_greedy[] = "with --temp 0";
+    const struct {
+        const char *name;
+        bool given, useless;
+        const char *when;
+    } rules[] = {
+        { "--top-k", given_i(opt.top_k), greedy, with_greedy },
+        { "--top-p", given_f(opt.top_p), greedy, with_greedy },
+        { "--min-p", given_f(opt.min_p), greedy, with_greedy },
+        { "--seed", opt.seed != NULL, greedy, with_greedy },
+        { "--top-k", given_i(opt.top_k), logits, with_logits },
+        { "--top-p", given_f(opt.top_p), logits, with_logits },
+        { "--min-p", given_f(opt.min_p), logits, with_logits },
+        { "--seed", opt.seed != NULL, logits, with_logits },
+        { "--temp", given_f(opt.temp), logits, with_logits },
+        { "--repeat-penalty", given_f(opt.repeat_penalty), logits, with_logits },
+        { "--presence-penalty", given_f(opt.presence_penalty), logits, with_logits },
+        { "--ignore-eos", opt.ignore_eos, logits, with_logits },
+        { "--n-predict", given_i(opt.n_predict), logits, with_logits },
+        { "--no-display-prompt", opt.no_display_prompt, logits, with_logits },
+        { "--no-display-prompt", opt.no_display_prompt, opt.chat, "with -cnv" },
+        { "--system-prompt", opt.system != NULL, !opt.chat, "without -cnv" },
+        { "--no-escape", opt.no_escape, !opt.prompt, "without -p" },
+        { "--force", opt.force, !logits, "without --logits" },
     };
-    const bool logits = opt.tokens != NULL;
-    const bool draws[] = { given_i(opt.top_k), given_f(opt.top_p), given_f(opt.min_p),
-                           opt.seed != NULL };
-    const bool text[] = { draws[0],
-                          draws[1],
-                          draws[2],
-                          draws[3],
-                          given_f(opt.temp),
-                          given_f(opt.repeat_penalty),
-                          given_f(opt.presence_penalty),
-                          opt.ignore_eos,
-                          given_i(opt.n_predict),
-                          opt.no_display_prompt };
-    int r = OPT_GO;
-    if (opt.temp <= 0) r = useless("with --temp 0", names, draws, 4);
-    if (r == OPT_GO && logits) r = useless("with --tokens", names, text, 10);
-    if (r == OPT_GO && opt.chat) r = useless("with -cnv", names + 9, &text[9], 1);
-    if (r == OPT_GO && !opt.chat)
-        r = useless("without -cnv", names + 10, &(bool){ opt.system != NULL }, 1);
-    if (r == OPT_GO && !opt.prompt)
-        r = useless("without -p", names + 11, &opt.no_escape, 1);
-    if (r == OPT_GO && !logits)
-        r = useless("without --logits", names + 12, &opt.force, 1);
-    return r;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].given && rules[i].useless)
+            return opt_error(&program, "%s has no effect %s", rules[i].name,
+                             rules[i].when);
+    return OPT_GO;
 }
 
 static int check_numbers(void)
@@ -312,7 +297,7 @@ static void close_all(struct run *run)
 /* The text of -p, or of -f without the newline at its end, as in llama.cpp. */
 static int read_prompt(struct input *in, ggf_error *err)
 {
-    if (opt.file) {
+    if (!opt.prompt) {
         const int r = input_read(in, opt.file, err);
         if (!r && in->len && in->bytes[in->len - 1] == '\n') in->bytes[--in->len] = 0;
         return r;

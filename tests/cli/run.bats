@@ -74,6 +74,20 @@ assert max(abs(x - y) for x, y in zip(a, b)) < 1e-3
     [[ "$output" == *"'x' is not a token id"* ]]
 }
 
+@test "the packed model gives the same logits, to the bit" {
+    cd "$BATS_TEST_TMPDIR"
+    echo "100 200 300 400 500" >ids
+    expert-pack "$MODEL" -o packed 2>/dev/null
+    q3n-run -m "$MODEL" --tokens ids --logits plain.f32 2>/dev/null
+    q3n-run -m packed.gguf --tokens ids --logits packed.f32 2>/dev/null
+    cmp plain.f32 packed.f32
+    mv packed.xpack elsewhere.xpack
+    run q3n-run -m packed.gguf --tokens ids --logits no.f32
+    [ "$status" -eq 1 ]
+    q3n-run -m packed.gguf --experts elsewhere.xpack --no-mmap --tokens ids --logits named.f32 2>/dev/null
+    cmp plain.f32 named.f32
+}
+
 @test "chat: a reply for each line, up to /exit" {
     run bash -c 'printf "hello\n\nagain <|im_end|>\n/exit\nnot read\n" |
         q3n-run -m "$MODEL" -cnv -sys "Be brief." -n 3 --temp 0 --ignore-eos --json 2>"$BATS_TEST_TMPDIR/j"'

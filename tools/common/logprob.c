@@ -12,8 +12,8 @@ struct row_norm row_norm(const float *logits, uint32_t n)
         if (logits[i] > r.max) r.max = logits[i];
         if (logits[i] < r.min) r.min = logits[i];
     }
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += (double)expf(logits[i] - r.max);
+    double sum = (double)expf(logits[0] - r.max);
+    for (uint32_t i = 1; i < n; i++) sum += (double)expf(logits[i] - r.max);
     r.lse = (float)log(sum);
     return r;
 }
