@@ -191,17 +191,18 @@ lint: ## check format and style: clang-format, clang-tidy, cppcheck, shellcheck
 	@sh tests/deps.sh $(PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 	@clang-format --dry-run -Werror $(SOURCES)
 	@tests/lint/size.sh $(SOURCES)
-	@shellcheck -x $(SCRIPTS)
+	@shellcheck -x -S warning $(SCRIPTS)
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --inline-suppr -j$(JOBS) \
 	    --enable=warning,performance,portability --suppressions-list=.cppcheck \
 	    -D__x86_64__ -D__BYTE_ORDER__=1234 -D__ORDER_LITTLE_ENDIAN__=1234 $(TIDY)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(TIDY:%.c=build/lint/%.tidy)
 	@echo "lint: clean"
 
-# What passed is looked at again only after it, a header or the rules changed.
-build/lint/%.tidy: %.c .clang-tidy $(filter %.h,$(SOURCES))
+# What passed is looked at again only after it, its headers or the rules changed.
+build/lint/%.tidy: %.c .clang-tidy tests/lint/analyzer.h
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
+	$(Q)$(CC) $(BASE) $(call isa_of,$<) -MM -MP -MT $@ -MF $(@:.tidy=.d) $<
 	$(Q)clang-tidy --quiet $< -- $(BASE) $(call isa_of,$<) \
 	    $(if $(filter %/error.c,$<),,-include tests/lint/analyzer.h) >$@.log 2>&1 || { cat $@.log; exit 1; }
 	@touch $@

@@ -218,9 +218,14 @@ static char *output_path(const char *path, uint32_t i, uint32_t n)
     if (n == 1) return strdup(path);
     if (!length) length = all > 5 && !strcmp(path + all - 5, ".gguf") ? all - 5 : all;
     char *prefix = strndup(path, length), *name = malloc(length + 64);
-    if (prefix && name) ggf_split_name(name, length + 64, prefix, i, n);
+    if (prefix && name) {
+        ggf_split_name(name, length + 64, prefix, i, n);
+    } else {
+        free(name);
+        name = NULL;
+    }
     free(prefix);
-    return prefix ? name : NULL;
+    return name;
 }
 
 static int create_outputs(struct restorer *r, const char *path, ggf_error *err)
