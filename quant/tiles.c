@@ -269,6 +269,7 @@ int tiles_run(const struct tile_job *jobs, size_t n, int threads,
         free(w.cuts);
         return s;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores): the pragma reads it */
     if (threads <= 0) threads = omp_get_num_procs();
 #pragma omp parallel num_threads(threads)
     thread_main(&w);

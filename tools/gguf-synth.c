@@ -329,6 +329,7 @@ static void fill_router(const struct synth *s, const struct tensor *t, float *v)
     if (!lengths) abort();
     popularity(s, &r, lengths);
     for (uint64_t e = 0; e < t->ne[1]; e++)
+        /* NOLINTNEXTLINE(clang-analyzer-core*): ne[1] is the number of experts */
         random_blocks(GGF_F32, lengths[e] / sqrtf((float)t->ne[0]), &r, v + e * t->ne[0],
                       t->ne[0]);
     free(lengths);

@@ -172,7 +172,7 @@ static int read_attention(const struct reader *r, struct hparams *hp)
     const struct ggf_kv *scaling = find(r, "rope.scaling.type");
     struct ggf_str name = { "none", 4 };
     if (scaling && (e = ggf_get_str(r->file, scaling->key, &name, r->err))) return e;
-    if (name.len != 4 || memcmp(name.data, "none", 4))
+    if (scaling && (name.len != 4 || memcmp(name.data, "none", 4)))
         return ggf_fail(r->err, GGF_E_ARG, scaling->offset,
                         "rope scaling of type '%.*s' is not supported",
                         (int)(name.len < 32 ? name.len : 32), name.data);

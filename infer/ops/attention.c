@@ -46,7 +46,9 @@ static void attend(const struct attention *a, const struct vec_ops *ops,
                    const struct kv_cache *cache, uint32_t head, size_t n, const float *q,
                    float *scores, float *out)
 {
-    const uint32_t dim = a->head_dim, kv_head = head / (a->n_head / a->n_head_kv);
+    const uint32_t group = a->n_head / a->n_head_kv; /* whole: hparams.c has checked */
+    /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
+    const uint32_t dim = a->head_dim, kv_head = head / group;
     const float *k = cache->k + (size_t)kv_head * cache->n_ctx * dim;
     const float *v = cache->v + (size_t)kv_head * cache->n_ctx * dim;
     const float scale = 1.0f / sqrtf((float)dim);
