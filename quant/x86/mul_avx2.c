@@ -82,6 +82,12 @@ static inline vi dot_step_signed(vi part, vu code, const int8_t *x)
                                 _mm256_maddubs_epi16(_mm256_abs_epi8(c), signs));
 }
 
+/* Any code, signed or not, of which two products fit in 16 bits. */
+static inline vi dot(vi sum, vu code, const int8_t *x)
+{
+    return dot_end(sum, dot_step_signed((vi){ 0 }, code, x));
+}
+
 static inline vi pairs(vi acc, vu v, const int16_t *x)
 {
     return acc + (vi)_mm256_madd_epi16((__m256i)v, broadcast4(x));

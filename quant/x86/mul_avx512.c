@@ -68,6 +68,7 @@ static inline vi dot_step(vi part, vu code, const int8_t *x)
     return (vi)_mm512_dpbusd_epi32((__m512i)part, (__m512i)code, broadcast4(x));
 }
 #define dot_step_signed dot_step
+#define dot             dot_step
 
 static inline vi pairs(vi acc, vu v, const int16_t *x)
 {
