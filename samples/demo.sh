@@ -20,14 +20,15 @@ show gguf-inspect "$model"
 show gguf-inspect --tensors 'blk\.[01]\..*_exps' "$model"
 
 step "Quantize it, guided by an importance matrix"
-show gguf-quant --force --imatrix samples/q3n-mini.imatrix.gguf "$model" "$quant" Q4_K_M
+show gguf-quant -q --force --imatrix samples/q3n-mini.imatrix.gguf "$model" "$quant" Q4_K_M
 
 step "Split it: dense part and experts"
 show expert-pack --force "$quant" -o "$packed"
 show expert-pack --verify "$packed.xpack"
 
 step "Run it from the pack"
-show q3n-run -m "$packed.gguf" -p "It is a truth universally acknowledged, that" -n 64 --temp 0 --repeat-penalty 1.1
+show q3n-run -m "$packed.gguf" -p "And the LORD said unto Moses," -n 64 --temp 0.7 -s 1
+show q3n-run -m "$packed.gguf" -p "static int sqlite3VdbeExec(" -n 64 --temp 0
 
 step "What quantization cost (perplexity, lower is better; first 20 windows)"
 show q3n-eval -m "$model" -f samples/text/held-out.txt -c 512 --chunks 20
