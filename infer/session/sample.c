@@ -1,6 +1,7 @@
 /* sample.c - see sample.h.  All three cuts keep the first so many tokens in order of
- * their logits, so the tokens are taken off a heap one by one until a cut says stop;
- * sorting a vocabulary of 150,000 to use 40 of it would take far longer. */
+ * their logits.  With a top-k a heap of that size picks them out; without one they are
+ * taken off a heap of all, one by one, until a cut says stop.  Nothing ever sorts a
+ * vocabulary of 150,000. */
 #include "sample.h"
 
 #include <math.h>
@@ -53,23 +54,46 @@ static bool is_before(struct candidate a, struct candidate b)
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
 
-static void sift_down(struct candidate *heap, uint32_t n, uint32_t i)
+/* Let heap[i] sink to its place; the top is the likeliest, or the least likely. */
+static void sift_down(struct candidate *heap, uint32_t n, uint32_t i, bool least_on_top)
 {
     const struct candidate c = heap[i];
     for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
-        child += child + 1 < n && is_before(heap[child + 1], heap[child]);
-        if (!is_before(heap[child], c)) break;
+        child += child + 1 < n && is_before(heap[child + 1], heap[child]) != least_on_top;
+        if (is_before(heap[child], c) == least_on_top) break;
         heap[i] = heap[child];
     }
     heap[i] = c;
 }
 
-static struct candidate heap_pop(struct candidate *heap, uint32_t *n)
+static void make_heap(struct candidate *heap, uint32_t n, bool least_on_top)
+{
+    for (uint32_t i = n / 2; i-- > 0;) sift_down(heap, n, i, least_on_top);
+}
+
+static struct candidate heap_pop(struct candidate *heap, uint32_t *n, bool least_on_top)
 {
     const struct candidate top = heap[0];
     heap[0] = heap[--*n];
-    if (*n) sift_down(heap, *n, 0);
+    if (*n) sift_down(heap, *n, 0, least_on_top);
     return top;
+}
+
+/* Bring the k likeliest of n candidates, k < n, to `out` in falling order: the least of
+ * the best k so far gives way to any that is better. */
+static void select_top(struct candidate *all, uint32_t n, uint32_t k,
+                       struct candidate *out)
+{
+    make_heap(all, k, true);
+    for (uint32_t i = k; i < n; i++) {
+        if (!is_before(all[i], all[0])) continue;
+        all[0] = all[i];
+        sift_down(all, k, 0, true);
+    }
+    for (uint32_t left = k; left;) {
+        const uint32_t last = left - 1;
+        out[last] = heap_pop(all, &left, true);
+    }
 }
 
 /* ==== The steps =========================================================== */
@@ -113,33 +137,33 @@ static struct candidate likeliest(const q3n_sampler *s)
     return best;
 }
 
+static double sum_exp(const struct candidate *c, uint32_t n, double best)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += exp((double)c[i].logit - best);
+    return sum;
+}
+
 /* Take the tokens that survive top-k, top-p and min-p; returns how many, at least one.
  * Top-p counts probabilities among what top-k left, min-p compares with the best. */
 static uint32_t take(q3n_sampler *s)
 {
-    uint32_t n_heap = s->n_vocab, n = 0;
-    for (uint32_t i = n_heap / 2; i-- > 0;) sift_down(s->heap, n_heap, i);
-    const float best = s->heap[0].logit;
-    const uint32_t k = s->p.top_k > 0 && (uint32_t)s->p.top_k < s->n_vocab
-                           ? (uint32_t)s->p.top_k
-                           : s->n_vocab;
-    double total = 0;
-    if (k == s->n_vocab) {
-        for (uint32_t i = 0; i < n_heap; i++)
-            total += exp((double)s->heap[i].logit - best);
-    } else {
-        for (; n < k; n++) {
-            s->taken[n] = heap_pop(s->heap, &n_heap);
-            total += exp((double)s->taken[n].logit - best);
-        }
-    }
-    double sum = 0;
+    const uint32_t n = s->n_vocab;
+    const bool cut = s->p.top_k > 0 && (uint32_t)s->p.top_k < n;
+    const uint32_t k = cut ? (uint32_t)s->p.top_k : n;
+    uint32_t n_heap = n;
+    if (cut) select_top(s->heap, n, k, s->taken);
+    else make_heap(s->heap, n, false);
+    const struct candidate *kept = cut ? s->taken : s->heap;
+    const double best = (double)kept[0].logit;
+    const double total = s->p.top_p < 1 ? sum_exp(kept, k, best) : INFINITY;
     const double least = s->p.min_p > 0 ? best + log((double)s->p.min_p) : -INFINITY;
+    double sum = 0;
     for (uint32_t i = 0; i < k; i++) {
-        if (i == n) s->taken[n++] = heap_pop(s->heap, &n_heap);
-        if (i && s->taken[i].logit < least) return i;
+        if (!cut) s->taken[i] = heap_pop(s->heap, &n_heap, false);
+        if (i && (double)s->taken[i].logit < least) return i;
         sum += exp((double)s->taken[i].logit - best);
-        if (sum >= s->p.top_p * total && s->p.top_p < 1) return i + 1;
+        if (sum >= (double)s->p.top_p * total) return i + 1;
     }
     return k;
 }

@@ -79,6 +79,41 @@ START_TEST(top_k)
 }
 END_TEST
 
+/* Is token i among the k likeliest, lower ids first among equals? */
+static bool is_among(const float *all, int n, int i, int k)
+{
+    int before = 0;
+    for (int j = 0; j < n; j++) before += all[j] > all[i] || (all[j] == all[i] && j < i);
+    return before < k;
+}
+
+/* A large vocabulary with many ties; the temperature makes all that is kept alike. */
+START_TEST(top_k_of_many)
+{
+    enum { MANY = 5000, K = 7 };
+    static float all[MANY];
+    struct q3n_sample_params p = plain();
+    p.temp = 1e6f;
+    p.top_k = K;
+    q3n_sampler *s;
+    ck_assert(!q3n_sampler_new(&s, MANY, &p, NULL));
+    for (int round = 0; round < 20; round++) {
+        bool seen[MANY] = { false };
+        int n_seen = 0;
+        for (int i = 0; i < MANY; i++)
+            all[i] = (float)((i * 7919 + round * 104729) % 613);
+        for (int i = 0; i < 300; i++) {
+            const int32_t id = q3n_sampler_pick(s, all);
+            ck_assert(is_among(all, MANY, id, K));
+            n_seen += !seen[id];
+            seen[id] = true;
+        }
+        ck_assert_int_eq(n_seen, K);
+    }
+    q3n_sampler_free(s);
+}
+END_TEST
+
 START_TEST(top_p)
 {
     struct q3n_sample_params p = plain();
@@ -254,6 +289,7 @@ int main(void)
     tcase_add_checked_fixture(tc, set_logits, NULL);
     tcase_add_test(tc, plain_draw);
     tcase_add_test(tc, top_k);
+    tcase_add_test(tc, top_k_of_many);
     tcase_add_test(tc, top_p);
     tcase_add_test(tc, min_p);
     tcase_add_test(tc, top_p_counts_what_top_k_left);
