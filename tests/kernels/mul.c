@@ -15,7 +15,13 @@
 #include <string.h>
 
 enum { MAX_ROWS = 37, MAX_TOKENS = 19, MAX_N = 2048 + 256 };
-enum { BENCH_BYTES = 320 << 20, BENCH_N = 2048, BENCH_TOKENS = 64, BENCH_ROWS = 512 };
+enum {
+    BENCH_BYTES = 512 << 20,
+    BENCH_LAP = 4 << 20,
+    BENCH_N = 2048,
+    BENCH_TOKENS = 64,
+    BENCH_ROWS = 512
+};
 
 struct problem {
     uint32_t type;
@@ -135,7 +141,8 @@ static void check_call(struct problem p, mul_fn fn, const struct areas *a, int h
     check_alone(&p, fn, y, y_stride);
 }
 
-/* Weights larger than the caches, a row of tokens = 1 after the other. */
+/* One token: a round reads the next few MB of weights that are larger than all caches, so
+ * that the best round is one that was left in peace. */
 static void bench_stream(uint32_t type, enum act_kind kind, mul_fn fn)
 {
     const size_t row = (size_t)ggf_row_bytes(type, BENCH_N), piece = 128;
@@ -146,8 +153,11 @@ static void bench_stream(uint32_t type, enum act_kind kind, mul_fn fn)
         fill_row(type, w, BENCH_N * piece, ROW_RANDOM);
         for (size_t i = 1; i < pieces; i++) memcpy(w + i * piece * row, w, piece * row);
         fill_act(kind, BENCH_N, x, ROW_RANDOM);
-        for (bench_begin(pieces * piece * row); bench_more();)
-            for (size_t i = 0; i < pieces; i++)
+        const size_t lap = BENCH_LAP / (piece * row);
+        size_t at = 0;
+        for (bench_begin(lap * piece * row); bench_more();
+             at = (at + lap) % (pieces - lap))
+            for (size_t i = at; i < at + lap; i++)
                 fn(y, piece, w + i * piece * row, row, piece, x, 0, 1, BENCH_N);
     }
     free(w);
