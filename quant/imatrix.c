@@ -91,10 +91,8 @@ static void slice_weights(const struct imatrix_entry *e, uint64_t slice,
 void imatrix_weights(const struct imatrix_entry *e, uint64_t first, uint64_t n,
                      float *out)
 {
-    const uint64_t width = e->n_values / e->n_slices;
     while (n) {
-        /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): no entry has empty rows */
-        const uint64_t slice = first / width, left = width - first % width;
+        const uint64_t slice = first / e->width, left = e->width - first % e->width;
         const uint64_t run = n < left ? n : left;
         slice_weights(e, slice, e->sums + 4 * first, run, out);
         first += run;

@@ -15,6 +15,7 @@ struct imatrix_entry {
     const char *name;      /* of the weight: "blk.0.ffn_down_exps.weight" */
     uint64_t n_values;     /* columns, times experts */
     uint64_t n_slices;     /* experts that are counted on their own; else 1 */
+    uint64_t width;        /* values of a slice */
     const uint8_t *sums;   /* n_values of f32, not aligned */
     const uint8_t *counts; /* n_slices of f32, not aligned; NULL in a .dat */
     int32_t calls;         /* .dat: what the values are to be divided by, if above 0 */

@@ -112,6 +112,7 @@ static int read_pair(imatrix *m, const struct ggf_tensor *sums, size_t length,
     *e = (struct imatrix_entry){ .name = strdup(name),
                                  .n_values = sums->count,
                                  .n_slices = sums->ne[1],
+                                 .width = sums->ne[0],
                                  .sums = sums->data,
                                  .counts = counts->data };
     if (!e->name) return out_of_memory(err);
@@ -193,6 +194,7 @@ static int take_entry(imatrix *m, struct cursor *c, ggf_error *err)
     *e = (struct imatrix_entry){ .name = strndup(name.data, name.len),
                                  .n_slices = 1,
                                  .n_values = (uint64_t)values,
+                                 .width = (uint64_t)values,
                                  .sums = c->p,
                                  .calls = calls };
     if (!e->name) return out_of_memory(err);

@@ -30,6 +30,7 @@ struct work {
     const struct tile_job *jobs;
     struct cut *cuts;
     size_t n_jobs;
+    int threads;
     uint64_t n_tiles;
     uint64_t row_max, tile_bytes_max; /* sizes for the buffers of a thread */
     const struct tile_watch *watch;
@@ -263,15 +264,17 @@ static void thread_main(struct work *w)
 int tiles_run(const struct tile_job *jobs, size_t n, int threads,
               const struct tile_watch *watch, ggf_error *err)
 {
-    struct work w = { .jobs = jobs, .n_jobs = n, .watch = watch, .err = err };
+    struct work w = { .jobs = jobs,
+                      .n_jobs = n,
+                      .watch = watch,
+                      .err = err,
+                      .threads = threads > 0 ? threads : omp_get_num_procs() };
     const int s = cut_all(&w, err);
     if (s) {
         free(w.cuts);
         return s;
     }
-    /* NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores): the pragma reads it */
-    if (threads <= 0) threads = omp_get_num_procs();
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(w.threads)
     thread_main(&w);
     free(w.cuts);
     return w.status;

@@ -250,6 +250,24 @@ split.tensors.count i32 12" ]
     [ "$(digests out.gguf)" = "$(digests plain.gguf)" ]
 }
 
+@test "all of a tensor of four dimensions" {
+    four() { # dimensions...
+        {
+            gguf_head 3 1 2
+            gguf_key_string general.architecture a
+            gguf_key_u32 a.block_count 1
+            gguf_tensor blk.0.x.weight 30 0 "$@"
+        } | gguf_pad 32
+        seq 100000 | sed 's/[0-9]/\x01/g' | tr '\n' '\074' | head -c 3072
+    }
+    four 64 2 3 4 >four.gguf
+    four 64 24 >two.gguf
+    gguf-quant -q four.gguf a.gguf Q4_0
+    gguf-quant -q two.gguf b.gguf Q4_0
+    [ "$(types a.gguf .)" = q4_0 ]
+    [ "$(digests a.gguf)" = "$(digests b.gguf)" ]
+}
+
 @test "--allow-requantize" {
     gguf-quant -q "$IN/tiny-bf16.gguf" q8.gguf Q8_0
     fails_with "tensor 'output.weight' is q8_0 already" gguf-quant q8.gguf out.gguf Q4_0

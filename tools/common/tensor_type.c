@@ -33,21 +33,22 @@ int tensor_rules_add(struct tensor_rules *r, const char *text, ggf_error *err)
     if (!equals || equals == text)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "'%.120s': expected REGEX=TYPE",
                         text);
-    struct tensor_rule rule = { .type = ggf_type_from_name(equals + 1) };
-    if (rule.type < 0)
+    const int type = ggf_type_from_name(equals + 1);
+    if (type < 0)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "'%.120s': there is no tensor type '%.40s'", text, equals + 1);
     struct tensor_rule *rules = realloc(r->rules, (size_t)(r->count + 1) * sizeof *rules);
     if (!rules) return out_of_memory(err);
     r->rules = rules;
-    rule.pattern = strndup(text, (size_t)(equals - text));
-    if (!rule.pattern) return out_of_memory(err);
-    for (char *p = rule.pattern; r->lower_case && *p; p++)
+    struct tensor_rule *rule = &rules[r->count];
+    *rule = (struct tensor_rule){ .type = type };
+    rule->pattern = strndup(text, (size_t)(equals - text));
+    if (!rule->pattern) return out_of_memory(err);
+    for (char *p = rule->pattern; r->lower_case && *p; p++)
         *p = (char)tolower((unsigned char)*p);
-    const int s = regex_new(&rule.regex, rule.pattern, err);
-    if (s) free_rule(&rule);
-    else r->rules[r->count++] = rule;
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the pattern is the rule's */
+    const int s = regex_new(&rule->regex, rule->pattern, err);
+    if (s) free_rule(rule);
+    else r->count++;
     return s;
 }
 
