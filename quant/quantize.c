@@ -90,7 +90,7 @@ static const struct ggf_shard *mapping_of(const ggf_file *f, uint32_t shard)
 
 /* Add each item to its writer and note where it is to go. */
 static int add_tensors(const struct outputs *o, const ggf_file *f, const struct plan *p,
-                       struct tile_job *jobs, ggf_error *err)
+                       struct convert_job *jobs, ggf_error *err)
 {
     uint64_t *counts = calloc(o->n, sizeof *counts);
     if (!counts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
@@ -98,10 +98,10 @@ static int add_tensors(const struct outputs *o, const ggf_file *f, const struct 
     for (size_t i = 0; i < p->n_items && !s; i++) {
         const struct plan_item *item = &p->items[i];
         const uint32_t shard = item->source->shard, to = o->n > 1 ? shard : 0;
-        jobs[i] = (struct tile_job){ .item = item,
-                                     .to = o->writers[to],
-                                     .index = counts[to]++,
-                                     .mapped = mapping_of(f, shard) };
+        jobs[i] = (struct convert_job){ .item = item,
+                                        .to = o->writers[to],
+                                        .index = counts[to]++,
+                                        .mapped = mapping_of(f, shard) };
         s = ggf_writer_add_tensor(jobs[i].to, item->name, item->type, item->source->ne,
                                   err);
     }
@@ -122,16 +122,16 @@ static int finish(struct outputs *o, ggf_error *err)
 }
 
 int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_options *po,
-                  const struct quantize_options *q, const struct tile_watch *watch,
+                  const struct quantize_options *q, const struct convert_watch *watch,
                   ggf_error *err)
 {
     struct outputs o = { .n = po->keep_split ? ggf_shard_count(f) : 1 };
-    struct tile_job *jobs = calloc(p->n_items + 1, sizeof *jobs);
+    struct convert_job *jobs = calloc(p->n_items + 1, sizeof *jobs);
     if (!jobs) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     int s = create_writers(&o, q, po->keep_split, err);
     if (!s) s = write_keys(&o, f, p, po, q, err);
     if (!s) s = add_tensors(&o, f, p, jobs, err);
-    if (!s) s = tiles_run(jobs, p->n_items, q->threads, watch, err);
+    if (!s) s = convert_run(jobs, p->n_items, q->threads, watch, err);
     if (!s) s = finish(&o, err);
     for (uint32_t i = 0; o.writers && i < o.n; i++) ggf_writer_discard(o.writers[i]);
     free(o.writers);

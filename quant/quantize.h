@@ -2,7 +2,7 @@
 #ifndef QUANT_QUANTIZE_H
 #define QUANT_QUANTIZE_H
 
-#include "tiles.h"
+#include "convert.h"
 
 struct quantize_options {
     const char *path; /* of the output; with keep_split its shards are named after it */
@@ -15,8 +15,8 @@ struct quantize_options {
  * No file appears under its final name before all are complete. */
 int quantize_file(const ggf_file *file, const struct plan *plan,
                   const struct plan_options *plan_options,
-                  const struct quantize_options *options, const struct tile_watch *watch,
-                  ggf_error *err);
+                  const struct quantize_options *options,
+                  const struct convert_watch *watch, ggf_error *err);
 
 /* The name of output file `shard`, into out[size]; -1 if it does not fit. */
 int quantize_output_name(char *out, size_t size, const char *path, bool keep_split,

@@ -439,7 +439,7 @@ static int quantize(const ggf_file *f, const struct plan *p,
         .bar = { .what = "quantizing", .total = p->source_bytes, .off = a.quiet },
         .lines = !a.quiet && !isatty(STDERR_FILENO)
     };
-    const struct tile_watch watch = { on_progress, on_finished, &talk };
+    const struct convert_watch watch = { on_progress, on_finished, &talk };
     const double start = out_now();
     const int s = quantize_file(f, p, po, &q, &watch, err);
     progress_end(&talk.bar);

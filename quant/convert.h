@@ -1,15 +1,15 @@
-/* tiles.h - the work of quantizing: all threads busy on pieces of tensors.
+/* convert.h - the work of quantizing: all threads busy on pieces of tensors.
  *
  * Tensors are cut into tiles of rows of about half a million elements.  Threads take
  * tiles in order, across tensors, and write each to its place in the output: memory
  * depends on the number of threads and the length of a row, not on the model, and the
  * bytes depend on neither threads nor timing. */
-#ifndef QUANT_TILES_H
-#define QUANT_TILES_H
+#ifndef QUANT_CONVERT_H
+#define QUANT_CONVERT_H
 
 #include "plan.h"
 
-struct tile_job {
+struct convert_job {
     const struct plan_item *item;
     const struct ggf_shard *mapped; /* the file mapping that the source lies in, whose
                                        pages may be let go of; or NULL */
@@ -17,7 +17,7 @@ struct tile_job {
     uint64_t index;                 /* of the tensor there */
 };
 
-struct tile_watch {
+struct convert_watch {
     /* Called by one thread at a time, both may be NULL: after each tile, with the bytes
      * of source done so far; and for each finished job in the order of the list. */
     void (*progress)(void *user, uint64_t bytes, size_t job);
@@ -27,7 +27,7 @@ struct tile_watch {
 
 /* Copy, or decode and encode, all jobs.  threads <= 0: one for each processor.  Fails
  * if a source or an encoded row holds an infinity or NaN. */
-int tiles_run(const struct tile_job *jobs, size_t n, int threads,
-              const struct tile_watch *watch, ggf_error *err);
+int convert_run(const struct convert_job *jobs, size_t n, int threads,
+                const struct convert_watch *watch, ggf_error *err);
 
 #endif

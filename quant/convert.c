@@ -1,5 +1,5 @@
-/* tiles.c - see tiles.h. */
-#include "tiles.h"
+/* convert.c - see convert.h. */
+#include "convert.h"
 
 #include "decode.h"
 #include "encode.h"
@@ -27,13 +27,13 @@ struct cut {
 };
 
 struct work {
-    const struct tile_job *jobs;
+    const struct convert_job *jobs;
     struct cut *cuts;
     size_t n_jobs;
     int threads;
     uint64_t n_tiles;
     uint64_t row_max, tile_bytes_max; /* sizes for the buffers of a thread */
-    const struct tile_watch *watch;
+    const struct convert_watch *watch;
     _Atomic uint64_t next_tile;
     _Atomic bool failed;
     /* Under the critical section "report". */
@@ -120,7 +120,7 @@ static int bad_value(const struct ggf_tensor *t, uint64_t element, const char *w
 /* Tell the kernel about source bytes: what comes, or that we are through.  Rounded
  * outward, for a fault maps what is around it, but never out of the mapping: what lies
  * beside it in memory is not ours to drop. */
-static void advise(const struct tile_job *job, const uint8_t *bytes, uint64_t len,
+static void advise(const struct convert_job *job, const uint8_t *bytes, uint64_t len,
                    int advice)
 {
     const uintptr_t mask = PAGES - 1;
@@ -133,7 +133,7 @@ static void advise(const struct tile_job *job, const uint8_t *bytes, uint64_t le
     madvise((void *)start, end - start, advice);
 }
 
-static int copy_units(const struct tile_job *job, const struct cut *c, uint64_t first,
+static int copy_units(const struct convert_job *job, const struct cut *c, uint64_t first,
                       uint64_t n, ggf_error *err)
 {
     const struct ggf_tensor *t = job->item->source;
@@ -160,8 +160,8 @@ static const float *row_weights(struct scratch *s, const struct plan_item *item,
     return s->weights;
 }
 
-static int encode_rows(const struct tile_job *job, const struct cut *c, struct scratch *s,
-                       uint64_t first, uint64_t n, ggf_error *err)
+static int encode_rows(const struct convert_job *job, const struct cut *c,
+                       struct scratch *s, uint64_t first, uint64_t n, ggf_error *err)
 {
     const struct plan_item *item = job->item;
     const struct ggf_tensor *t = item->source;
@@ -187,7 +187,7 @@ static int encode_rows(const struct tile_job *job, const struct cut *c, struct s
 static int do_tile(const struct work *w, size_t j, uint64_t tile, struct scratch *s,
                    ggf_error *err)
 {
-    const struct tile_job *job = &w->jobs[j];
+    const struct convert_job *job = &w->jobs[j];
     const struct cut *c = &w->cuts[j];
     const uint64_t first = (tile - c->first_tile) * c->tile_units,
                    left = c->n_units - first;
@@ -261,8 +261,8 @@ static void thread_main(struct work *w)
     free(s.out);
 }
 
-int tiles_run(const struct tile_job *jobs, size_t n, int threads,
-              const struct tile_watch *watch, ggf_error *err)
+int convert_run(const struct convert_job *jobs, size_t n, int threads,
+                const struct convert_watch *watch, ggf_error *err)
 {
     struct work w = { .jobs = jobs,
                       .n_jobs = n,
