@@ -202,8 +202,8 @@ lint: ## check format and style: clang-format, clang-tidy, cppcheck, shellcheck
 build/lint/%.tidy: %.c .clang-tidy tests/lint/analyzer.h
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
-	$(Q)$(CC) $(BASE) $(call isa_of,$<) -MM -MP -MT $@ -MF $(@:.tidy=.d) $<
-	$(Q)clang-tidy --quiet $< -- $(BASE) $(call isa_of,$<) \
+	$(Q)$(CC) $(BASE) -Ilibgguf $(call isa_of,$<) -MM -MP -MT $@ -MF $(@:.tidy=.d) $<
+	$(Q)clang-tidy --quiet $< -- $(BASE) -Ilibgguf $(call isa_of,$<) \
 	    $(if $(filter %/error.c,$<),,-include tests/lint/analyzer.h) >$@.log 2>&1 || { cat $@.log; exit 1; }
 	@touch $@
 

@@ -11,7 +11,7 @@ struct name_set {
     struct name_slot {
         const char *name; /* NULL: free */
         uint64_t value;
-    } *slots;
+    } * slots;
     size_t capacity; /* a power of two, or 0 */
     size_t count;
     uint64_t seed; /* differs from run to run, so that nobody can prepare collisions */

@@ -3,8 +3,8 @@
  *     cc read-expert.c $(pkg-config --cflags --libs libgguf) -o read-expert
  *     ./read-expert model.gguf 3 7        (expert 7 of block 3)
  *
- * The matrices of all experts of a block are one tensor: ne = [row length, rows, experts].
- * The last dimension is the slowest, so an expert is one run of bytes. */
+ * The matrices of all experts of a block are one tensor: ne = [row length, rows,
+ * experts]. The last dimension is the slowest, so an expert is one run of bytes. */
 #include <libgguf.h>
 
 #include <inttypes.h>

@@ -4,24 +4,15 @@
  * at hand: right names, shapes, types and sizes, weights that keep activations finite,
  * and nothing learned.  Tensors are generated in pieces, so memory stays small; each
  * piece has a random sequence of its own, so the bytes depend on the seed alone. */
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include "common/opt.h"
 #include "common/out.h"
 #include "common/random_blocks.h"
+#include "common/synth.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct shape {
-    const char *name;
-    uint64_t layers, embd, heads, heads_kv, head_dim, rope_dims, interval;
-    uint64_t k_heads, v_heads, state, conv;
-    uint64_t experts, used, ff, ff_shared, vocab, ctx;
-};
 
 static const struct shape shapes[] = {
     { "qwen3-next-80b", 48, 2048, 16, 2, 256, 64, 4, 16, 32, 128, 4, 512, 10, 512, 512,
@@ -29,256 +20,6 @@ static const struct shape shapes[] = {
     { "q3n-mini", 8, 256, 4, 2, 64, 16, 4, 2, 4, 64, 4, 16, 2, 256, 256, 4096, 4096 },
     { "tiny", 4, 256, 4, 2, 64, 16, 4, 2, 4, 64, 4, 8, 2, 256, 256, 128, 4096 },
 };
-
-/* What a tensor is filled with. */
-enum fill {
-    FILL_WEIGHTS, /* deviation 1/sqrt(row): outputs as large as inputs */
-    FILL_EMBD,    /* deviation 1 */
-    FILL_NORM,    /* around 1 */
-    FILL_ROUTER,  /* rows of different length: see popularity() */
-    FILL_CONV,    /* deviation 1/2: four taps */
-    FILL_DECAY,   /* ssm_a: -0.05 .. -1 */
-    FILL_DT,      /* ssm_dt: -3 .. 1 */
-};
-
-struct tensor {
-    char name[64];
-    uint32_t type;
-    enum fill fill;
-    uint64_t ne[4];
-};
-
-struct synth {
-    struct shape shape;
-    uint32_t type, type_gate, type_up, type_down;
-    struct opt_list overrides;
-    float skew;
-    uint64_t seed;
-    bool fused, legacy, mtp, force, dry_run;
-    const char *vocab_from;
-    struct tensor *tensors;
-    size_t n, capacity;
-    pcre2_code *patterns[64];
-    uint32_t pattern_types[64];
-};
-
-/* ---- The tensors ----------------------------------------------------------- */
-
-/* The type of a matrix: overrides first, then --type; a row that is no whole number of
- * blocks falls back to q8_0 or f16, as quantizers do. */
-static uint32_t matrix_type(const struct synth *s, const char *name, uint32_t type,
-                            uint64_t row)
-{
-    pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    for (int i = 0; i < s->overrides.count; i++)
-        if (pcre2_match(s->patterns[i], (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0,
-                        match, NULL) >= 0) {
-            type = s->pattern_types[i];
-            break;
-        }
-    pcre2_match_data_free(match);
-    if (row % ggf_type_info(type)->block == 0) return type;
-    return row % 32 == 0 ? GGF_Q8_0 : GGF_F16;
-}
-
-static void add(struct synth *s, int64_t block, const char *name, enum fill fill,
-                uint32_t type, uint64_t ne0, uint64_t ne1, uint64_t ne2)
-{
-    if (s->n == s->capacity) {
-        s->capacity = s->capacity ? 2 * s->capacity : 256;
-        s->tensors = realloc(s->tensors, s->capacity * sizeof *s->tensors);
-        if (!s->tensors) abort();
-    }
-    struct tensor *t = &s->tensors[s->n++];
-    *t = (struct tensor){ .fill = fill, .ne = { ne0, ne1, ne2, 1 } };
-    if (block < 0) snprintf(t->name, sizeof t->name, "%s", name);
-    else snprintf(t->name, sizeof t->name, "blk.%" PRId64 ".%s", block, name);
-    t->type = type == GGF_F32 ? GGF_F32 : matrix_type(s, t->name, type, ne0);
-}
-
-static void matrix(struct synth *s, int64_t block, const char *name, uint64_t ne0,
-                   uint64_t ne1)
-{
-    add(s, block, name, FILL_WEIGHTS, s->type, ne0, ne1, 1);
-}
-
-static void vector(struct synth *s, int64_t block, const char *name, enum fill fill,
-                   uint64_t n)
-{
-    add(s, block, name, fill, GGF_F32, n, 1, 1);
-}
-
-static void attention(struct synth *s, int64_t b)
-{
-    const struct shape *p = &s->shape;
-    matrix(s, b, "attn_q.weight", p->embd, p->heads * p->head_dim * 2); /* and its gate */
-    matrix(s, b, "attn_k.weight", p->embd, p->heads_kv * p->head_dim);
-    matrix(s, b, "attn_v.weight", p->embd, p->heads_kv * p->head_dim);
-    matrix(s, b, "attn_output.weight", p->heads * p->head_dim, p->embd);
-    vector(s, b, "attn_q_norm.weight", FILL_NORM, p->head_dim);
-    vector(s, b, "attn_k_norm.weight", FILL_NORM, p->head_dim);
-}
-
-static void delta(struct synth *s, int64_t b)
-{
-    const struct shape *p = &s->shape;
-    const uint64_t inner = p->v_heads * p->state;
-    const uint64_t channels = 2 * p->k_heads * p->state + inner;
-    if (s->legacy) {
-        matrix(s, b, "ssm_in.weight", p->embd, channels + inner);
-    } else {
-        matrix(s, b, "attn_qkv.weight", p->embd, channels);
-        matrix(s, b, "attn_gate.weight", p->embd, inner);
-    }
-    matrix(s, b, "ssm_ba.weight", p->embd, 2 * p->v_heads);
-    matrix(s, b, "ssm_out.weight", inner, p->embd);
-    add(s, b, "ssm_conv1d.weight", FILL_CONV, GGF_F32, p->conv, channels, 1);
-    vector(s, b, "ssm_dt.bias", FILL_DT, p->v_heads);
-    vector(s, b, "ssm_a", FILL_DECAY, p->v_heads);
-    vector(s, b, "ssm_norm.weight", FILL_NORM, p->state);
-}
-
-static void feed_forward(struct synth *s, int64_t b)
-{
-    const struct shape *p = &s->shape;
-    add(s, b, "ffn_gate_inp.weight", FILL_ROUTER, GGF_F32, p->embd, p->experts, 1);
-    if (s->fused) {
-        add(s, b, "ffn_gate_up_exps.weight", FILL_WEIGHTS, s->type_gate, p->embd,
-            2 * p->ff, p->experts);
-    } else {
-        add(s, b, "ffn_gate_exps.weight", FILL_WEIGHTS, s->type_gate, p->embd, p->ff,
-            p->experts);
-        add(s, b, "ffn_up_exps.weight", FILL_WEIGHTS, s->type_up, p->embd, p->ff,
-            p->experts);
-    }
-    add(s, b, "ffn_down_exps.weight", FILL_WEIGHTS, s->type_down, p->ff, p->embd,
-        p->experts);
-    vector(s, b, "ffn_gate_inp_shexp.weight", FILL_WEIGHTS, p->embd);
-    matrix(s, b, "ffn_gate_shexp.weight", p->embd, p->ff_shared);
-    matrix(s, b, "ffn_up_shexp.weight", p->embd, p->ff_shared);
-    matrix(s, b, "ffn_down_shexp.weight", p->ff_shared, p->embd);
-}
-
-static void block(struct synth *s, uint64_t b)
-{
-    const struct shape *p = &s->shape;
-    const bool next = b >= p->layers; /* the appended multi-token-prediction block */
-    vector(s, (int64_t)b, "attn_norm.weight", FILL_NORM, p->embd);
-    vector(s, (int64_t)b, "post_attention_norm.weight", FILL_NORM, p->embd);
-    if (next || (b + 1) % p->interval == 0) attention(s, (int64_t)b);
-    else delta(s, (int64_t)b);
-    feed_forward(s, (int64_t)b);
-    if (!next) return;
-    matrix(s, (int64_t)b, "nextn.eh_proj.weight", 2 * p->embd, p->embd);
-    vector(s, (int64_t)b, "nextn.enorm.weight", FILL_NORM, p->embd);
-    vector(s, (int64_t)b, "nextn.hnorm.weight", FILL_NORM, p->embd);
-    vector(s, (int64_t)b, "nextn.shared_head_norm.weight", FILL_NORM, p->embd);
-}
-
-static void list_tensors(struct synth *s)
-{
-    const struct shape *p = &s->shape;
-    add(s, -1, "token_embd.weight", FILL_EMBD, s->type, p->embd, p->vocab, 1);
-    vector(s, -1, "output_norm.weight", FILL_NORM, p->embd);
-    matrix(s, -1, "output.weight", p->embd, p->vocab);
-    for (uint64_t b = 0; b < p->layers + s->mtp; b++) block(s, b);
-}
-
-/* ---- The metadata ---------------------------------------------------------- */
-
-/* general.file_type of a file mostly of this type; 0xffffffff where there is none. */
-static uint32_t file_type(uint32_t type)
-{
-    static const struct {
-        uint32_t type, file_type;
-    } map[] = { { GGF_F32, 0 },      { GGF_F16, 1 },     { GGF_Q4_0, 2 },
-                { GGF_Q4_1, 3 },     { GGF_Q8_0, 7 },    { GGF_Q5_0, 8 },
-                { GGF_Q5_1, 9 },     { GGF_Q2_K, 10 },   { GGF_Q3_K, 11 },
-                { GGF_Q4_K, 14 },    { GGF_Q5_K, 16 },   { GGF_Q6_K, 18 },
-                { GGF_IQ2_XXS, 19 }, { GGF_IQ2_XS, 20 }, { GGF_IQ3_XXS, 23 },
-                { GGF_IQ1_S, 24 },   { GGF_IQ4_NL, 25 }, { GGF_IQ3_S, 26 },
-                { GGF_IQ2_S, 28 },   { GGF_IQ4_XS, 30 }, { GGF_IQ1_M, 31 },
-                { GGF_BF16, 32 },    { GGF_TQ1_0, 36 },  { GGF_TQ2_0, 37 },
-                { GGF_MXFP4, 38 },   { GGF_NVFP4, 39 } };
-    for (size_t i = 0; i < sizeof map / sizeof *map; i++)
-        if (map[i].type == type) return map[i].file_type;
-    return UINT32_MAX;
-}
-
-static int set_u32(ggf_writer *w, const char *key, uint64_t value, ggf_error *err)
-{
-    char full[96];
-    snprintf(full, sizeof full, "qwen3next.%s", key);
-    return ggf_writer_set_u32(w, full, (uint32_t)value, err);
-}
-
-static int set_numbers(const struct synth *s, ggf_writer *w, ggf_error *err)
-{
-    const struct shape *p = &s->shape;
-    const struct {
-        const char *key;
-        uint64_t value;
-    } keys[] = {
-        { "block_count", p->layers + s->mtp },
-        { "context_length", p->ctx },
-        { "embedding_length", p->embd },
-        { "vocab_size", p->vocab },
-        { "attention.head_count", p->heads },
-        { "attention.head_count_kv", p->heads_kv },
-        { "attention.key_length", p->head_dim },
-        { "attention.value_length", p->head_dim },
-        { "rope.dimension_count", p->rope_dims },
-        { "expert_count", p->experts },
-        { "expert_used_count", p->used },
-        { "expert_feed_forward_length", p->ff },
-        { "expert_shared_feed_forward_length", p->ff_shared },
-        { "ssm.conv_kernel", p->conv },
-        { "ssm.state_size", p->state },
-        { "ssm.group_count", p->k_heads },
-        { "ssm.time_step_rank", p->v_heads },
-        { "ssm.inner_size", p->v_heads * p->state },
-    };
-    int e = 0;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && !e; i++)
-        e = set_u32(w, keys[i].key, keys[i].value, err);
-    if (!e && !s->legacy) e = set_u32(w, "full_attention_interval", p->interval, err);
-    if (!e && s->mtp) e = set_u32(w, "nextn_predict_layers", 1, err);
-    return e;
-}
-
-static int set_tokenizer(const ggf_file *vocab, ggf_writer *w, ggf_error *err)
-{
-    if (!vocab) return ggf_writer_set_str(w, "tokenizer.ggml.model", "none", err);
-    for (uint64_t i = 0; i < ggf_kv_count(vocab); i++) {
-        const struct ggf_kv *kv = ggf_kv(vocab, i);
-        if (strncmp(kv->key, "tokenizer.", 10) != 0) continue;
-        const int e = ggf_writer_set_kv(w, kv, err);
-        if (e) return e;
-    }
-    return 0;
-}
-
-static int set_metadata(const struct synth *s, const ggf_file *vocab, ggf_writer *w,
-                        ggf_error *err)
-{
-    char name[96];
-    snprintf(name, sizeof name, "random %s %s, seed %" PRIu64, s->shape.name,
-             ggf_type_name(s->type), s->seed);
-    int e = ggf_writer_set_str(w, "general.architecture", "qwen3next", err);
-    if (!e) e = ggf_writer_set_str(w, "general.type", "model", err);
-    if (!e) e = ggf_writer_set_str(w, "general.name", name, err);
-    if (!e) e = set_numbers(s, w, err);
-    if (!e) e = ggf_writer_set_f32(w, "qwen3next.rope.freq_base", 1e7f, err);
-    if (!e)
-        e = ggf_writer_set_f32(w, "qwen3next.attention.layer_norm_rms_epsilon", 1e-6f,
-                               err);
-    if (!e) e = set_tokenizer(vocab, w, err);
-    if (!e && ggf_type_info(s->type)->quantized)
-        e = ggf_writer_set_u32(w, "general.quantization_version", 2, err);
-    if (!e && file_type(s->type) != UINT32_MAX)
-        e = ggf_writer_set_u32(w, "general.file_type", file_type(s->type), err);
-    return e;
-}
 
 /* ---- The router ------------------------------------------------------------ */
 
@@ -420,7 +161,7 @@ static int write_model(struct synth *s, const ggf_file *vocab, const char *path,
     const struct ggf_writer_options options = { .force = s->force };
     int e = ggf_writer_create(&w, path, &options, err);
     if (e) return e;
-    e = set_metadata(s, vocab, w, err);
+    e = synth_set_metadata(s, vocab, w, err);
     for (size_t i = 0; i < s->n && !e; i++)
         e = ggf_writer_add_tensor(w, s->tensors[i].name, s->tensors[i].type,
                                   s->tensors[i].ne, err);
@@ -522,7 +263,7 @@ static int run(struct synth *s, const char *path)
         ggf_close(vocab);
         return out_error("gguf-synth", &err);
     }
-    list_tensors(s);
+    synth_list_tensors(s);
     const double start = out_now();
     if (s->dry_run) print_plan(s, all_bytes(s));
     else e = write_model(s, vocab, path, &err);
@@ -537,93 +278,111 @@ static int run(struct synth *s, const char *path)
     return 0;
 }
 
+static struct synth synth;
+static struct {
+    const char *shape, *type, *gate, *up, *down;
+    struct shape set; /* what options say; 0: as the shape has it */
+    int threads;
+} arg = { .shape = "tiny", .type = "Q4_K" };
+
+static const struct opt options[] = {
+    { "--shape", "NAME", OPT_STR, &arg.shape,
+      "start from qwen3-next-80b, q3n-mini or tiny (tiny)" },
+    { "--type", "TYPE", OPT_STR, &arg.type, "of all matrices (Q4_K)" },
+    { "--type-gate", "TYPE", OPT_STR, &arg.gate, "of the experts' gate matrices" },
+    { "--type-up", "TYPE", OPT_STR, &arg.up, "of the experts' up matrices" },
+    { "--type-down", "TYPE", OPT_STR, &arg.down, "of the experts' down matrices" },
+    { "--tensor-type", "REGEX=TYPE", OPT_LIST, &synth.overrides,
+      "of matrices whose name matches; the first match counts" },
+    { "--seed", "N", OPT_U64, &synth.seed, "another seed gives another model (0)" },
+    { "--routing-skew", "S", OPT_FLOAT, &synth.skew,
+      "expert number r of a layer is chosen about 1/r^S times\nas often as the "
+      "first; "
+      "0: all alike (0)" },
+    { "--fused-gate-up", NULL, OPT_FLAG, &synth.fused, "gate and up in one tensor" },
+    { "--legacy-ssm-in", NULL, OPT_FLAG, &synth.legacy,
+      "the delta layers' input in one tensor, as in files of 2025" },
+    { "--mtp", NULL, OPT_FLAG, &synth.mtp, "append a multi-token-prediction block" },
+    { "--vocab-from", "FILE", OPT_STR, &synth.vocab_from,
+      "copy the tokenizer of this GGUF file" },
+    { "-t, --threads", "N", OPT_INT, &arg.threads, "0: all (0)" },
+    { "--force", NULL, OPT_FLAG, &synth.force, "replace OUT.gguf if it is there" },
+    { "--dry-run", NULL, OPT_FLAG, &synth.dry_run, "print sizes, write nothing" },
+    { NULL, NULL, OPT_HEADING, NULL, "Dimensions (default: as the shape has them)" },
+    { "--layers", "N", OPT_U64, &arg.set.layers, "blocks, without --mtp's" },
+    { "--embd", "N", OPT_U64, &arg.set.embd, "width of the residual stream" },
+    { "--vocab", "N", OPT_U64, &arg.set.vocab, "rows of token_embd and output" },
+    { "--ctx", "N", OPT_U64, &arg.set.ctx, "training context to claim" },
+    { "--interval", "N", OPT_U64, &arg.set.interval, "every N-th layer is attention" },
+    { "--heads", "N", OPT_U64, &arg.set.heads, "query heads" },
+    { "--heads-kv", "N", OPT_U64, &arg.set.heads_kv, "key and value heads" },
+    { "--head-dim", "N", OPT_U64, &arg.set.head_dim, "size of an attention head" },
+    { "--rope-dims", "N", OPT_U64, &arg.set.rope_dims, "rotated part of a head" },
+    { "--ssm-k-heads", "N", OPT_U64, &arg.set.k_heads, "delta layers: key heads" },
+    { "--ssm-v-heads", "N", OPT_U64, &arg.set.v_heads, "delta layers: value heads" },
+    { "--ssm-state", "N", OPT_U64, &arg.set.state, "delta layers: size of a head" },
+    { "--ssm-conv", "N", OPT_U64, &arg.set.conv,
+      "delta layers: taps of the convolution" },
+    { "--experts", "N", OPT_U64, &arg.set.experts, "experts of a layer" },
+    { "--experts-used", "N", OPT_U64, &arg.set.used, "experts chosen for a token" },
+    { "--ff", "N", OPT_U64, &arg.set.ff, "width of an expert" },
+    { "--ff-shared", "N", OPT_U64, &arg.set.ff_shared, "width of the shared expert" },
+    { 0 }
+};
+
+static const struct opt_program program = {
+    "gguf-synth",
+    "[options] OUT.gguf",
+    "Write a qwen3next model with random weights in any quantized type.",
+    options,
+    1,
+    1
+};
+
+/* The shape that was named, with the dimensions that were given. */
+static int take_shape(struct shape *p)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (!strcmp(arg.shape, shapes[i].name)) *p = shapes[i];
+    if (!p->name) return opt_error(&program, "unknown shape '%s'", arg.shape);
+    uint64_t *to = &p->layers;
+    for (const uint64_t *from = &arg.set.layers; from <= &arg.set.ctx; from++, to++)
+        if (*from) *to = *from;
+    return shape_fault(p) ? opt_error(&program, "%s", shape_fault(p)) : 0;
+}
+
+static int take_types(struct synth *s)
+{
+    if (!type_option(arg.type, &s->type) ||
+        !type_option(arg.gate ? arg.gate : arg.type, &s->type_gate) ||
+        !type_option(arg.up ? arg.up : arg.type, &s->type_up) ||
+        !type_option(arg.down ? arg.down : arg.type, &s->type_down))
+        return opt_error(&program, "unknown tensor type in --type options");
+    if (s->fused && arg.up)
+        return opt_error(&program, "--type-up has no effect with --fused-gate-up");
+    if (s->overrides.count > (int)(sizeof s->patterns / sizeof *s->patterns))
+        return opt_error(&program, "more than 64 --tensor-type options");
+    for (int i = 0; i < s->overrides.count; i++)
+        if (!compile_override(s, i))
+            return opt_error(&program, "--tensor-type %s is not REGEX=TYPE",
+                             s->overrides.items[i]);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    static struct synth s;
-    const char *shape = "tiny", *type = "Q4_K", *gate = NULL, *up = NULL, *down = NULL;
-    struct shape set = { 0 }; /* what options say; 0: as the shape has it */
-    int threads = 0, n_args;
-    const struct opt options[] = {
-        { "--shape", "NAME", OPT_STR, &shape,
-          "start from qwen3-next-80b, q3n-mini or tiny (tiny)" },
-        { "--type", "TYPE", OPT_STR, &type, "of all matrices (Q4_K)" },
-        { "--type-gate", "TYPE", OPT_STR, &gate, "of the experts' gate matrices" },
-        { "--type-up", "TYPE", OPT_STR, &up, "of the experts' up matrices" },
-        { "--type-down", "TYPE", OPT_STR, &down, "of the experts' down matrices" },
-        { "--tensor-type", "REGEX=TYPE", OPT_LIST, &s.overrides,
-          "of matrices whose name matches; the first match counts" },
-        { "--seed", "N", OPT_U64, &s.seed, "another seed gives another model (0)" },
-        { "--routing-skew", "S", OPT_FLOAT, &s.skew,
-          "expert number r of a layer is chosen about 1/r^S times\nas often as the "
-          "first; "
-          "0: all alike (0)" },
-        { "--fused-gate-up", NULL, OPT_FLAG, &s.fused, "gate and up in one tensor" },
-        { "--legacy-ssm-in", NULL, OPT_FLAG, &s.legacy,
-          "the delta layers' input in one tensor, as in files of 2025" },
-        { "--mtp", NULL, OPT_FLAG, &s.mtp, "append a multi-token-prediction block" },
-        { "--vocab-from", "FILE", OPT_STR, &s.vocab_from,
-          "copy the tokenizer of this GGUF file" },
-        { "-t, --threads", "N", OPT_INT, &threads, "0: all (0)" },
-        { "--force", NULL, OPT_FLAG, &s.force, "replace OUT.gguf if it is there" },
-        { "--dry-run", NULL, OPT_FLAG, &s.dry_run, "print sizes, write nothing" },
-        { NULL, NULL, OPT_HEADING, NULL, "Dimensions (default: as the shape has them)" },
-        { "--layers", "N", OPT_U64, &set.layers, "blocks, without --mtp's" },
-        { "--embd", "N", OPT_U64, &set.embd, "width of the residual stream" },
-        { "--vocab", "N", OPT_U64, &set.vocab, "rows of token_embd and output" },
-        { "--ctx", "N", OPT_U64, &set.ctx, "training context to claim" },
-        { "--interval", "N", OPT_U64, &set.interval, "every N-th layer is attention" },
-        { "--heads", "N", OPT_U64, &set.heads, "query heads" },
-        { "--heads-kv", "N", OPT_U64, &set.heads_kv, "key and value heads" },
-        { "--head-dim", "N", OPT_U64, &set.head_dim, "size of an attention head" },
-        { "--rope-dims", "N", OPT_U64, &set.rope_dims, "rotated part of a head" },
-        { "--ssm-k-heads", "N", OPT_U64, &set.k_heads, "delta layers: key heads" },
-        { "--ssm-v-heads", "N", OPT_U64, &set.v_heads, "delta layers: value heads" },
-        { "--ssm-state", "N", OPT_U64, &set.state, "delta layers: size of a head" },
-        { "--ssm-conv", "N", OPT_U64, &set.conv,
-          "delta layers: taps of the convolution" },
-        { "--experts", "N", OPT_U64, &set.experts, "experts of a layer" },
-        { "--experts-used", "N", OPT_U64, &set.used, "experts chosen for a token" },
-        { "--ff", "N", OPT_U64, &set.ff, "width of an expert" },
-        { "--ff-shared", "N", OPT_U64, &set.ff_shared, "width of the shared expert" },
-        { 0 }
-    };
-    const struct opt_program program = {
-        "gguf-synth",
-        "[options] OUT.gguf",
-        "Write a qwen3next model with random weights in any quantized type.",
-        options,
-        1,
-        1
-    };
     char **args;
-    const int r = opt_parse(&program, argc, argv, &args, &n_args);
-    if (r != OPT_GO) return r;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        if (!strcmp(shape, shapes[i].name)) s.shape = shapes[i];
-    if (!s.shape.name) return opt_error(&program, "unknown shape '%s'", shape);
-    uint64_t *to = &s.shape.layers;
-    for (const uint64_t *from = &set.layers; from <= &set.ctx; from++, to++)
-        if (*from) *to = *from;
-    if (shape_fault(&s.shape)) return opt_error(&program, "%s", shape_fault(&s.shape));
-    if (s.skew < 0) return opt_error(&program, "--routing-skew is negative");
-    if (!type_option(type, &s.type) || !type_option(gate ? gate : type, &s.type_gate) ||
-        !type_option(up ? up : type, &s.type_up) ||
-        !type_option(down ? down : type, &s.type_down))
-        return opt_error(&program, "unknown tensor type in --type options");
-    if (s.fused && up)
-        return opt_error(&program, "--type-up has no effect with "
-                                   "--fused-gate-up");
-    if (s.overrides.count > (int)(sizeof s.patterns / sizeof *s.patterns))
-        return opt_error(&program, "more than 64 --tensor-type options");
-    for (int i = 0; i < s.overrides.count; i++)
-        if (!compile_override(&s, i))
-            return opt_error(&program, "--tensor-type %s is not REGEX=TYPE",
-                             s.overrides.items[i]);
-    if (threads > 0) omp_set_num_threads(threads);
+    int n_args;
+    int status = opt_parse(&program, argc, argv, &args, &n_args);
+    if (status != OPT_GO) return status;
+    if ((status = take_shape(&synth.shape))) return status;
+    if (synth.skew < 0) return opt_error(&program, "--routing-skew is negative");
+    if ((status = take_types(&synth))) return status;
+    if (arg.threads > 0) omp_set_num_threads(arg.threads);
     out_handle_signals();
-    const int status = run(&s, args[0]);
-    for (int i = 0; i < s.overrides.count; i++) pcre2_code_free(s.patterns[i]);
-    free(s.overrides.items);
-    free(s.tensors);
+    status = run(&synth, args[0]);
+    for (int i = 0; i < synth.overrides.count; i++) pcre2_code_free(synth.patterns[i]);
+    free(synth.overrides.items);
+    free(synth.tensors);
     return status;
 }
