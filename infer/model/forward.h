@@ -19,7 +19,7 @@ struct workspace {
     float *out;       /* [n_embd, tokens]: of the mixer's output projection */
     float *rope;      /* [n_rot, tokens] */
     void *norm_acts, *mixed_acts;
-    float *thread; /* [thread_floats, threads]: scores or scratch */
+    float *thread; /* [thread_floats, threads]: scratch */
     size_t thread_floats;
     struct moe_work moe;
     struct model_memory memory; /* owns all of them */

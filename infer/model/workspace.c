@@ -51,7 +51,8 @@ static struct needs needs_of(const q3n_model *model, uint32_t n_batch, uint32_t 
         raise(&n.mid, acts_bytes(moe->mid_kinds, moe->n_ff, pairs));
         raise(&n.shared_mid,
               acts_bytes(moe->shared_mid_kinds, moe->n_ff_shared, n_batch));
-        raise(&n.thread, l->recurrent ? delta_scratch(&l->delta) : n_ctx);
+        raise(&n.thread, l->recurrent ? delta_scratch(&l->delta)
+                                      : attention_scratch(&l->attention, n_ctx));
     }
     return n;
 }

@@ -41,26 +41,98 @@ static void prepare(const struct attention *a, const struct vec_ops *ops,
     }
 }
 
-/* One query against the n keys up to its own. */
-static void attend(const struct attention *a, const struct vec_ops *ops,
-                   const struct kv_cache *cache, uint32_t head, size_t n, const float *q,
-                   float *scores, float *out)
+/* Heads that share their keys and values, at neighbouring tokens: every key that is
+ * brought into the cache meets all of them. */
+struct query_block {
+    uint32_t head, heads, kv_head;
+    uint32_t token, tokens;
+};
+
+enum { BLOCK_TOKENS = 4, KEY_TILE = 32 }; /* 32 keys of 256 floats: 32 KiB */
+
+size_t attention_scratch(const struct attention *a, uint32_t n_ctx)
 {
-    const uint32_t group = a->n_head / a->n_head_kv; /* whole: hparams.c has checked */
-    /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
-    const uint32_t dim = a->head_dim, kv_head = head / group;
-    const float *k = cache->k + (size_t)kv_head * cache->n_ctx * dim;
-    const float *v = cache->v + (size_t)kv_head * cache->n_ctx * dim;
+    return (size_t)BLOCK_TOKENS * (a->n_head / a->n_head_kv) * n_ctx;
+}
+
+/* How many of the keys from `first` on in a tile a token at `pos` sees. */
+static size_t visible(size_t pos, size_t first)
+{
+    if (pos < first) return 0;
+    return pos + 1 - first < KEY_TILE ? pos + 1 - first : KEY_TILE;
+}
+
+/* All rows of a block against all keys they see, tile by tile: scores into the scratch,
+ * or with the scores values into the output.  Every row's sums go in the order of keys,
+ * so they do not depend on what else is in the block. */
+struct sweep {
+    const struct attention *a;
+    const struct vec_ops *ops;
+    const struct kv_cache *cache;
+    const struct query_block *block;
+    size_t pos; /* of the block's first token */
+    float *projected, *scores, *out;
+};
+
+static float *scores_of(const struct sweep *s, uint32_t t, uint32_t h)
+{
+    const size_t keys = s->pos + s->block->tokens;
+    return s->scores + ((size_t)t * s->block->heads + h) * keys;
+}
+
+static float *query_of(const struct sweep *s, uint32_t t, uint32_t h)
+{
+    float *row = s->projected + (size_t)(s->block->token + t) * s->a->in.width;
+    return query(s->a, row, s->block->head + h);
+}
+
+static float *out_of(const struct sweep *s, uint32_t t, uint32_t h)
+{
+    const size_t token = s->block->token + t;
+    return s->out + (token * s->a->n_head + s->block->head + h) * s->a->head_dim;
+}
+
+static void score(const struct sweep *s)
+{
+    const size_t dim = s->a->head_dim;
+    const float *k = s->cache->k + (size_t)s->block->kv_head * s->cache->n_ctx * dim;
     const float scale = 1.0f / sqrtf((float)dim);
-    ops->dots(scores, q, k, n, dim, scale);
-    softmax(ops, scores, n);
-    ops->mix(out, scores, v, n, dim);
-    ops->sigm_mul(out, q + dim, dim);
+    for (size_t first = 0; first < s->pos + s->block->tokens; first += KEY_TILE)
+        for (uint32_t t = 0; t < s->block->tokens; t++)
+            for (uint32_t h = 0; h < s->block->heads; h++)
+                s->ops->dots(scores_of(s, t, h) + first, query_of(s, t, h),
+                             k + first * dim, visible(s->pos + t, first), dim, scale);
+}
+
+static void weigh(const struct sweep *s)
+{
+    const size_t dim = s->a->head_dim;
+    const float *v = s->cache->v + (size_t)s->block->kv_head * s->cache->n_ctx * dim;
+    for (size_t first = 0; first < s->pos + s->block->tokens; first += KEY_TILE)
+        for (uint32_t t = 0; t < s->block->tokens; t++)
+            for (uint32_t h = 0; h < s->block->heads; h++)
+                s->ops->mix(out_of(s, t, h), scores_of(s, t, h) + first, v + first * dim,
+                            visible(s->pos + t, first), dim);
+}
+
+static void attend(const struct sweep *s)
+{
+    const size_t dim = s->a->head_dim;
+    score(s);
+    for (uint32_t t = 0; t < s->block->tokens; t++)
+        for (uint32_t h = 0; h < s->block->heads; h++) {
+            softmax(s->ops, scores_of(s, t, h), s->pos + t + 1);
+            memset(out_of(s, t, h), 0, dim * sizeof(float));
+        }
+    weigh(s);
+    for (uint32_t t = 0; t < s->block->tokens; t++)
+        for (uint32_t h = 0; h < s->block->heads; h++)
+            s->ops->sigm_mul(out_of(s, t, h), query_of(s, t, h) + dim, dim);
 }
 
 void attention_team(const struct member *me, const struct attention *a,
                     const struct vec_ops *ops, const struct kv_cache *cache, uint32_t pos,
-                    uint32_t tokens, float *projected, const float *rope, float *scores,
+                    uint32_t tokens, float *projected, const float *rope, float *scratch,
                     float *out)
 {
     const size_t width = a->in.width;
@@ -68,12 +140,20 @@ void attention_team(const struct member *me, const struct attention *a,
         prepare(a, ops, cache, pos + (uint32_t)t, projected + t * width,
                 rope + t * a->n_rot);
 
-    /* The last tokens have the longest work: they come first. */
-    for (uint64_t i; team_next(me, (uint64_t)tokens * a->n_head, &i);) {
-        const uint32_t head = (uint32_t)(i % a->n_head);
-        const uint32_t t = tokens - 1 - (uint32_t)(i / a->n_head);
-        attend(a, ops, cache, head, (size_t)pos + t + 1,
-               query(a, projected + t * width, head), scores,
-               out + ((size_t)t * a->n_head + head) * a->head_dim);
+    /* All heads of a key head together, unless that leaves threads without work.  The
+     * last tokens have the longest work: they come first. */
+    const uint32_t share = a->n_head / a->n_head_kv;
+    const uint32_t blocks = (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    const uint32_t heads =
+        (uint64_t)blocks * a->n_head_kv >= (uint64_t)me->team->n ? share : 1;
+    const uint32_t per_token = a->n_head / heads;
+    for (uint64_t i; team_next(me, (uint64_t)blocks * per_token, &i);) {
+        struct query_block b = { .head = (uint32_t)(i % per_token) * heads,
+                                 .heads = heads };
+        b.kv_head = b.head / share;
+        b.token = (blocks - 1 - (uint32_t)(i / per_token)) * BLOCK_TOKENS;
+        b.tokens = tokens - b.token < BLOCK_TOKENS ? tokens - b.token : BLOCK_TOKENS;
+        attend(&(struct sweep){ a, ops, cache, &b, (size_t)pos + b.token, projected,
+                                scratch, out });
     }
 }

@@ -19,12 +19,15 @@ struct kv_cache {
     uint32_t n_ctx;
 };
 
+/* Floats of scratch that a thread needs. */
+size_t attention_scratch(const struct attention *a, uint32_t n_ctx);
+
 /* tokens x in.width projected floats (changed) -> tokens x n_head * head_dim.  The tokens
  * stand at positions pos, pos + 1, ...; their keys and values are put into the cache.
- * rope: n_rot floats for each token; scores: n_ctx floats of the calling thread. */
+ * rope: n_rot floats for each token. */
 void attention_team(const struct member *me, const struct attention *a,
                     const struct vec_ops *ops, const struct kv_cache *cache, uint32_t pos,
-                    uint32_t tokens, float *projected, const float *rope, float *scores,
+                    uint32_t tokens, float *projected, const float *rope, float *scratch,
                     float *out);
 
 #endif

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 
 enum {
-    CHUNK_BYTES = 48 << 10, /* of weights: long enough to stream, short enough to share */
-    CHUNK_ROWS = 16,        /* chunks are whole multiples of this */
-    TOKEN_TILE = 128, /* tokens in one call of a kernel: their activations stay in L2 */
+    CHUNK_BYTES =
+        128 << 10,   /* of weights: long enough to stream, short enough to share */
+    CHUNK_ROWS = 16, /* chunks are whole multiples of this */
+    TOKEN_TILE = 64, /* tokens in one call of a kernel: their activations stay in L2 */
 };
 
 bool matrix_init(struct matrix *m, uint32_t type, const void *data, uint32_t n,

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FF_ROWS = 64, OUT_ROWS = 128, SUM_COLUMNS = 512 }; /* pieces of work */
+enum { FF_ROWS = 128, OUT_ROWS = 512, SUM_COLUMNS = 512 }; /* pieces of work */
 
 void moe_top(float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights)
 {

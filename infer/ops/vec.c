@@ -27,7 +27,6 @@ static decl_dots_fn(dots_c)
 
 static decl_mix_fn(mix_c)
 {
-    for (size_t j = 0; j < n; j++) y[j] = 0;
     for (size_t i = 0; i < rows; i++) axpy_c(y, p[i], v + i * n, n);
 }
 

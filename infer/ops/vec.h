@@ -53,7 +53,7 @@ struct vec_ops {
     decl_axpy_fn(*axpy); /* y += a x */
     /* s[i] = scale times row i of k (n floats each) times q */
     decl_dots_fn(*dots);
-    decl_mix_fn(*mix);           /* y = sum over rows i of p[i] v[i * n ...] */
+    decl_mix_fn(*mix);           /* y += sum over rows i of p[i] v[i * n ...] */
     decl_rms_norm_fn(*rms_norm); /* y = x w / sqrt(mean(x^2) + eps); y may be x */
     decl_exp_sum_fn(*exp_sum);   /* x = exp(x - shift); returns their sum */
     decl_silu_mul_fn(*silu_mul); /* y = x silu(g); y may be x or g */

@@ -102,7 +102,7 @@ decl_mix_fn(mix_avx2)
     size_t j = 0;
     for (; j + 64 <= n; j += 64) {
         __m256 sum[8];
-        each_vector (b, 8) sum[b] = _mm256_setzero_ps();
+        each_vector (b, 8) sum[b] = _mm256_loadu_ps(y + j + 8 * b);
         for (size_t i = 0; i < rows; i++) {
             const __m256 w = _mm256_set1_ps(p[i]);
             const float *x = v + i * n + j;
@@ -113,7 +113,7 @@ decl_mix_fn(mix_avx2)
     }
     for (; j < n; j += 8) {
         const __m256i m = tail(n - j);
-        __m256 sum = _mm256_setzero_ps();
+        __m256 sum = load(y + j, m);
         for (size_t i = 0; i < rows; i++)
             sum = _mm256_fmadd_ps(_mm256_set1_ps(p[i]), load(v + i * n + j, m), sum);
         _mm256_maskstore_ps(y + j, m, sum);

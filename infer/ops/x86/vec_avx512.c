@@ -109,7 +109,7 @@ decl_mix_fn(mix_avx512)
     size_t j = 0;
     for (; j + 128 <= n; j += 128) {
         __m512 sum[8];
-        each_vector (b, 8) sum[b] = _mm512_setzero_ps();
+        each_vector (b, 8) sum[b] = _mm512_loadu_ps(y + j + 16 * b);
         for (size_t i = 0; i < rows; i++) {
             const __m512 w = _mm512_set1_ps(p[i]);
             const float *x = v + i * n + j;
@@ -120,7 +120,7 @@ decl_mix_fn(mix_avx512)
     }
     for (; j < n; j += 16) {
         const __mmask16 m = tail(n - j);
-        __m512 sum = _mm512_setzero_ps();
+        __m512 sum = load(y + j, m);
         for (size_t i = 0; i < rows; i++)
             sum = _mm512_fmadd_ps(_mm512_set1_ps(p[i]), load(v + i * n + j, m), sum);
         _mm512_mask_storeu_ps(y + j, m, sum);
