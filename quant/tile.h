@@ -13,7 +13,8 @@
  *   over the groups of a super-block (Q8_K)        fma(sum, d * scale, total), in order
  *   over activation blocks                         fma(total, d of the activation, y)
  *
- * With a single token the tile is left out: codes go straight into the sums.
+ * With a single token and registers enough (FUSE_SINGLE) the tile is left out: codes go
+ * straight into the sums.
  *
  * What the includer defines:
  *
@@ -21,10 +22,13 @@
  *   columns(c, p, stride) c[0..3]: four 32-bit columns of LANES rows, from p on
  *   half(v)               binary16 in the low half of each lane to float
  *   madd(a, b, c)         a * b + c, rounded once
- *   lookup(table, v)      for each byte 0..15 of v that byte of the table
- *   dot(sum, v, x)        sum + the products of each lane's four codes with x[0..3]
+ *   repeat16(p)           16 bytes in every 128 bits
+ *   lookup(table, v)      for each byte 0..15 of v that byte of such a table
  *   dot_begin, dot_step, dot_step_signed, dot_end
- *                         the same in steps that may keep their sums in 16 bits
+ *                         products of each lane's four codes with x[0..3], added up in
+ *                         parts that may be of 16 bits
+ *   FUSE_SINGLE           1 if sums of all groups fit in registers; then also
+ *   dot(sum, v, x)        a step by itself
  *   pairs(sum, v, x)      sum + the products of both 16-bit halves of v with x[0..1]
  *   SIGNED_CODES          1 if 8-bit codes stay signed, 0 if 128 is added to them
  *   MAX_TOKENS            tokens whose sums fit in registers: 8 or 4
@@ -70,7 +74,7 @@ typedef void (*single_fn)(vf *y, struct rows r, const struct act_block *x, int b
 struct walk {
     tile_fn unpack;
     product_fn product;
-    single_fn single;      /* both at once */
+    single_fn single;      /* both at once, for one token; may be NULL */
     uint32_t block, bytes; /* of the type */
 };
 
@@ -95,7 +99,7 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
                 memcpy(few + j * len, w + at + j * w_stride, len);
             r.p = few, r.stride = len;
         }
-        if (tokens == 1) {
+        if (tokens == 1 && k->single) {
             k->single(acc, r, (const struct act_block *)x + i / ACT_BLOCK,
                       (int)(width / 32));
             continue;
@@ -129,10 +133,13 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
 #define KERNEL(type, product, qk)                                                        \
     static decl_mul_fn(mul_##type)                                                       \
     {                                                                                    \
-        const struct walk k = { tile_##type, product, single_##type, qk,                 \
+        const struct walk k = { tile_##type, product, SINGLE(type), qk,                  \
                                 sizeof(struct block_##type) };                           \
         walk(&k, y, y_stride, w, w_stride, rows, x, x_stride, tokens, n);                \
     }
+
+#if FUSE_SINGLE
+#define SINGLE(name) single_##name
 
 /* The sum of a group so far less the offset of its codes. */
 INLINE vi less_offset(vi sum, const struct tile *w, int j, const struct act_block *x,
@@ -146,13 +153,7 @@ INLINE void init_sums(struct sink *s)
     LOOP for (int j = 0; j < ACT_BLOCK / 16; j++) s->sum[j] = (vi){ 0 };
 }
 
-#define SUPER_FNS(name, product, ...)                                                    \
-    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
-    {                                                                                    \
-        struct sink to = { .code = w->code };                                            \
-        (void)blocks;                                                                    \
-        super_##name(&to, w, &r);                                                        \
-    }                                                                                    \
+#define SUPER_SINGLE(name, ...)                                                          \
     static void single_##name(vf *y, struct rows r, const struct act_block *x,           \
                               int blocks)                                                \
     {                                                                                    \
@@ -166,17 +167,9 @@ INLINE void init_sums(struct sink *s)
         LOOP for (int j = 0; j < ACT_BLOCK / s.group; j++) total =                       \
             add_group(total, less_offset(to.sum[j], &w, j, x, s), &w, j);                \
         *y = add_super_block(*y, total, &w, x, s);                                       \
-    }                                                                                    \
-    KERNEL(name, product, QK_K)
+    }
 
-#define BLOCK_32_FNS(name, product, ...)                                                 \
-    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
-    {                                                                                    \
-        for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
-            struct sink to = { .code = w->code + 8 * j };                                \
-            block_##name(&to, w, j, &r);                                                 \
-        }                                                                                \
-    }                                                                                    \
+#define BLOCK_32_SINGLE(name, ...)                                                       \
     static void single_##name(vf *y, struct rows r, const struct act_block *x,           \
                               int blocks)                                                \
     {                                                                                    \
@@ -188,7 +181,32 @@ INLINE void init_sums(struct sink *s)
             block_##name(&to, &w, 0, &r);                                                \
             *y = add_block(*y, less_offset(to.sum[0], &w, j, x, s), &w, 0, x, j, s);     \
         }                                                                                \
+    }
+#else
+#define SINGLE(name) NULL
+#define SUPER_SINGLE(name, ...)
+#define BLOCK_32_SINGLE(name, ...)
+#endif
+
+#define SUPER_FNS(name, product, ...)                                                    \
+    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
+    {                                                                                    \
+        struct sink to = { .code = w->code };                                            \
+        (void)blocks;                                                                    \
+        super_##name(&to, w, &r);                                                        \
     }                                                                                    \
+    SUPER_SINGLE(name, __VA_ARGS__)                                                      \
+    KERNEL(name, product, QK_K)
+
+#define BLOCK_32_FNS(name, product, ...)                                                 \
+    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
+    {                                                                                    \
+        for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
+            struct sink to = { .code = w->code + 8 * j };                                \
+            block_##name(&to, w, j, &r);                                                 \
+        }                                                                                \
+    }                                                                                    \
+    BLOCK_32_SINGLE(name, __VA_ARGS__)                                                   \
     KERNEL(name, product, QK_32)
 
 SUPER_FNS(q2_k, product_k16_2bit, K16_2BIT)

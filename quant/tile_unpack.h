@@ -37,15 +37,22 @@ INLINE void take(vu c[4], struct rows *r, size_t at)
  * groups, which spares the way through memory. */
 struct sink {
     vu *code;
+#if FUSE_SINGLE
     const int8_t *x;
     vi sum[ACT_BLOCK / 16];
     int steps; /* of four codes in a group; 0: into the tile */
+#endif
 };
 
 INLINE void put(struct sink *s, int i, vu code)
 {
-    if (!s->steps) s->code[i] = code;
-    else s->sum[i / s->steps] = dot(s->sum[i / s->steps], code, s->x + 4 * i);
+#if FUSE_SINGLE
+    if (s->steps) {
+        s->sum[i / s->steps] = dot(s->sum[i / s->steps], code, s->x + 4 * i);
+        return;
+    }
+#endif
+    s->code[i] = code;
 }
 
 INLINE vu low4(vu v) { return v & 0x0f0f0f0f; }
@@ -145,12 +152,10 @@ BLOCK_32(q8_0)
     }
 }
 
-/* 16 levels in every 128 bits, as lookup() takes them, `bias` in each byte. */
+/* 16 levels as lookup() takes them, `bias` in each byte. */
 INLINE vu level_table(const int8_t level[16], uint32_t bias)
 {
-    vu table;
-    for (size_t i = 0; i < sizeof table; i += 16) memcpy((char *)&table + i, level, 16);
-    return table ^ bias;
+    return repeat16(level) ^ bias;
 }
 
 BLOCK_32(iq4_nl)

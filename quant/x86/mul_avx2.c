@@ -13,6 +13,7 @@ typedef float vf __attribute__((vector_size(32)));
 
 #define LOOP         _Pragma("GCC unroll 64")
 #define MAX_TOKENS   4
+#define FUSE_SINGLE  0
 #define SIGNED_CODES 1 /* 128 more would overflow 16 bits */
 
 static inline __m256i load_lanes(const uint8_t *p, size_t stride)
@@ -49,6 +50,11 @@ static inline vf madd(vf a, vf b, vf c)
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
 
+static inline vu repeat16(const void *p)
+{
+    return (vu)_mm256_broadcastsi128_si256(_mm_loadu_si128(p));
+}
+
 static inline vu lookup(vu table, vu v)
 {
     return (vu)_mm256_shuffle_epi8((__m256i)table, (__m256i)v);
@@ -80,12 +86,6 @@ static inline vi dot_step_signed(vi part, vu code, const int8_t *x)
     const __m256i c = (__m256i)code, signs = _mm256_sign_epi8(broadcast4(x), c);
     return (vi)_mm256_add_epi16((__m256i)part,
                                 _mm256_maddubs_epi16(_mm256_abs_epi8(c), signs));
-}
-
-/* Any code, signed or not, of which two products fit in 16 bits. */
-static inline vi dot(vi sum, vu code, const int8_t *x)
-{
-    return dot_end(sum, dot_step_signed((vi){ 0 }, code, x));
 }
 
 static inline vi pairs(vi acc, vu v, const int16_t *x)

@@ -13,6 +13,7 @@ typedef float vf __attribute__((vector_size(64)));
 
 #define LOOP         _Pragma("GCC unroll 64")
 #define MAX_TOKENS   8
+#define FUSE_SINGLE  1
 #define SIGNED_CODES 0 /* VPDPBUSD wants the weights unsigned */
 
 static inline __m512i load_lanes(const uint8_t *p, size_t stride)
@@ -46,6 +47,11 @@ static inline vf half(vu v)
 static inline vf madd(vf a, vf b, vf c)
 {
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
+static inline vu repeat16(const void *p)
+{
+    return (vu)_mm512_broadcast_i32x4(_mm_loadu_si128(p));
 }
 
 static inline vu lookup(vu table, vu v)
