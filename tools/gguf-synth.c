@@ -377,6 +377,7 @@ int main(int argc, char **argv)
     if (status != OPT_GO) return status;
     if ((status = take_shape(&synth.shape))) return status;
     if (synth.skew < 0) return opt_error(&program, "--routing-skew is negative");
+    if (arg.threads < 0) return opt_error(&program, "--threads is negative");
     if ((status = take_types(&synth))) return status;
     if (arg.threads > 0) omp_set_num_threads(arg.threads);
     out_handle_signals();
