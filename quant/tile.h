@@ -31,11 +31,11 @@
  *   dot(sum, v, x)        a step by itself
  *   pairs(sum, v, x)      sum + the products of both 16-bit halves of v with x[0..1]
  *   SIGNED_CODES          1 if 8-bit codes stay signed, 0 if 128 is added to them
- *   MAX_TOKENS            tokens whose sums fit in registers: 8 or 4
- *   LOOP                  unrolls the loop that follows */
+ *   MAX_TOKENS            tokens whose sums fit in registers: 8 or 4 */
 #include "act.h"
 #include "blocks.h"
 #include "grids.h"
+#include "unroll.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -10,9 +10,9 @@
  *   TOKENS                           how many tokens times four rows fit in registers
  *   load_f32, load_f16, load_bf16    a vector from any address
  *   madd(a, b, c)                    a * b + c, rounded once
- *   sum_lanes(v)                     in a fixed order
- *   LOOP                             unrolls the loop that follows */
+ *   sum_lanes(v)                     in a fixed order */
 #include "mul.h"
+#include "unroll.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -11,7 +11,6 @@ typedef uint32_t vu __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef float vf __attribute__((vector_size(32)));
 
-#define LOOP         _Pragma("GCC unroll 64")
 #define MAX_TOKENS   4
 #define FUSE_SINGLE  0
 #define SIGNED_CODES 1 /* 128 more would overflow 16 bits */

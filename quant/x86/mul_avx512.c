@@ -11,7 +11,6 @@ typedef uint32_t vu __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef float vf __attribute__((vector_size(64)));
 
-#define LOOP         _Pragma("GCC unroll 64")
 #define MAX_TOKENS   8
 #define FUSE_SINGLE  1
 #define SIGNED_CODES 0 /* VPDPBUSD wants the weights unsigned */

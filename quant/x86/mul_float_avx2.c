@@ -6,7 +6,6 @@
 
 #define LANES  8
 #define TOKENS 2
-#define LOOP   _Pragma("GCC unroll 16")
 typedef __m256 vf;
 
 static inline vf load_f32(const void *p) { return _mm256_loadu_ps(p); }

@@ -6,7 +6,6 @@
 
 #define LANES  16
 #define TOKENS 4
-#define LOOP   _Pragma("GCC unroll 16")
 typedef __m512 vf;
 
 static inline vf load_f32(const void *p) { return _mm512_loadu_ps(p); }
