@@ -24,6 +24,7 @@ static inline int to_int(float f)
 static inline int round_away(float f)
 {
     const int i = to_int(f);
+    if (i == INT_MIN) return i; /* no number to round */
     const float rest = f - (float)i;
     return rest >= 0.5f ? i + 1 : rest <= -0.5f ? i - 1 : i;
 }
