@@ -18,11 +18,11 @@ typedef struct q3n_model q3n_model;
 typedef struct q3n_session q3n_session;
 
 struct q3n_model_options {
-    const char *experts; /* pack file; NULL: named by expert_pack.file in the GGUF, if any */
+    const char *experts; /* pack file; NULL: the one that the GGUF names, if any */
     int threads;         /* 0: all the process may use */
     bool exact;          /* float32 activations: slow, for comparisons */
-    bool mlock;          /* lock the mapped weights in memory; failing that, warn via stats */
-    bool no_mmap;        /* read the weights into memory of our own */
+    bool mlock;   /* lock the mapped weights in memory; failing that, warn via stats */
+    bool no_mmap; /* read the weights into memory of our own */
 };
 
 /* Open and bind everything; no weight is read yet unless options ask for it. */

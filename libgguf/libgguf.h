@@ -285,14 +285,15 @@ enum ggf_role {
     GGF_ROLE_EMBEDDING,
     GGF_ROLE_OUTPUT,
     GGF_ROLE_NORM,
-    GGF_ROLE_MTP,       /* anything of a multi-token prediction block */
+    GGF_ROLE_MTP, /* anything of a multi-token prediction block */
     GGF_ROLE_OTHER,
     GGF_ROLE_COUNT,
 };
 
 /* "experts", "shared expert", ...; never NULL. */
 GGF_API const char *ggf_role_name(enum ggf_role role);
-GGF_API enum ggf_role ggf_tensor_role(const ggf_file *file, const struct ggf_tensor *tensor);
+GGF_API enum ggf_role ggf_tensor_role(const ggf_file *file,
+                                      const struct ggf_tensor *tensor);
 /* The N of "blk.N.REST", or -1. */
 GGF_API int64_t ggf_tensor_layer(const struct ggf_tensor *tensor);
 /* How many of the blk.N are multi-token prediction blocks; they come last. */
@@ -421,14 +422,14 @@ struct ggf_pack_info {
     uint32_t version;
     uint32_t alignment; /* of records and of the matrices inside them: 4096 */
     uint32_t n_layers;
-    uint64_t n_records;    /* of all layers together */
-    uint64_t data_offset;  /* of the first record */
-    uint64_t stored_bytes; /* of all records, in the file */
-    uint64_t raw_bytes;    /* of all records, not compressed */
-    uint64_t n_compressed; /* records stored compressed */
-    uint64_t max_raw_bytes, max_stored_bytes;   /* of one record */
-    int32_t zstd_level;    /* records were compressed with; 0: none was */
-    const uint8_t *root;   /* SHA-256 that vouches for the whole file */
+    uint64_t n_records;                       /* of all layers together */
+    uint64_t data_offset;                     /* of the first record */
+    uint64_t stored_bytes;                    /* of all records, in the file */
+    uint64_t raw_bytes;                       /* of all records, not compressed */
+    uint64_t n_compressed;                    /* records stored compressed */
+    uint64_t max_raw_bytes, max_stored_bytes; /* of one record */
+    int32_t zstd_level;  /* records were compressed with; 0: none was */
+    const uint8_t *root; /* SHA-256 that vouches for the whole file */
 };
 
 struct ggf_pack_layer {
@@ -442,7 +443,7 @@ struct ggf_pack_layer {
 struct ggf_pack_record {
     uint32_t layer, expert;
     uint64_t offset;       /* in the file, a multiple of the alignment */
-    uint64_t stored_bytes; /* in the file; a multiple of the alignment unless compressed */
+    uint64_t stored_bytes; /* in the file; whole alignments unless compressed */
     uint64_t raw_bytes;    /* of the plain record, a multiple of the alignment */
     uint32_t type[GGF_PARTS];
     uint64_t part_offset[GGF_PARTS]; /* of each matrix in the plain record */
@@ -467,8 +468,8 @@ GGF_API const struct ggf_pack_layer *ggf_pack_layer(const ggf_pack *pack, uint32
 /* The layer that holds the experts of a block, or -1. */
 GGF_API int64_t ggf_pack_layer_of(const ggf_pack *pack, uint32_t block);
 /* NULL if there is none. */
-GGF_API const struct ggf_pack_record *ggf_pack_record(const ggf_pack *pack, uint32_t layer,
-                                                      uint32_t expert);
+GGF_API const struct ggf_pack_record *ggf_pack_record(const ggf_pack *pack,
+                                                      uint32_t layer, uint32_t expert);
 
 /* Hash the stored bytes of a record: GGF_E_HASH if they are damaged.  `stored` is where
  * the caller read them to, or NULL for the mapping. */
@@ -485,8 +486,8 @@ GGF_API int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_er
  * GGF_E_NOT_FOUND if it names none. */
 GGF_API int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err);
 
-/* ---- Whole packs: make, restore, verify, repair.  These read and write gigabytes; memory
- * stays at a few records per thread. */
+/* ---- Whole packs: make, restore, verify, repair.  These read and write gigabytes;
+ * memory stays at a few records per thread. */
 
 /* Called now and then from the thread that called the function; counts bytes. */
 typedef void (*ggf_progress_fn)(void *user, uint64_t done, uint64_t total);
@@ -509,11 +510,12 @@ struct ggf_pack_plan {
     uint64_t n_records;
     uint64_t expert_bytes; /* of the experts' matrices */
     uint64_t dense_bytes;  /* of all other tensors */
-    uint64_t pack_bytes;   /* of the pack without compression, but for its source section */
+    uint64_t pack_bytes; /* of the pack without compression, but for its source section */
 };
 
 /* What ggf_pack_make() would do.  GGF_E_NOT_FOUND if the model has no routed experts. */
-GGF_API int ggf_pack_plan(struct ggf_pack_plan *out, const ggf_file *model, ggf_error *err);
+GGF_API int ggf_pack_plan(struct ggf_pack_plan *out, const ggf_file *model,
+                          ggf_error *err);
 
 /* Split a model (opened by path, with its data) into a dense GGUF and a pack.  Both must
  * lie in the same folder; either both appear or none. */
@@ -523,8 +525,9 @@ GGF_API int ggf_pack_make(const ggf_file *model, const char *dense_path,
 
 /* The model again, bit for bit.  Hashes of all records and tensors are checked on the
  * way.  For a split set `path` gives the prefix: PREFIX.gguf or one of its parts. */
-GGF_API int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack, const char *path,
-                             const struct ggf_pack_options *options, ggf_error *err);
+GGF_API int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack,
+                             const char *path, const struct ggf_pack_options *options,
+                             ggf_error *err);
 
 /* Check every byte: records, padding, and if `dense` is not NULL its tensors.  Returns 0
  * with *n_bad counting the damages reported to options->bad. */

@@ -50,7 +50,8 @@ static unsigned detect(void)
     flags |= CPU_AVX2;
     /* Opmask and ZMM state; F, DQ, BW, VL in EBX, VNNI in ECX. */
     if ((xcr0 & 0xe6) != 0xe6) return flags;
-    if (!(bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31) && bit(c, 11))) return flags;
+    if (!(bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31) && bit(c, 11)))
+        return flags;
     flags |= CPU_AVX512;
     if (!bit(c, 1)) return flags;
     flags |= CPU_VBMI;

@@ -67,12 +67,15 @@ static void mul_decoded(uint32_t type, float *y, size_t y_stride, const void *w,
     }
 }
 
-#define DECODED_TYPES(X)                                                                 \
-    X(F16)                                                                               \
-    X(BF16) X(F64) X(I8) X(I16) X(I32) X(I64) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)    \
-        X(Q8_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_K) X(IQ2_XXS) X(IQ2_XS)     \
-            X(IQ2_S) X(IQ3_XXS) X(IQ3_S) X(IQ1_S) X(IQ1_M) X(IQ4_NL) X(IQ4_XS) X(TQ1_0)  \
-                X(TQ2_0) X(MXFP4) X(NVFP4) X(Q1_0) X(Q2_0)
+/* Kept from clang-format, which would move every entry with each new one. */
+/* clang-format off */
+#define DECODED_TYPES(X) \
+    X(F16) X(BF16) X(F64) X(I8) X(I16) X(I32) X(I64) \
+    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q8_1) \
+    X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(Q8_K) \
+    X(IQ2_XXS) X(IQ2_XS) X(IQ2_S) X(IQ3_XXS) X(IQ3_S) X(IQ1_S) X(IQ1_M) \
+    X(IQ4_NL) X(IQ4_XS) X(TQ1_0) X(TQ2_0) X(MXFP4) X(NVFP4) X(Q1_0) X(Q2_0)
+/* clang-format on */
 
 #define DEFINE(type)                                                                     \
     static decl_mul_fn(mul_decoded_##type)                                               \

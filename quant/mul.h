@@ -27,8 +27,8 @@ void act_encode(enum act_kind kind, const float *x, size_t n, void *dst);
 
 /* y[t * y_stride + r] = sum over i of w[r][i] * x[t][i], for `rows` rows of n weights
  * that lie w_stride bytes apart and `tokens` activations x_stride bytes apart. */
-#define decl_mul_fn(name)                                                              \
-    void(name)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows, \
+#define decl_mul_fn(name)                                                                \
+    void(name)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,   \
                const void *x, size_t x_stride, size_t tokens, size_t n)
 typedef decl_mul_fn(*mul_fn);
 

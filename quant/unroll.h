@@ -1,6 +1,6 @@
 /* unroll.h - LOOP: unroll the loop that follows, of which the number of rounds is known
- * when compiling.  Kernels depend on it: vectors indexed by an unrolled loop's counter live
- * in registers. */
+ * when compiling.  Kernels depend on it: vectors indexed by an unrolled loop's counter
+ * live in registers. */
 #ifndef QUANT_UNROLL_H
 #define QUANT_UNROLL_H
 
