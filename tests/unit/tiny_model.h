@@ -206,8 +206,8 @@ static inline void tiny_tensor(struct tiny_writer *w, const char *name, uint64_t
     for (uint64_t i = 0; i < n; i++) half[i] = 0.5f;
     const uint64_t scale_ne[4] = { n, 1, 1, 1 };
     ck_assert_int_eq(ggf_writer_add_tensor(w->w, scale, GGF_F32, scale_ne, &err), 0);
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed with the list, w->data */
     w->data[w->n].bytes = half;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed with the list, w->data */
     w->data[w->n++].size = n * sizeof *half;
 }
 
