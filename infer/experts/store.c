@@ -27,6 +27,7 @@ int expert_store_new(struct expert_store **out, const struct expert_dims *dims,
                      ggf_error *err)
 {
     struct expert_store *s = calloc(1, sizeof *s);
+    *out = NULL;
     if (s) s->sources = calloc(dims->n_layer, sizeof *s->sources);
     if (!s || !s->sources) {
         free(s);

@@ -169,6 +169,7 @@ int q3n_model_open(q3n_model **out, const char *path,
 {
     const struct q3n_model_options none = { 0 };
     struct q3n_model *m = calloc(1, sizeof *m);
+    *out = NULL;
     if (!m) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     int e = open_model(m, path, options ? options : &none, err);
     if (e) {

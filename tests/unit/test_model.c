@@ -26,7 +26,7 @@ static void logits_of(const struct tiny *t, float logits[TINY_TOKENS * VOCAB])
 static void refused(const struct tiny *t, int code, const char *says)
 {
     ggf_error err;
-    q3n_model *model = NULL;
+    q3n_model *model = (void *)&err; /* must become NULL */
     tiny_write(path, t);
     const int e = q3n_model_open(&model, path, NULL, &err);
     ck_assert_msg(e == code, "%s: code %d, not %d (%s)", says, e, code,

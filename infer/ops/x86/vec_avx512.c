@@ -8,7 +8,7 @@
 
 static inline __mmask16 tail(size_t n)
 {
-    return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
 }
 
 static inline __m512 load(const float *x, __mmask16 m)
