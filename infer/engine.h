@@ -19,7 +19,7 @@ typedef struct q3n_session q3n_session;
 
 struct q3n_model_options {
     const char *experts; /* pack file; NULL: the one that the GGUF names, if any */
-    int threads;         /* 0: all the process may use */
+    int threads;         /* up to 1024; 0: all the process may use */
     bool exact;          /* float32 activations: slow, for comparisons */
     bool mlock;   /* lock the mapped weights in memory; failing that, warn via stats */
     bool no_mmap; /* read the weights into memory of our own */

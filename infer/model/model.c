@@ -10,6 +10,8 @@
 
 /* ---- Weights in memory of our own ---------------------------------------- */
 
+enum { MAX_THREADS = 1024 }; /* beyond what OpenMP can start, it ends the process */
+
 enum { COPY_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
 static uint64_t copy_size(uint64_t bytes)
@@ -152,9 +154,12 @@ static int open_model(struct q3n_model *m, const char *path,
                       const struct q3n_model_options *o, ggf_error *err)
 {
     int e;
+    if (o->threads < 0 || o->threads > MAX_THREADS)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%d threads: expected 0 to %d",
+                        o->threads, MAX_THREADS);
     vec_ops_init(&m->ops);
     m->exact = o->exact;
-    m->threads = o->threads > 0 ? o->threads : omp_get_num_procs();
+    m->threads = o->threads ? o->threads : omp_get_num_procs();
     if ((e = ggf_open(&m->file, path, NULL, err)) ||
         (e = hparams_read(&m->hp, m->file, err)) || (e = open_pack(m, o->experts, err)) ||
         (e = place_tensors(m, o->no_mmap, err)) || (e = model_bind(m, err)))

@@ -231,6 +231,8 @@ START_TEST(other_files)
     refused(&(struct tiny){ .arch = "llama" }, GGF_E_ARG, "llama");
     ck_assert_int_eq(q3n_model_open(&model, "/nowhere/model.gguf", NULL, &err), GGF_E_IO);
     tiny_write(path, &(struct tiny){ 0 });
+    const struct q3n_model_options many = { .threads = 1 << 20 };
+    ck_assert_int_eq(q3n_model_open(&model, path, &many, &err), GGF_E_ARG);
     const struct q3n_model_options o = { .experts = "/nowhere/model.xpack" };
     ck_assert_int_eq(q3n_model_open(&model, path, &o, &err), GGF_E_IO);
 }
