@@ -1,15 +1,17 @@
 # What a program finds after make install: header, library, pkg-config file; and that
 # uninstall takes it all away.
 
+# The library would need the sanitizers' runtime in every program that uses it.
+sanitized() { [[ $BUILD == */san ]]; }
+
 setup_file() {
-    # The library would need the sanitizers' runtime in every program.
-    if [[ $BUILD == */san ]]; then skip "built with sanitizers"; fi
     export ROOT=$BATS_FILE_TMPDIR/root
-    make -s install BUILD="$BUILD" PREFIX=/opt/q3n DESTDIR="$ROOT" >&2
+    sanitized || make -s install BUILD="$BUILD" PREFIX=/opt/q3n DESTDIR="$ROOT" >&2
     export PKG_CONFIG_PATH=$ROOT/opt/q3n/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$ROOT
 }
 
 setup() {
+    if sanitized; then skip "built with sanitizers"; fi
     lib=$ROOT/opt/q3n/lib inc=$ROOT/opt/q3n/include
     model=tests/data/gguf/moe.imat.Q4_K_M.gguf
 }
