@@ -1,10 +1,14 @@
-/* encode.c - which encoder a type has, and the plain number types. */
+/* encode.c - which encoder a type has on this machine, and the plain number types. */
 #include "encode_ref.h"
 #include "fp.h"
 
 #include "../libgguf/libgguf.h"
 
 #include <string.h>
+
+#if defined(__x86_64__)
+#include "x86/encode.h"
+#endif
 
 static decl_encode_fn(encode_f32)
 {
@@ -30,7 +34,7 @@ static decl_encode_fn(encode_bf16)
     }
 }
 
-static const encode_fn encoders[GGF_TYPE_COUNT] = {
+static const encode_fn reference[GGF_TYPE_COUNT] = {
     [GGF_F32] = encode_f32,       [GGF_F16] = encode_f16,
     [GGF_BF16] = encode_bf16,     [GGF_Q4_0] = encode_q4_0,
     [GGF_Q4_1] = encode_q4_1,     [GGF_Q5_0] = encode_q5_0,
@@ -43,7 +47,13 @@ static const encode_fn encoders[GGF_TYPE_COUNT] = {
 
 encode_fn encode_for(uint32_t type)
 {
-    return type < GGF_TYPE_COUNT ? encoders[type] : NULL;
+    if (type >= GGF_TYPE_COUNT) return NULL;
+    encode_fn table[GGF_TYPE_COUNT];
+    memcpy(table, reference, sizeof table);
+#if defined(__x86_64__)
+    encode_init_x86(table);
+#endif
+    return table[type];
 }
 
 bool encode_needs_weights(uint32_t type)

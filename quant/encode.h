@@ -13,7 +13,8 @@
     void(name)(const float *x, size_t n, const float *weights, void *dst)
 typedef decl_encode_fn(*encode_fn);
 
-/* NULL if the type cannot be written. */
+/* The fastest encoder of a type that cpu_flags() allows; NULL if the type cannot be
+ * written.  All variants write the same bytes, unless a scale is infinite or NaN. */
 encode_fn encode_for(uint32_t type);
 
 /* True if the type cannot be encoded without importances. */

@@ -215,6 +215,16 @@ void search_affine(const float *x, const float *w, int blocks, int n,
                            : affine_n(x, w, 32, how, &min[b], codes);
 }
 
+/* ---- Codes for a scale that is known -------------------------------------- */
+
+void search_divide(const float *x, int n, float d, float add, int low, int high,
+                   uint8_t *codes)
+{
+    if (d == 0) return;
+    for (int i = 0; i < n; i++)
+        codes[i] = (uint8_t)(clamp(round_even((x[i] + add) / d), low, high) - low);
+}
+
 /* ---- v ~ scale * code, code in 0..max ------------------------------------- */
 
 static float positive_error(const float *v, const float *w, int n, int max, float r)

@@ -39,6 +39,11 @@ void search_affine(const float *x, const float *w, int blocks, int n,
                    const struct search_affine *how, float *scale, float *min,
                    uint8_t *codes);
 
+/* Codes of n values: nearest to (x + add) / d within low..high, stored from 0.  With
+ * d = 0 they stay as they are. */
+void search_divide(const float *x, int n, float d, float add, int low, int high,
+                   uint8_t *codes);
+
 /* n values of one block, not negative: v ~ scale * code, code in 0..max; returns the
  * scale.  Used for the scales of a super-block, weighted by the sums of their weights. */
 float search_positive(const float *v, const float *w, int n, int max, uint8_t *codes);

@@ -23,6 +23,7 @@
 /* ---- Families ---- */
 void check_act(void);
 void check_decode(void);
+void check_encode(void);
 void check_mul(void);
 
 /* ---- One kernel at one level ---- */

@@ -24,6 +24,7 @@ static const struct {
 } families[] = {
     { "act", check_act },
     { "decode", check_decode },
+    { "encode", check_encode },
     { "mul", check_mul },
 };
 
@@ -195,7 +196,7 @@ static void print_speed(void)
     if (k->reference == k->last) k->reference_cycles = now.best;
     printf(" %9.0f cycles %7.2f GB/s %7.2fx", now.best,
            (double)now.bytes / now.best * now.ghz, k->reference_cycles / now.best);
-    if (now.unit) printf(" %8.2f G%s/s", now.units / now.best * now.ghz, now.unit);
+    if (now.unit) printf(" %8.3f G%s/s", now.units / now.best * now.ghz, now.unit);
 }
 
 void check_end(void)

@@ -1,0 +1,309 @@
+/* lanes.h - the searches of search.c with a block in each lane of a vector.
+ *
+ * A template: x86/encode_avx2.c and its like define a vector of LANES 32-bit lanes with a
+ * few operations and include this file.
+ *
+ * The reference's sums run from element 0 on and round at every step, so they cannot be
+ * cut up.  Here element i of LANES blocks is one vector: every lane does what search.c
+ * does for its block, in that order, and where that would branch a mask selects.  So the
+ * bits are the same, and so are the bytes written.
+ *
+ * What the includer defines:
+ *
+ *   LANES, vu, vi, vf       vectors of uint32_t, int32_t and float
+ *   vm                      a mask with one truth for each lane
+ *   less(a, b), nonzero(a)  comparisons; false and true for a NaN, as < and != 0 are
+ *   both(m, n), any(m)      of masks
+ *   choose(m, a, b)         m ? a : b
+ *   lower(a, b), upper(a, b)  minimum and maximum, of numbers
+ *   magnitude(a)
+ *   gather(p, index)        p[index] for each lane
+ *   load(p), store(p, a)    LANES neighbouring floats
+ *   to_whole(a)             to int32_t; INT_MIN where it does not fit
+ *   store_bytes(p, v)       the low byte of each lane of a vi */
+#include "search.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf splat(float f) { return f - (vf){ 0 }; }
+INLINE vi splat_int(int32_t i) { return i - (vi){ 0 }; }
+
+/* As clamp(round_even(f), low, high), as a float.  The mantissa of f + 1.5 * 2^23 is the
+ * integer plus 2^22, whatever f is; with the exponent of 2^23 it is a float again. */
+INLINE vf level(vf f, int low, int high)
+{
+    const float middle = 12582912.0f;
+    const vu bits = ((vu)(f + middle) & 0x7fffff) | 0x4b000000;
+    const vf v = upper((vf)bits, splat(middle + (float)low));
+    return lower(v, splat(middle + (float)high)) - middle;
+}
+
+/* Where the blocks of lanes start; without enough blocks the last one is repeated. */
+INLINE vi lane_starts(int blocks, int n)
+{
+    vi at;
+    for (int i = 0; i < LANES; i++) at[i] = (i < blocks ? i : blocks - 1) * n;
+    return at;
+}
+
+/* Element i of every lane's block. */
+INLINE void spread(const float *x, vi at, int n, vf *v)
+{
+    for (int i = 0; i < n; i++) v[i] = gather(x + i, at);
+}
+
+/* Codes of n neighbouring values: nearest to r * (x - offset) within low..high. */
+INLINE void put_codes(const float *x, int n, float r, float offset, int low, int high,
+                      uint8_t *codes)
+{
+    for (int i = 0; i < n; i += LANES) {
+        const vf l = level(r * (load(x + i) - offset), low, high);
+        store_bytes(codes + i, to_whole(l - (float)low));
+    }
+}
+
+/* As search_divide(). */
+INLINE void lanes_divide(const float *x, int n, float d, float add, int low, int high,
+                         uint8_t *codes)
+{
+    if (d == 0) return;
+    for (int i = 0; i < n; i += LANES) {
+        const vf l = level((load(x + i) + add) / d, low, high);
+        store_bytes(codes + i, to_whole(l - (float)low));
+    }
+}
+
+/* The value of largest magnitude of each lane, the first of equals. */
+INLINE vf largest_lanes(const vf *x, int n)
+{
+    vf most = { 0 }, value = { 0 };
+    for (int i = 0; i < n; i++) {
+        const vm more = less(most, magnitude(x[i]));
+        most = choose(more, magnitude(x[i]), most);
+        value = choose(more, x[i], value);
+    }
+    return value;
+}
+
+/* ---- x ~ scale * l, l in -half..half-1 ------------------------------------ */
+
+struct lanes_fit {
+    vf a, b;
+};
+
+INLINE struct lanes_fit lanes_fit_range(const vf *x, const vf *w, const vf *wx, int n,
+                                        int half, vf r)
+{
+    struct lanes_fit f = { { 0 }, { 0 } };
+    for (int i = 0; i < n; i++) {
+        const vf l = level(r * x[i], -half, half - 1);
+        f.a += wx[i] * l;
+        f.b += w[i] * l * l;
+    }
+    return f;
+}
+
+/* Up to LANES blocks; *range is the r of the codes, 0 for a block that counts as 0. */
+INLINE void symmetric_lanes(const float *x_in, const float *w_in, int blocks, int n,
+                            int half, vf *scale, vf *range)
+{
+    vf x[32], w[32], wx[32];
+    const vi at = lane_starts(blocks, n);
+    spread(x_in, at, n, x);
+    spread(w_in, at, n, w);
+    for (int i = 0; i < n; i++) wx[i] = w[i] * x[i];
+    const vf m = largest_lanes(x, n), zero = { 0 };
+    const vm nothing = less(magnitude(m), splat(SEARCH_EPSILON));
+
+    vf best_r = -(float)half / m;
+    struct lanes_fit f = lanes_fit_range(x, w, wx, n, half, best_r);
+    vf s = choose(nonzero(f.b), f.a / f.b, zero), best = s * f.a;
+    for (int t = -9; t <= 9; t++) {
+        if (t == 0) continue;
+        const vf r = -((float)half + 0.1f * (float)t) / m;
+        f = lanes_fit_range(x, w, wx, n, half, r);
+        const vm better = both(less(zero, f.b), less(best * f.b, f.a * f.a));
+        best_r = choose(better, r, best_r);
+        s = choose(better, f.a / f.b, s);
+        best = choose(better, s * f.a, best);
+    }
+    *scale = choose(nothing, zero, s);
+    *range = choose(nothing, zero, best_r);
+}
+
+static void lanes_symmetric(const float *x, const float *w, int blocks, int n, int half,
+                            float *scale, uint8_t *codes)
+{
+    for (; blocks > 0; blocks -= LANES) {
+        const int here = blocks < LANES ? blocks : LANES;
+        vf s, range;
+        if (n == 16) symmetric_lanes(x, w, here, 16, half, &s, &range);
+        else symmetric_lanes(x, w, here, 32, half, &s, &range);
+        for (int b = 0; b < here; b++, x += n, w += n, codes += n) {
+            *scale++ = s[b];
+            if (range[b] == 0) memset(codes, 0, (size_t)n);
+            else put_codes(x, n, range[b], 0, -half, half - 1, codes);
+        }
+    }
+}
+
+/* As sweep_q3() of search.c; a lane in which nothing moves any more stays as it is. */
+static bool lanes_sweep_q3(const vf *x, const vf *w, const vf *wx, struct lanes_fit *f,
+                           vf *l)
+{
+    const vf zero = { 0 };
+    bool moved = false;
+    for (int i = 0; i < 16; i++) {
+        vf a = f->a - wx[i] * l[i], b = f->b - w[i] * l[i] * l[i];
+        const vf to = level(x[i] * b / a, -4, 3);
+        const vm may = both(less(zero, a), nonzero(to - l[i]));
+        a += wx[i] * to;
+        b += w[i] * to * to;
+        const vm move =
+            both(both(may, less(zero, b)), less(f->a * f->a * b, a * a * f->b));
+        if (!any(move)) continue;
+        l[i] = choose(move, to, l[i]);
+        f->a = choose(move, a, f->a);
+        f->b = choose(move, b, f->b);
+        moved = true;
+    }
+    return moved;
+}
+
+static void symmetric_q3_lanes(const float *x_in, int blocks, float *scale,
+                               uint8_t *codes)
+{
+    vf x[16], w[16], wx[16], l[16];
+    const vf zero = { 0 };
+    spread(x_in, lane_starts(blocks, 16), 16, x);
+    const vf m = largest_lanes(x, 16), r = -4.0f / m;
+    const vm nothing = less(magnitude(m), splat(SEARCH_EPSILON));
+    struct lanes_fit f = { { 0 }, { 0 } };
+    for (int i = 0; i < 16; i++) {
+        w[i] = x[i] * x[i];
+        wx[i] = w[i] * x[i];
+        l[i] = level(r * x[i], -4, 3);
+        f.a += wx[i] * l[i];
+        f.b += w[i] * l[i] * l[i];
+    }
+    for (int i = 0; i < 5; i++)
+        if (!lanes_sweep_q3(x, w, wx, &f, l)) break;
+    const vf s = choose(nothing, zero, choose(less(zero, f.b), f.a / f.b, zero));
+    for (int b = 0; b < blocks; b++) scale[b] = s[b];
+    for (int i = 0; i < 16; i++) {
+        const vi code = to_whole(choose(nothing, zero, l[i] + 4));
+        for (int b = 0; b < blocks; b++) codes[16 * b + i] = (uint8_t)code[b];
+    }
+}
+
+static void lanes_symmetric_q3(const float *x, int blocks, float *scale, uint8_t *codes)
+{
+    for (int b = 0; b < blocks; b += LANES)
+        symmetric_q3_lanes(x + 16 * b, blocks - b < LANES ? blocks - b : LANES, scale + b,
+                           codes + 16 * b);
+}
+
+/* ---- x ~ scale * l + low, l in 0..max, low <= 0 --------------------------- */
+
+struct lanes_line {
+    vf scale, low, range, offset; /* codes: nearest to range * (x - offset) */
+};
+
+struct lanes_sums {
+    vf w, wx;
+};
+
+INLINE vf lanes_error(const vf *x, const vf *w, const vf *l, int n, vf scale, vf low,
+                      bool absolute)
+{
+    vf sum = { 0 };
+    for (int i = 0; i < n; i++) {
+        const vf d = scale * l[i] + low - x[i];
+        sum += w[i] * (absolute ? magnitude(d) : d * d);
+    }
+    return sum;
+}
+
+/* The codes of range r from `offset` on, and the line through them; true where there is
+ * one. */
+INLINE vm lanes_fit_line(const vf *x, const vf *w, int n, int max, struct lanes_sums sum,
+                         vf r, vf offset, vf *l, vf *scale, vf *low)
+{
+    const vf zero = { 0 };
+    vf sl = zero, sl2 = zero, sxl = zero;
+    for (int i = 0; i < n; i++) {
+        l[i] = level(r * (x[i] - offset), 0, max);
+        const vf wl = w[i] * l[i];
+        sl += wl;
+        sl2 += wl * l[i];
+        sxl += wl * x[i];
+    }
+    const vf d = sum.w * sl2 - sl * sl;
+    const vf s = (sum.w * sxl - sum.wx * sl) / d, m = (sl2 * sum.wx - sl * sxl) / d;
+    const vm above = less(zero, m);
+    *scale = choose(above, sxl / sl2, s);
+    *low = choose(above, zero, m);
+    return less(zero, d);
+}
+
+INLINE void affine_lanes(const float *x_in, const float *w_in, int blocks, int n,
+                         const struct search_affine *how, struct lanes_line *out)
+{
+    vf x[32], w[32], l[32];
+    const vi at = lane_starts(blocks, n);
+    spread(x_in, at, n, x);
+    spread(w_in, at, n, w);
+    vf low = x[0], high = x[0];
+    const vf zero = { 0 };
+    struct lanes_sums sum = { w[0], w[0] * x[0] };
+    for (int i = 1; i < n; i++) {
+        low = choose(less(x[i], low), x[i], low);
+        high = choose(less(high, x[i]), x[i], high);
+        sum.w += w[i];
+        sum.wx += w[i] * x[i];
+    }
+    low = choose(less(zero, low), zero, low);
+    const vm wide = less(low, high);
+    const vf flat_low = low;
+
+    vf best_r = (float)how->max / (high - low), offset = low, scale = 1 / best_r;
+    for (int i = 0; i < n; i++) l[i] = level(best_r * (x[i] - low), 0, how->max);
+    vf best = lanes_error(x, w, l, n, scale, low, how->absolute);
+    for (int k = 0; k <= how->steps; k++) {
+        const vf r = (how->from + how->by * (float)k + (float)how->max) / (high - low);
+        vf s, m;
+        const vm line = lanes_fit_line(x, w, n, how->max, sum, r, low, l, &s, &m);
+        const vf error = lanes_error(x, w, l, n, s, m, how->absolute);
+        const vm better = both(line, less(error, best));
+        best = choose(better, error, best);
+        best_r = choose(better, r, best_r);
+        offset = choose(better, low, offset);
+        scale = choose(better, s, scale);
+        low = choose(better, m, low);
+    }
+    out->scale = choose(wide, scale, zero);
+    out->low = choose(wide, low, flat_low);
+    out->range = choose(wide, best_r, zero);
+    out->offset = offset;
+}
+
+static void lanes_affine(const float *x, const float *w, int blocks, int n,
+                         const struct search_affine *how, float *scale, float *min,
+                         uint8_t *codes)
+{
+    for (; blocks > 0; blocks -= LANES) {
+        const int here = blocks < LANES ? blocks : LANES;
+        struct lanes_line line;
+        if (n == 16) affine_lanes(x, w, here, 16, how, &line);
+        else affine_lanes(x, w, here, 32, how, &line);
+        for (int b = 0; b < here; b++, x += n, w += n, codes += n) {
+            *scale++ = line.scale[b];
+            *min++ = -line.low[b];
+            if (line.range[b] == 0) memset(codes, 0, (size_t)n);
+            else put_codes(x, n, line.range[b], line.offset[b], 0, how->max, codes);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+/* Included by ../encode.c only.  One early return per level, newest last.
+ * Encoders that are faster and write the same bytes; others have plain C only. */
+#include "../cpu.h"
+#include "encode_x86.h"
+
+static inline void encode_init_x86(encode_fn *t)
+{
+    const unsigned flags = cpu_flags();
+
+    if (!(flags & CPU_AVX2)) return;
+    t[GGF_Q2_K] = encode_q2_k_avx2;
+    t[GGF_Q3_K] = encode_q3_k_avx2;
+    t[GGF_Q4_K] = encode_q4_k_avx2;
+    t[GGF_Q5_K] = encode_q5_k_avx2;
+    t[GGF_Q6_K] = encode_q6_k_avx2;
+
+    if (!(flags & CPU_AVX512)) return;
+    t[GGF_Q2_K] = encode_q2_k_avx512;
+    t[GGF_Q3_K] = encode_q3_k_avx512;
+    t[GGF_Q4_K] = encode_q4_k_avx512;
+    t[GGF_Q5_K] = encode_q5_k_avx512;
+    t[GGF_Q6_K] = encode_q6_k_avx512;
+}

@@ -1,0 +1,60 @@
+/* encode_avx2.c - the encoders with 8 blocks at a time, a block in each lane. */
+#include "encode_x86.h"
+
+#include <immintrin.h>
+
+#define LANES 8
+typedef uint32_t vu __attribute__((vector_size(32)));
+typedef int32_t vi __attribute__((vector_size(32)));
+typedef float vf __attribute__((vector_size(32)));
+typedef __m256 vm; /* all bits of a lane or none */
+
+static inline vm less(vf a, vf b)
+{
+    return _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
+}
+
+static inline vm nonzero(vf a)
+{
+    return _mm256_cmp_ps((__m256)a, _mm256_setzero_ps(), _CMP_NEQ_UQ);
+}
+
+static inline vm both(vm m, vm n) { return _mm256_and_ps(m, n); }
+static inline int any(vm m) { return _mm256_movemask_ps(m) != 0; }
+
+static inline vf choose(vm m, vf a, vf b)
+{
+    return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, m);
+}
+
+static inline vf lower(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline vf upper(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+
+static inline vf magnitude(vf a)
+{
+    return (vf)_mm256_andnot_ps(_mm256_set1_ps(-0.0f), (__m256)a);
+}
+
+static inline vf gather(const float *p, vi index)
+{
+    return (vf)_mm256_i32gather_ps(p, (__m256i)index, 4);
+}
+
+static inline vf load(const float *p) { return (vf)_mm256_loadu_ps(p); }
+static inline void store(float *p, vf a) { _mm256_storeu_ps(p, (__m256)a); }
+static inline vi to_whole(vf a) { return (vi)_mm256_cvttps_epi32((__m256)a); }
+
+static inline void store_bytes(void *p, vi v)
+{
+    const __m256i low =
+        _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0,
+                         4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i b = _mm256_shuffle_epi8((__m256i)v, low);
+    _mm_storel_epi64(
+        p, _mm_unpacklo_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
+}
+
+#define SEARCH(name)  lanes_##name
+#define ENCODER(name) encode_##name##_avx2
+#include "../lanes.h"
+#include "../encode_k.h"

@@ -1,0 +1,17 @@
+/* encode_x86.h - the encoders of encode_avx2.c and encode_avx512.c. */
+#ifndef QUANT_X86_ENCODE_X86_H
+#define QUANT_X86_ENCODE_X86_H
+
+#include "../encode.h"
+
+#define DECL_ENCODERS(isa)                                                               \
+    decl_encode_fn(encode_q2_k_##isa);                                                   \
+    decl_encode_fn(encode_q3_k_##isa);                                                   \
+    decl_encode_fn(encode_q4_k_##isa);                                                   \
+    decl_encode_fn(encode_q5_k_##isa);                                                   \
+    decl_encode_fn(encode_q6_k_##isa)
+
+DECL_ENCODERS(avx2);
+DECL_ENCODERS(avx512);
+
+#endif
