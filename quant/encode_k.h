@@ -160,10 +160,9 @@ static const uint8_t *store_scale_min(const float *x, bool weighted, int max,
     }
     pack_scale_min(ls, lm, packed);
     const float d = f16_to_f32(d_dmin[0]), dmin = f16_to_f32(d_dmin[1]);
-    for (int j = 0; j < 8; j++)
-        SEARCH(divide)
-        (x + QK_K * b + 32 * j, 32, d * (float)ls[j], dmin * (float)lm[j], 0, max,
-         codes + 32 * j);
+    for (int j = 0; j < 8; j++) SEARCH(divide)
+    (x + QK_K * b + 32 * j, 32, d * (float)ls[j], dmin * (float)lm[j], 0, max,
+     codes + 32 * j);
     return codes;
 }
 

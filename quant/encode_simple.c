@@ -1,9 +1,4 @@
-/* encode_simple.c - encoders of the types with blocks of 32 weights and evenly spaced
- * levels, and of MXFP4.
- *
- * Without importances Q4 and Q5 take the scale from the largest values; with them they
- * search for it, and the importances are weighted by the size of the values compared with
- * the row's mean square. */
+/* encode_simple.c - the encoders of encode_simple.h in plain C, and MXFP4. */
 #include "blocks.h"
 #include "encode_ref.h"
 #include "fp.h"
@@ -29,144 +24,46 @@ static inline int round_away(float f)
     return rest >= 0.5f ? i + 1 : rest <= -0.5f ? i - 1 : i;
 }
 
-static inline float inverse(float d) { return d != 0 ? 1 / d : 0; }
+/* ---- What encode_simple.h asks for ---------------------------------------- */
 
-static void pack_halves(const uint8_t codes[32], uint8_t qs[16])
+/* The value of largest magnitude of each block. */
+static void search_largest(const float *x, int blocks, float *value)
 {
-    for (int i = 0; i < 16; i++)
-        qs[i] = (uint8_t)((codes[i] & 15) | (codes[i + 16] & 15) << 4);
+    for (int b = 0; b < blocks; b++) value[b] = largest(x + 32 * b, 32);
 }
 
-static uint32_t pack_fifth_bits(const uint8_t codes[32])
+static void search_extremes(const float *x, int blocks, float *low, float *high)
 {
-    uint32_t qh = 0;
-    for (int i = 0; i < 32; i++) qh |= (uint32_t)(codes[i] >> 4 & 1) << i;
-    return qh;
+    for (int b = 0; b < blocks; b++, x += 32) {
+        low[b] = high[b] = x[0];
+        for (int i = 1; i < 32; i++) {
+            if (x[i] < low[b]) low[b] = x[i];
+            if (x[i] > high[b]) high[b] = x[i];
+        }
+    }
 }
 
-/* ---- Q4_0, Q5_0: x ~ d * (code - half) ------------------------------------ */
-
-static float symmetric(const float *x, int half, uint8_t codes[32])
+/* Codes of a block: (x - offset) * id + add, cut to an integer, `most` at most. */
+static void search_truncate(const float *x, float offset, float id, float add, int most,
+                            uint8_t codes[32])
 {
-    const float d = largest(x, 32) / (float)-half, id = inverse(d);
     for (int i = 0; i < 32; i++) {
-        const int8_t q = (int8_t)to_int(x[i] * id + ((float)half + 0.5f));
-        codes[i] = (uint8_t)(q < 2 * half - 1 ? q : 2 * half - 1);
-    }
-    return d;
-}
-
-static float symmetric_weighted(const float *x, const float *weights, float sigma2,
-                                int half, uint8_t codes[32])
-{
-    float w[32], scale;
-    importance(x, weights, 32, sigma2, w);
-    search_symmetric(x, w, 1, 32, half, &scale, codes);
-    return scale;
-}
-
-decl_encode_fn(encode_q4_0)
-{
-    struct block_q4_0 *b = dst;
-    const float sigma2 = weights ? sum_of_squares(x, n) / (float)n : 0;
-    for (size_t i = 0; i < n; i += QK_32, b++) {
-        uint8_t codes[32];
-        const float d = weights ? symmetric_weighted(x + i, weights + i, sigma2, 8, codes)
-                                : symmetric(x + i, 8, codes);
-        b->d = f32_to_f16(d);
-        pack_halves(codes, b->qs);
+        const int8_t q = (int8_t)to_int((x[i] - offset) * id + add);
+        codes[i] = (uint8_t)(q < most ? q : most);
     }
 }
 
-decl_encode_fn(encode_q5_0)
+/* Codes of a block: x * id, rounded. */
+static void search_round(const float *x, float id, uint8_t codes[32])
 {
-    struct block_q5_0 *b = dst;
-    const float sigma2 = weights ? sum_of_squares(x, n) / (float)n : 0;
-    for (size_t i = 0; i < n; i += QK_32, b++) {
-        uint8_t codes[32];
-        const float d = weights
-                            ? symmetric_weighted(x + i, weights + i, sigma2, 16, codes)
-                            : symmetric(x + i, 16, codes);
-        b->d = f32_to_f16(d);
-        b->qh = pack_fifth_bits(codes);
-        pack_halves(codes, b->qs);
-    }
+    for (int i = 0; i < 32; i++) codes[i] = (uint8_t)round_away(x[i] * id);
 }
 
-/* ---- Q4_1, Q5_1: x ~ d * code + m ----------------------------------------- */
+#define SEARCH(name)  search_##name
+#define ENCODER(name) encode_##name
+#include "encode_simple.h"
 
-static float affine(const float *x, int max, float *m, uint8_t codes[32])
-{
-    float low = x[0], high = x[0];
-    for (int i = 1; i < 32; i++) {
-        if (x[i] < low) low = x[i];
-        if (x[i] > high) high = x[i];
-    }
-    const float d = (high - low) / (float)max, id = inverse(d);
-    for (int i = 0; i < 32; i++) {
-        const int8_t q = (int8_t)to_int((x[i] - low) * id + 0.5f);
-        codes[i] = (uint8_t)(q < max ? q : max);
-    }
-    *m = low;
-    return d;
-}
-
-static float affine_weighted(const float *x, const float *weights, float sigma2, int max,
-                             float *m, uint8_t codes[32])
-{
-    const struct search_affine how = { max, -0.9f, 0.05f, 36, false };
-    float w[32], scale, min;
-    importance(x, weights, 32, sigma2, w);
-    search_affine(x, w, 1, 32, &how, &scale, &min, codes);
-    *m = -min;
-    return scale;
-}
-
-decl_encode_fn(encode_q4_1)
-{
-    struct block_q4_1 *b = dst;
-    const float sigma2 = weights ? sum_of_squares(x, n) / (float)n : 0;
-    for (size_t i = 0; i < n; i += QK_32, b++) {
-        uint8_t codes[32];
-        float m;
-        const float d = weights
-                            ? affine_weighted(x + i, weights + i, sigma2, 15, &m, codes)
-                            : affine(x + i, 15, &m, codes);
-        b->d = f32_to_f16(d);
-        b->m = f32_to_f16(m);
-        pack_halves(codes, b->qs);
-    }
-}
-
-decl_encode_fn(encode_q5_1)
-{
-    struct block_q5_1 *b = dst;
-    const float sigma2 = weights ? sum_of_squares(x, n) / (float)n : 0;
-    for (size_t i = 0; i < n; i += QK_32, b++) {
-        uint8_t codes[32];
-        float m;
-        const float d = weights
-                            ? affine_weighted(x + i, weights + i, sigma2, 31, &m, codes)
-                            : affine(x + i, 31, &m, codes);
-        b->d = f32_to_f16(d);
-        b->m = f32_to_f16(m);
-        b->qh = pack_fifth_bits(codes);
-        pack_halves(codes, b->qs);
-    }
-}
-
-/* ---- Q8_0, MXFP4: importances make no difference -------------------------- */
-
-decl_encode_fn(encode_q8_0)
-{
-    (void)weights;
-    struct block_q8_0 *b = dst;
-    for (; n; n -= QK_32, b++, x += QK_32) {
-        const float d = fabsf(largest(x, QK_32)) / 127, id = inverse(d);
-        b->d = f32_to_f16(d);
-        for (int i = 0; i < QK_32; i++) b->qs[i] = (int8_t)round_away(x[i] * id);
-    }
-}
+/* ---- MXFP4: importances make no difference -------------------------------- */
 
 /* The power of two that brings the largest value to 4..8.  The logarithm is rounded to
  * float first: just below a power of two it rounds up to it, and the bytes depend on
@@ -206,6 +103,6 @@ decl_encode_fn(encode_mxfp4)
         uint8_t codes[32];
         b->e = mxfp4_exponent(fabsf(largest(x, QK_32)));
         mxfp4_codes(x, e8m0_half(b->e), codes);
-        pack_halves(codes, b->qs);
+        pack_nibbles(codes, b->qs);
     }
 }

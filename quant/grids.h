@@ -61,4 +61,10 @@ extern const int8_t levels_iq4_nl[16];
 /* MXFP4 and NVFP4: twice the E2M1 values 0, 0.5, 1, 1.5, 2, 3, 4, 6; 8 is minus zero. */
 extern const int8_t levels_fp4[16];
 
+/* Half way from level k of IQ4 to the next: from there on the next is the nearer. */
+static inline float middle_iq4(int k)
+{
+    return (float)(levels_iq4_nl[k] + levels_iq4_nl[k + 1]) / 2;
+}
+
 #endif

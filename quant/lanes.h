@@ -18,10 +18,12 @@
  *   lower(a, b), upper(a, b)  minimum and maximum, of numbers
  *   magnitude(a)
  *   gather(p, index)        p[index] for each lane
- *   load(p), store(p, a)    LANES neighbouring floats
+ *   load(p)                 LANES neighbouring floats
  *   to_whole(a)             to int32_t; INT_MIN where it does not fit
  *   store_bytes(p, v)       the low byte of each lane of a vi */
+#include "grids.h"
 #include "search.h"
+#include "unroll.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -29,7 +31,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vf splat(float f) { return f - (vf){ 0 }; }
-INLINE vi splat_int(int32_t i) { return i - (vi){ 0 }; }
+
+INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 
 /* As clamp(round_even(f), low, high), as a float.  The mantissa of f + 1.5 * 2^23 is the
  * integer plus 2^22, whatever f is; with the exponent of 2^23 it is a float again. */
@@ -305,5 +308,117 @@ static void lanes_affine(const float *x, const float *w, int blocks, int n,
             if (line.range[b] == 0) memset(codes, 0, (size_t)n);
             else put_codes(x, n, line.range[b], line.offset[b], 0, how->max, codes);
         }
+    }
+}
+
+/* ---- IQ4: uneven levels --------------------------------------------------- */
+
+/* Levels nearest to id * x, then A = sum w q x and B = sum w q^2. */
+INLINE struct lanes_fit fit_iq4_lanes(const vf *x, const vf *w, vf id)
+{
+    struct lanes_fit f = { { 0 }, { 0 } };
+    const vf zero = { 0 };
+    for (int i = 0; i < 32; i++) {
+        const vf v = id * x[i];
+        vf q = splat(levels_iq4_nl[0]);
+        LOOP for (int k = 0; k < 15; k++)
+        {
+            const float step = (float)(levels_iq4_nl[k + 1] - levels_iq4_nl[k]);
+            q += choose(less(v, splat(middle_iq4(k))), zero, splat(step));
+        }
+        const vf wq = w[i] * q;
+        f.a += wq * x[i];
+        f.b += wq * q;
+    }
+    return f;
+}
+
+static void iq4_lanes(const float *x_in, const float *w_in, int blocks, float *scale)
+{
+    vf x[32], w[32];
+    const vi at = lane_starts(blocks, 32);
+    const vf zero = { 0 };
+    spread(x_in, at, 32, x);
+    spread(w_in, at, 32, w);
+    const float first = levels_iq4_nl[0];
+    const vf m = largest_lanes(x, 32);
+    struct lanes_fit f = fit_iq4_lanes(x, w, 1 / (-m / first));
+    vf d = choose(less(zero, f.b), f.a / f.b, zero), best = d * f.a;
+    for (int t = -7; t <= 7; t++) {
+        f = fit_iq4_lanes(x, w, ((float)t + first) / m);
+        const vm better = both(less(zero, f.b), less(best * f.b, f.a * f.a));
+        d = choose(better, f.a / f.b, d);
+        best = choose(better, d * f.a, best);
+    }
+    d = choose(less(magnitude(m), splat(SEARCH_EPSILON)), zero, d);
+    for (int b = 0; b < blocks; b++) scale[b] = d[b];
+}
+
+static void lanes_iq4(const float *x, const float *w, int blocks, float *scale)
+{
+    for (int b = 0; b < blocks; b += LANES)
+        iq4_lanes(x + 32 * b, w + 32 * b, blocks - b < LANES ? blocks - b : LANES,
+                  scale + b);
+}
+
+static void lanes_iq4_codes(const float *x, float id, uint8_t qs[16])
+{
+    const vf zero = { 0 };
+    uint8_t codes[32];
+    for (int i = 0; i < 32; i += LANES) {
+        const vf v = id * load(x + i);
+        vf code = zero;
+        LOOP for (int k = 0; k < 15; k++) code +=
+            choose(less(v, splat(middle_iq4(k))), zero, splat(1));
+        store_bytes(codes + i, to_whole(code));
+    }
+    for (int i = 0; i < 16; i++) qs[i] = (uint8_t)(codes[i] | codes[i + 16] << 4);
+}
+
+/* ---- What encode_simple.h asks for ---------------------------------------- */
+
+static void lanes_largest(const float *x, int blocks, float *value)
+{
+    for (; blocks > 0; blocks -= LANES, x += 32 * LANES) {
+        vf v[32];
+        spread(x, lane_starts(blocks, 32), 32, v);
+        const vf most = largest_lanes(v, 32);
+        for (int b = 0; b < LANES && b < blocks; b++) *value++ = most[b];
+    }
+}
+
+static void lanes_extremes(const float *x, int blocks, float *low, float *high)
+{
+    for (; blocks > 0; blocks -= LANES, x += 32 * LANES) {
+        vf v[32];
+        spread(x, lane_starts(blocks, 32), 32, v);
+        vf l = v[0], h = v[0];
+        for (int i = 1; i < 32; i++) {
+            l = choose(less(v[i], l), v[i], l);
+            h = choose(less(h, v[i]), v[i], h);
+        }
+        for (int b = 0; b < LANES && b < blocks; b++) *low++ = l[b], *high++ = h[b];
+    }
+}
+
+static void lanes_truncate(const float *x, float offset, float id, float add, int most,
+                           uint8_t codes[32])
+{
+    for (int i = 0; i < 32; i += LANES) {
+        const vu q = (vu)to_whole((load(x + i) - offset) * id + add);
+        const vf low_byte = to_float((vi)(q << 24) >> 24);
+        store_bytes(codes + i, to_whole(lower(low_byte, splat((float)most))));
+    }
+}
+
+/* Ties away from zero.  What fits no integer has become -2^31 and stays that. */
+static void lanes_round(const float *x, float id, uint8_t codes[32])
+{
+    const float below_half = 0x1.fffffep-2f;
+    for (int i = 0; i < 32; i += LANES) {
+        const vf v = load(x + i) * id, whole = to_float(to_whole(v)), rest = v - whole;
+        const vf up = choose(less(splat(below_half), rest), whole + 1, whole);
+        store_bytes(codes + i,
+                    to_whole(choose(less(rest, splat(-below_half)), whole - 1, up)));
     }
 }

@@ -41,7 +41,6 @@ static inline vf gather(const float *p, vi index)
 }
 
 static inline vf load(const float *p) { return (vf)_mm256_loadu_ps(p); }
-static inline void store(float *p, vf a) { _mm256_storeu_ps(p, (__m256)a); }
 static inline vi to_whole(vf a) { return (vi)_mm256_cvttps_epi32((__m256)a); }
 
 static inline void store_bytes(void *p, vi v)
@@ -58,3 +57,5 @@ static inline void store_bytes(void *p, vi v)
 #define ENCODER(name) encode_##name##_avx2
 #include "../lanes.h"
 #include "../encode_k.h"
+#include "../encode_iq4.h"
+#include "../encode_simple.h"

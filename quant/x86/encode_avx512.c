@@ -37,7 +37,6 @@ static inline vf gather(const float *p, vi index)
 }
 
 static inline vf load(const float *p) { return (vf)_mm512_loadu_ps(p); }
-static inline void store(float *p, vf a) { _mm512_storeu_ps(p, (__m512)a); }
 static inline vi to_whole(vf a) { return (vi)_mm512_cvttps_epi32((__m512)a); }
 
 static inline void store_bytes(void *p, vi v)
@@ -49,3 +48,5 @@ static inline void store_bytes(void *p, vi v)
 #define ENCODER(name) encode_##name##_avx512
 #include "../lanes.h"
 #include "../encode_k.h"
+#include "../encode_iq4.h"
+#include "../encode_simple.h"

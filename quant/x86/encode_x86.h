@@ -5,11 +5,18 @@
 #include "../encode.h"
 
 #define DECL_ENCODERS(isa)                                                               \
+    decl_encode_fn(encode_q4_0_##isa);                                                   \
+    decl_encode_fn(encode_q4_1_##isa);                                                   \
+    decl_encode_fn(encode_q5_0_##isa);                                                   \
+    decl_encode_fn(encode_q5_1_##isa);                                                   \
+    decl_encode_fn(encode_q8_0_##isa);                                                   \
     decl_encode_fn(encode_q2_k_##isa);                                                   \
     decl_encode_fn(encode_q3_k_##isa);                                                   \
     decl_encode_fn(encode_q4_k_##isa);                                                   \
     decl_encode_fn(encode_q5_k_##isa);                                                   \
-    decl_encode_fn(encode_q6_k_##isa)
+    decl_encode_fn(encode_q6_k_##isa);                                                   \
+    decl_encode_fn(encode_iq4_nl_##isa);                                                 \
+    decl_encode_fn(encode_iq4_xs_##isa)
 
 DECL_ENCODERS(avx2);
 DECL_ENCODERS(avx512);

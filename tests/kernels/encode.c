@@ -23,6 +23,7 @@ enum numbers {
     POSITIVE,
     NEGATIVE,
     OUTLIERS,
+    SUBNORMAL,
     N_NUMBERS
 };
 enum importances { NONE, RANDOM, ONES, NOTHING, SOME, N_IMPORTANCES };
@@ -44,6 +45,7 @@ static float number(enum numbers kind, size_t i, float constant)
     case ZEROS: return check_rnd() & 1 ? 0.0f : -0.0f;
     case SPARSE: return check_rnd() % 23 ? 0.0f : v;
     case TINY: return v * (i / 32 % 3 ? 1e-14f : 1e-20f);
+    case SUBNORMAL: return v * 1e-38f;
     case HUGE_ONES: return v * 1e7f;
     case MIXED: /* each block its own size, some all zero */
         return i / 32 % 5 ? bf16_to_f32(f32_to_bf16(ldexpf(v, (int)(i / 16 % 29) - 20)))
