@@ -57,6 +57,10 @@ int q3n_session_new(q3n_session **out, q3n_model *model,
 void q3n_session_free(q3n_session *session);
 /* Forget everything: position 0. */
 void q3n_session_reset(q3n_session *session);
+/* From now on show the inputs of all matrices to an observer (ops/observe.h); NULL: to
+ * nobody. */
+struct observer;
+void q3n_session_observe(q3n_session *session, const struct observer *observer);
 uint32_t q3n_session_pos(const q3n_session *session); /* tokens held so far */
 uint32_t q3n_session_ctx(const q3n_session *session);
 

@@ -15,6 +15,7 @@ void imatrix_close(imatrix *m)
     if (m->map) munmap(m->map, m->map_bytes);
     for (uint64_t i = 0; i < m->n_entries; i++) free((char *)m->entries[i].name);
     free(m->entries);
+    free(m->datasets);
     free(m);
 }
 
@@ -59,10 +60,18 @@ const struct imatrix_entry *imatrix_find(const imatrix *m, const char *name)
 
 const struct ggf_str *imatrix_dataset(const imatrix *m)
 {
-    return m->has_dataset ? &m->dataset : NULL;
+    return m->n_datasets ? &m->datasets[0] : NULL;
+}
+
+const struct ggf_str *imatrix_datasets(const imatrix *m, uint64_t *n)
+{
+    *n = m->n_datasets;
+    return m->datasets;
 }
 
 uint32_t imatrix_chunks(const imatrix *m) { return m->chunks; }
+
+uint32_t imatrix_chunk_size(const imatrix *m) { return m->chunk_size; }
 
 static float load_f32(const uint8_t *p)
 {
@@ -109,6 +118,27 @@ static void forget(const imatrix *m, const uint8_t *bytes, uint64_t len)
     if (m->mapped && end > start) madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
+/* The extra statistics: finite, and squares not negative. */
+static int check_extra(const struct imatrix_entry *e, const uint8_t *values, uint64_t n,
+                       bool squares, ggf_error *err)
+{
+    for (uint64_t i = 0; values && i < n; i++) {
+        const float v = load_f32(values + 4 * i);
+        if (!isfinite(v) || (squares && v < 0))
+            return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
+                            "importance matrix: an extra statistic of '%.200s' is %g",
+                            e->name, (double)v);
+    }
+    return 0;
+}
+
+static int check_extras(const struct imatrix_entry *e, ggf_error *err)
+{
+    int s = check_extra(e, e->means, e->n_values, false, err);
+    if (!s) s = check_extra(e, e->gated_sums, e->n_values, true, err);
+    return s ? s : check_extra(e, e->gated_count, e->n_slices, true, err);
+}
+
 static int check_entry(const struct imatrix_entry *e, ggf_error *err)
 {
     enum { PIECE = 4096 };
@@ -130,7 +160,7 @@ static int check_entry(const struct imatrix_entry *e, ggf_error *err)
                                 "expected a finite number of 0 or more",
                                 first + i, e->name, (double)w[i]);
     }
-    return 0;
+    return check_extras(e, err);
 }
 
 int imatrix_check(const imatrix *m, ggf_error *err)

@@ -19,6 +19,11 @@ struct imatrix_entry {
     const uint8_t *sums;   /* n_values of f32, not aligned */
     const uint8_t *counts; /* n_slices of f32, not aligned; NULL in a .dat */
     int32_t calls;         /* .dat: what the values are to be divided by, if above 0 */
+
+    /* What only q3n-imatrix writes, of f32, not aligned; NULL where it is not there. */
+    const uint8_t *means;       /* n_values: sums of the activations themselves */
+    const uint8_t *gated_sums;  /* n_values: of squares, times the squared weight that */
+    const uint8_t *gated_count; /* n_slices: the router gave; sums of these weights */
 };
 
 /* Open and check a file.  Which form it is in its first bytes tell. */
@@ -45,8 +50,11 @@ const struct imatrix_entry *imatrix_find(const imatrix *m, const char *name);
 /* The name of the text the matrix was made from: the first, or NULL.  Not
  * NUL-terminated. */
 const struct ggf_str *imatrix_dataset(const imatrix *m);
-/* Pieces of text it was made from; 0 if not known. */
+/* All of them; of a .dat one or none. */
+const struct ggf_str *imatrix_datasets(const imatrix *m, uint64_t *n);
+/* Pieces of text it was made from, and their size in tokens; 0 if not known. */
 uint32_t imatrix_chunks(const imatrix *m);
+uint32_t imatrix_chunk_size(const imatrix *m);
 
 /* Weights `first` to first + n - 1 of an entry, as the encoders take them: mean squares.
  * Where an expert saw no token each weight is 1, as in llama-quantize. */

@@ -2,6 +2,8 @@
  *
  * GGUF: keys imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size; for each weight
  * NAME two F32 tensors, NAME.in_sum2 [columns, experts] and NAME.counts [1, experts].
+ * q3n-imatrix adds NAME.in_sum, or NAME.gated_sum2 and NAME.gated_counts, of the same
+ * shapes.
  *
  * .dat: i32 number of entries; for each i32 length of the name, the name, i32 calls,
  * i32 number of values, the values as f32; then, not in old files, i32 chunks, i32
@@ -12,14 +14,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SUMS   ".in_sum2"
-#define COUNTS ".counts"
+#define SUMS   IMATRIX_SUMS
+#define COUNTS IMATRIX_COUNTS
 
 static int out_of_memory(ggf_error *err)
 {
@@ -58,9 +61,8 @@ static size_t base_of(const char *name, const char *suffix)
 static int read_keys(imatrix *m, ggf_error *err)
 {
     const struct ggf_kv *sets = ggf_find_kv(m->gguf, "imatrix.datasets");
-    uint32_t chunk_size = 0;
     if (!sets || ggf_get_u32(m->gguf, "imatrix.chunk_count", &m->chunks, NULL) ||
-        ggf_get_u32(m->gguf, "imatrix.chunk_size", &chunk_size, NULL))
+        ggf_get_u32(m->gguf, "imatrix.chunk_size", &m->chunk_size, NULL))
         return ggf_fail(
             err, GGF_E_FORMAT, GGF_NO_OFFSET,
             "not an importance matrix: imatrix.datasets, imatrix.chunk_count or "
@@ -69,10 +71,10 @@ static int read_keys(imatrix *m, ggf_error *err)
         return ggf_fail(err, GGF_E_TYPE, sets->offset,
                         "imatrix.datasets is not an array of strings");
     if (!sets->count) return 0;
-    struct ggf_kv first = *sets;
-    first.count = 1;
-    m->has_dataset = true;
-    return ggf_kv_strings(&first, &m->dataset, err);
+    m->datasets = calloc(sets->count, sizeof *m->datasets);
+    if (!m->datasets) return out_of_memory(err);
+    m->n_datasets = sets->count;
+    return ggf_kv_strings(sets, m->datasets, err);
 }
 
 /* The counts that belong to a tensor of sums. */
@@ -99,6 +101,19 @@ static int find_counts(const imatrix *m, const struct ggf_tensor *sums, char nam
     return 0;
 }
 
+/* The data of NAME + suffix if it is f32 of this shape, else NULL. */
+static const uint8_t *find_extra(const imatrix *m, const char *name, const char *suffix,
+                                 uint64_t width, uint64_t slices)
+{
+    char full[64];
+    if (snprintf(full, sizeof full, "%s%s", name, suffix) >= (int)sizeof full)
+        return NULL;
+    const struct ggf_tensor *t = ggf_find_tensor(m->gguf, full);
+    const bool fits = t && t->type == GGF_F32 && t->ne[0] == width &&
+                      t->ne[1] == slices && t->count == width * slices;
+    return fits ? t->data : NULL;
+}
+
 static int read_pair(imatrix *m, const struct ggf_tensor *sums, size_t length,
                      ggf_error *err)
 {
@@ -116,6 +131,9 @@ static int read_pair(imatrix *m, const struct ggf_tensor *sums, size_t length,
                                  .sums = sums->data,
                                  .counts = counts->data };
     if (!e->name) return out_of_memory(err);
+    e->means = find_extra(m, name, IMATRIX_MEANS, e->width, e->n_slices);
+    e->gated_sums = find_extra(m, name, IMATRIX_GATED_SUMS, e->width, e->n_slices);
+    e->gated_count = find_extra(m, name, IMATRIX_GATED_COUNTS, 1, e->n_slices);
     m->n_entries++;
     return 0;
 }
@@ -207,10 +225,12 @@ static int take_trailer(imatrix *m, struct cursor *c, ggf_error *err)
 {
     int32_t chunks = 0;
     if (!left_in(c)) return 0;
+    m->datasets = calloc(1, sizeof *m->datasets);
+    if (!m->datasets) return out_of_memory(err);
     int s = take_i32(c, &chunks, err);
-    if (!s) s = take_text(c, &m->dataset, err);
+    if (!s) s = take_text(c, m->datasets, err);
     if (!s && left_in(c)) s = cut_short(c, "bytes follow where it should end", err);
-    m->has_dataset = !s;
+    m->n_datasets = s ? 0 : 1;
     if (!s && chunks > 0) m->chunks = (uint32_t)chunks;
     return s;
 }

@@ -50,6 +50,15 @@ static struct acts norm_team(const struct pass *p, uint32_t first, const float *
     return acts;
 }
 
+static void observe(const struct pass *p, enum observed_place place, uint32_t layer,
+                    const float *x, uint32_t n, uint32_t rows)
+{
+    const struct observed o = {
+        .place = place, .layer = layer, .n = n, .rows = rows, .x = x
+    };
+    observe_team(p->me, p->batch->observer, &o);
+}
+
 /* The mixer's output projection, into w->out. */
 static void project_team(const struct pass *p, const struct linear *out)
 {
@@ -69,6 +78,7 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
     const struct linear *in = l->recurrent ? &l->delta.in : &l->attention.in;
 
     const struct acts acts = norm_team(p, 0, NULL, l->mixer_norm, in->kinds);
+    observe(p, OBSERVED_MIXER, index, w->norm, in->n, b->n);
     linear_team(p->me, in, &acts, b->n, w->projected, in->width);
     if (l->recurrent)
         delta_team(p->me, &l->delta, ops, &p->seq->delta[index], b->n, w->projected, own,
@@ -76,7 +86,9 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
     else
         attention_team(p->me, &l->attention, ops, &p->seq->kv[index], b->pos, b->n,
                        w->projected, w->rope, own, w->mixed);
-    project_team(p, l->recurrent ? &l->delta.out : &l->attention.out);
+    const struct linear *out = l->recurrent ? &l->delta.out : &l->attention.out;
+    observe(p, OBSERVED_MIXER_OUT, index, w->mixed, out->n, b->n);
+    project_team(p, out);
 }
 
 static int layer_team(const struct pass *p, uint32_t index)
@@ -84,13 +96,15 @@ static int layer_team(const struct pass *p, uint32_t index)
     const q3n_model *m = p->model;
     const struct layer *l = &m->layers[index];
     mixer_team(p, l, index);
-    /* Behind the last mixer only tokens whose logits are wanted matter. */
-    const uint32_t first = index + 1 == m->hp.n_layer ? p->batch->first_logits : 0;
+    /* Behind the last mixer only tokens whose logits are wanted matter, or those that
+     * somebody watches. */
+    const bool all = index + 1 < m->hp.n_layer || p->batch->observer;
+    const uint32_t first = all ? 0 : p->batch->first_logits;
     const size_t at = (size_t)first * m->hp.n_embd;
     const struct acts acts = norm_team(p, first, p->w->out, l->ffn_norm, l->moe.kinds);
     if (first == p->batch->n) return 0;
     return moe_team(p->me, &l->moe, &m->ops, m->experts, &p->w->moe, p->batch->n - first,
-                    p->w->norm + at, &acts, p->w->x + at, p->err);
+                    p->w->norm + at, &acts, p->w->x + at, p->batch->observer, p->err);
 }
 
 static void head_team(const struct pass *p)
@@ -99,6 +113,8 @@ static void head_team(const struct pass *p)
     const uint32_t first = p->batch->first_logits;
     if (first == p->batch->n) return;
     const struct acts acts = norm_team(p, first, NULL, m->output_norm, m->head.kinds);
+    observe(p, OBSERVED_HEAD, 0, p->w->norm + (size_t)first * m->hp.n_embd, m->hp.n_embd,
+            p->batch->n - first);
     linear_team(p->me, &m->head, &acts, p->batch->n - first, p->batch->logits,
                 m->head.width);
 }

@@ -35,6 +35,7 @@ struct batch {
     uint32_t n, pos;
     uint32_t first_logits; /* logits are wanted from this token on; n: of none */
     float *logits;         /* [n_vocab, n - first_logits] */
+    const struct observer *observer; /* NULL: nobody watches */
 };
 
 /* Results do not depend on how a sequence is cut into batches, nor on threads: no sum is

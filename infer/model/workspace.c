@@ -68,6 +68,7 @@ static bool moe_blocks(struct workspace *w, const struct hparams *hp,
            (moe->shared_weight = block(w, n_batch, f)) &&
            (moe->pair = block(w, pairs, sizeof *moe->pair)) &&
            (moe->pair_token = block(w, pairs, sizeof *moe->pair_token)) &&
+           (moe->pair_weight = block(w, pairs, f)) &&
            (moe->count = block(w, hp->n_expert, sizeof *moe->count)) &&
            (moe->active = block(w, hp->n_expert, sizeof *moe->active)) &&
            (moe->jobs = block(w, hp->n_expert + 1, sizeof *moe->jobs)) &&

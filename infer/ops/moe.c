@@ -47,6 +47,7 @@ static void group(const struct moe *m, struct moe_work *w, uint32_t tokens)
     for (uint32_t i = 0; i < pairs; i++) {
         w->pair[i] = w->count[w->ids[i]]++;
         w->pair_token[w->pair[i]] = i / m->n_used;
+        w->pair_weight[w->pair[i]] = w->weights[i];
     }
     w->experts[w->n_jobs] = m->shared;
     w->jobs[w->n_jobs] = (struct moe_job){ w->n_jobs, 0, tokens };
@@ -157,9 +158,56 @@ static void sum_team(const struct member *me, const struct moe *m,
     }
 }
 
+/* What the routed experts see: `at` says where the rows of the pairs are in x. */
+static void observe_experts(const struct member *me, const struct observer *observer,
+                            const struct moe_work *w, const struct observed *all)
+{
+    const uint32_t per_expert = observe_pieces(all->n);
+    for (uint64_t i; team_next(me, (uint64_t)(w->n_jobs - 1) * per_expert, &i);) {
+        const struct moe_job *job = &w->jobs[i / per_expert];
+        struct observed o = *all;
+        o.expert = w->active[job->expert];
+        o.rows = job->n;
+        o.weights = w->pair_weight + job->first;
+        if (o.at) o.at += job->first;
+        else o.x += (size_t)job->first * o.n;
+        observe_piece(observer, o, (uint32_t)(i % per_expert));
+    }
+}
+
+static void observe_in(const struct member *me, const struct observer *observer,
+                       const struct moe *m, const struct moe_work *w, uint32_t tokens,
+                       const float *norm)
+{
+    struct observed o = { .place = OBSERVED_FFN, .layer = m->layer, .n = m->n_embd };
+    if (!observer) return;
+    o.x = norm;
+    o.rows = tokens;
+    observe_team(me, observer, &o);
+    o.place = OBSERVED_EXPERTS;
+    o.at = w->pair_token;
+    observe_experts(me, observer, w, &o);
+}
+
+static void observe_mid(const struct member *me, const struct observer *observer,
+                        const struct moe *m, const struct moe_work *w, uint32_t tokens)
+{
+    struct observed o = { .place = OBSERVED_SHARED_DOWN, .layer = m->layer };
+    if (!observer) return;
+    o.n = m->n_ff_shared;
+    o.x = w->shared_up;
+    o.rows = tokens;
+    observe_team(me, observer, &o);
+    o.place = OBSERVED_DOWN;
+    o.n = m->n_ff;
+    o.x = w->up;
+    observe_experts(me, observer, w, &o);
+}
+
 int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
              struct expert_store *store, struct moe_work *w, uint32_t tokens,
-             const float *norm, const struct acts *acts, float *x, ggf_error *err)
+             const float *norm, const struct acts *acts, float *x,
+             const struct observer *observer, ggf_error *err)
 {
     const uint32_t pairs = tokens * m->n_used;
     struct buffers b = { .in = *acts, .shared_in = *acts };
@@ -170,6 +218,7 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
     int e = expert_store_acquire_team(me, store, m->layer, w->active, w->n_jobs - 1,
                                       w->experts, err);
     if (e) return e;
+    observe_in(me, observer, m, w, tokens, norm);
     acts_place(&b.in, w->gathered, m->in_kinds, m->n_embd, pairs);
     gather_team(me, m, w, tokens, acts, &b.in);
 
@@ -180,6 +229,7 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
         gate_up_piece(m, w, &b, &w->jobs[w->n_jobs - 1 - i / ff_pieces],
                       (uint32_t)(i % ff_pieces) * FF_ROWS);
     activate_team(me, m, ops, w, tokens, &b);
+    observe_mid(me, observer, m, w, tokens);
     for (uint64_t i; team_next(me, (uint64_t)w->n_jobs * out_pieces, &i);)
         down_piece(m, w, &b, &w->jobs[w->n_jobs - 1 - i / out_pieces],
                    (uint32_t)(i % out_pieces) * OUT_ROWS);

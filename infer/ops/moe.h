@@ -3,6 +3,7 @@
 #define INFER_OPS_MOE_H
 
 #include "../experts/store.h"
+#include "observe.h"
 #include "vec.h"
 
 struct moe {
@@ -31,6 +32,7 @@ struct moe_work {
     float *shared_weight;           /* [tokens] */
     uint32_t *pair;                 /* [n_used, tokens]: number of the pair */
     uint32_t *pair_token;           /* [pairs] */
+    float *pair_weight;             /* [pairs] */
     uint32_t *count;                /* [n_expert] */
     uint32_t *active;               /* [n_expert]: experts with pairs, ascending */
     struct moe_job *jobs;           /* [n_expert + 1] */
@@ -46,10 +48,12 @@ struct moe_work {
 /* x += moe(norm) + sigmoid(shared_gate . norm) shared(norm), for `tokens` rows of n_embd
  * floats.  acts: norm in the forms of `kinds`.  All threads get the
  * same result.  The sum over the experts of a token goes from
- * the most probable to the least, so it does not depend on the rest of the batch. */
+ * the most probable to the least, so it does not depend on the rest of the batch.
+ * observer: NULL, or who is shown the inputs. */
 int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
              struct expert_store *store, struct moe_work *w, uint32_t tokens,
-             const float *norm, const struct acts *acts, float *x, ggf_error *err);
+             const float *norm, const struct acts *acts, float *x,
+             const struct observer *observer, ggf_error *err);
 
 /* The n_used largest of n probabilities, the largest first (of equals the lower id), with
  * weights p / max(sum of the chosen, 2^-14).  p is destroyed. */

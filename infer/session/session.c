@@ -11,6 +11,7 @@ struct q3n_session {
     q3n_model *model;
     uint32_t n_ctx, n_batch;
     uint32_t pos;
+    const struct observer *observer;
     bool broken; /* a batch failed half way: only a reset helps */
     struct sequence seq;
     struct workspace work;
@@ -114,6 +115,11 @@ void q3n_session_reset(q3n_session *s)
     s->broken = false;
 }
 
+void q3n_session_observe(q3n_session *s, const struct observer *observer)
+{
+    s->observer = observer;
+}
+
 uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
 
 uint32_t q3n_session_ctx(const q3n_session *s) { return s->n_ctx; }
@@ -146,7 +152,9 @@ int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
     if (e) return e;
     if (!logits || first_logits > n) first_logits = n;
     for (uint32_t at = 0; at < n; at += s->n_batch) {
-        struct batch b = { .tokens = tokens + at, .pos = s->pos };
+        struct batch b = { .tokens = tokens + at,
+                           .pos = s->pos,
+                           .observer = s->observer };
         b.n = n - at < s->n_batch ? n - at : s->n_batch;
         b.first_logits = first_logits <= at        ? 0
                          : first_logits - at < b.n ? first_logits - at
