@@ -58,7 +58,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden bench lint format fuzz sanitize install \
+.PHONY: all help deps demo samples check check-golden bench bench-quant lint format fuzz sanitize install \
         uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -143,6 +143,10 @@ check-golden: units
 bench: tools ## measure speed against what memory, openssl and cp do (LAYERS=2: smaller)
 	@sh tests/deps.sh openssl
 	@tests/bench.sh $(BUILD)
+
+bench-quant: tools $(BUILD)/tests/checkkernels ## measure gguf-quant (LLAMA_QUANTIZE=PROGRAM: against that)
+	@sh tests/deps.sh python3
+	@tests/bench-quant.sh $(BUILD) $(TYPES)
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 

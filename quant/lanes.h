@@ -230,30 +230,41 @@ INLINE vf lanes_error(const vf *x, const vf *w, const vf *l, int n, vf scale, vf
     return sum;
 }
 
-/* The codes of range r from `offset` on, and the line through them; true where there is
- * one. */
-INLINE vm lanes_fit_line(const vf *x, const vf *w, int n, int max, struct lanes_sums sum,
-                         vf r, vf offset, vf *l, vf *scale, vf *low)
+struct lanes_points {
+    vf l, l2, xl; /* sums of w l, w l^2, w x l */
+};
+
+/* The codes of range r from `offset` on, and their sums. */
+INLINE struct lanes_points lanes_sum_codes(const vf *x, const vf *w, int n, int max, vf r,
+                                           vf offset, vf *l)
 {
-    const vf zero = { 0 };
-    vf sl = zero, sl2 = zero, sxl = zero;
+    struct lanes_points p = { { 0 }, { 0 }, { 0 } };
     for (int i = 0; i < n; i++) {
         l[i] = level(r * (x[i] - offset), 0, max);
         const vf wl = w[i] * l[i];
-        sl += wl;
-        sl2 += wl * l[i];
-        sxl += wl * x[i];
+        p.l += wl;
+        p.l2 += wl * l[i];
+        p.xl += wl * x[i];
     }
-    const vf d = sum.w * sl2 - sl * sl;
-    const vf s = (sum.w * sxl - sum.wx * sl) / d, m = (sl2 * sum.wx - sl * sxl) / d;
+    return p;
+}
+
+/* The line through them; true where there is one. */
+INLINE vm lanes_fit_line(const struct lanes_points *p, const struct lanes_sums *sum,
+                         vf *scale, vf *low)
+{
+    const vf zero = { 0 }, d = sum->w * p->l2 - p->l * p->l;
+    const vf s = (sum->w * p->xl - sum->wx * p->l) / d,
+             m = (p->l2 * sum->wx - p->l * p->xl) / d;
     const vm above = less(zero, m);
-    *scale = choose(above, sxl / sl2, s);
+    *scale = choose(above, p->xl / p->l2, s);
     *low = choose(above, zero, m);
     return less(zero, d);
 }
 
 INLINE void affine_lanes(const float *x_in, const float *w_in, int blocks, int n,
-                         const struct search_affine *how, struct lanes_line *out)
+                         bool absolute, const struct search_affine *how,
+                         struct lanes_line *out)
 {
     vf x[32], w[32], l[32];
     const vi at = lane_starts(blocks, n);
@@ -274,12 +285,13 @@ INLINE void affine_lanes(const float *x_in, const float *w_in, int blocks, int n
 
     vf best_r = (float)how->max / (high - low), offset = low, scale = 1 / best_r;
     for (int i = 0; i < n; i++) l[i] = level(best_r * (x[i] - low), 0, how->max);
-    vf best = lanes_error(x, w, l, n, scale, low, how->absolute);
+    vf best = lanes_error(x, w, l, n, scale, low, absolute);
     for (int k = 0; k <= how->steps; k++) {
         const vf r = (how->from + how->by * (float)k + (float)how->max) / (high - low);
+        const struct lanes_points p = lanes_sum_codes(x, w, n, how->max, r, low, l);
         vf s, m;
-        const vm line = lanes_fit_line(x, w, n, how->max, sum, r, low, l, &s, &m);
-        const vf error = lanes_error(x, w, l, n, s, m, how->absolute);
+        const vm line = lanes_fit_line(&p, &sum, &s, &m);
+        const vf error = lanes_error(x, w, l, n, s, m, absolute);
         const vm better = both(line, less(error, best));
         best = choose(better, error, best);
         best_r = choose(better, r, best_r);
@@ -300,8 +312,9 @@ static void lanes_affine(const float *x, const float *w, int blocks, int n,
     for (; blocks > 0; blocks -= LANES) {
         const int here = blocks < LANES ? blocks : LANES;
         struct lanes_line line;
-        if (n == 16) affine_lanes(x, w, here, 16, how, &line);
-        else affine_lanes(x, w, here, 32, how, &line);
+        if (n == 32) affine_lanes(x, w, here, 32, false, how, &line);
+        else if (how->absolute) affine_lanes(x, w, here, 16, true, how, &line);
+        else affine_lanes(x, w, here, 16, false, how, &line);
         for (int b = 0; b < here; b++, x += n, w += n, codes += n) {
             *scale++ = line.scale[b];
             *min++ = -line.low[b];

@@ -31,7 +31,7 @@ struct search_affine {
     int max;        /* codes are 0..max */
     float from, by; /* ranges tried: max + from + by * (0..steps) */
     int steps;
-    bool absolute; /* minimize the sum of |error|, not of its square */
+    bool absolute; /* minimize the sum of |error|, not of its square; n = 16 only */
 };
 
 /* x ~ scale * code - min, with min >= 0. */
