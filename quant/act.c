@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include "x86/act.h"
+#elif defined(__aarch64__)
+#include "arm/act.h"
 #endif
 
 enum act_kind act_kind_of(uint32_t type, int exact)
@@ -76,6 +78,8 @@ act_fn act_encoder(void)
     act_fn f = act_encode_c;
 #if defined(__x86_64__)
     act_init_x86(&f);
+#elif defined(__aarch64__)
+    act_init_arm(&f);
 #endif
     return f;
 }

@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include "x86/mul.h"
+#elif defined(__aarch64__)
+#include "arm/mul.h"
 #endif
 
 /* The reference sums in double: what all float variants approach. */
@@ -30,6 +32,8 @@ static mul_fn float_kernel(uint32_t type)
     mul_fn f = type == GGF_F32 ? mul_f32_c : NULL;
 #if defined(__x86_64__)
     mul_float_init_x86(type, &f);
+#elif defined(__aarch64__)
+    mul_float_init_arm(type, &f);
 #endif
     return f;
 }
@@ -106,6 +110,8 @@ mul_fn mul_for(uint32_t type, enum act_kind kind)
     mul_fn f = encoded[type];
 #if defined(__x86_64__)
     mul_init_x86(type, &f);
+#elif defined(__aarch64__)
+    mul_init_arm(type, &f);
 #endif
     return f;
 }

@@ -6,6 +6,8 @@
 
 #if defined(__x86_64__)
 #include "x86/vec.h"
+#elif defined(__aarch64__)
+#include "arm/vec.h"
 #endif
 
 static decl_dot_fn(dot_c)
@@ -114,6 +116,8 @@ void vec_ops_init(struct vec_ops *ops)
     };
 #if defined(__x86_64__)
     vec_ops_init_x86(ops, cpu_flags());
+#elif defined(__aarch64__)
+    vec_ops_init_arm(ops, cpu_flags());
 #endif
 }
 
