@@ -15,6 +15,10 @@ VERSION := $(shell sed -n 's/^.define GGF_VERSION_[MP][AIJT][A-Z]* //p' libgguf/
 SOMAJOR := 0
 # The compiler's target, or this machine's while there is no compiler yet (make deps).
 ARCH    := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
+# The archiver of the same target, unless one is named.
+ifeq ($(origin AR),default)
+AR      := $(or $(shell $(CC) -print-prog-name=ar 2>/dev/null),ar)
+endif
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
        -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
@@ -58,8 +62,8 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden bench bench-quant lint format fuzz sanitize install \
-        uninstall clean tools units fuzzers compile_commands.json
+.PHONY: all help deps demo samples check check-golden check-aarch64 bench bench-quant lint \
+        format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
@@ -139,6 +143,12 @@ check: deps ## build and run all tests
 check-golden: units
 	@test -d "$(GOLDEN)" || { echo "usage: make check-golden GOLDEN=DIR"; exit 2; }
 	GOLDEN=$(GOLDEN) $(BUILD)/tests/test_golden
+
+# Not part of check: it wants a cross compiler, and takes minutes.
+ARM64_PACKAGES = libc6-dev libgomp1 $(filter lib%,$(PACKAGES)) check libsubunit-dev
+
+check-aarch64: ## cross-compile for aarch64, test its kernels under qemu
+	@JOBS=$(JOBS) tests/aarch64.sh build/aarch64 $(sort $(ARM64_PACKAGES))
 
 bench: tools ## measure speed against what memory, openssl and cp do (LAYERS=2: smaller)
 	@sh tests/deps.sh openssl
@@ -252,4 +262,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything built
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

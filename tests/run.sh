@@ -6,7 +6,8 @@
 #
 # A Check program closes with "100%: Checks: 5, Failures: 0, Errors: 0", checkkernels with
 # "N passed, N failed", bats speaks TAP.  Output of what passes is kept quiet; set V=1 to
-# see it.  The last line printed is "N passed, N failed, N skipped".
+# see it.  EMULATOR, if set, runs the test programs (not what bats tests).  The last line
+# printed is "N passed, N failed, N skipped".
 set -u
 build=$(cd "${1:?build folder}" && pwd); shift
 cd "$(dirname "$0")/.." || exit 1
@@ -31,7 +32,7 @@ for t in "$build"/tests/test_* "$build"/tests/checkkernels; do
     case $t in *.d|*.o) continue;; esac
     name=$(basename "$t"); wanted "$name" || continue
     start=$SECONDS
-    "$t" >"$log" 2>&1; rc=$?
+    ${EMULATOR:-} "$t" >"$log" 2>&1; rc=$?
     checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' "$log" |
              awk '{c+=$1; b+=$2+$3} END {if (NR) print c-b, b}')
     [ -n "$checks" ] || checks=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p' "$log" | tail -1)
