@@ -47,7 +47,7 @@ INLINE vf level(vf f, int low, int high)
 /* Where the blocks of lanes start; without enough blocks the last one is repeated. */
 INLINE vi lane_starts(int blocks, int n)
 {
-    vi at;
+    vi at = { 0 };
     for (int i = 0; i < LANES; i++) at[i] = (i < blocks ? i : blocks - 1) * n;
     return at;
 }
