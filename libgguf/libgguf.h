@@ -348,7 +348,8 @@ struct ggf_writer_options {
                            may not be readable */
 };
 
-/* Order of calls: create, set keys and add tensors, begin, write, finish. */
+/* Order of calls: create, set keys and add tensors, begin, write, finish.  Without a path
+ * nothing can be written: only to ask for the size, then to be discarded. */
 GGF_API int ggf_writer_create(ggf_writer **out, const char *path,
                               const struct ggf_writer_options *options, ggf_error *err);
 

@@ -49,7 +49,7 @@ int ggf_writer_create(ggf_writer **out, const char *path,
     ggf_writer *w = calloc(1, sizeof *w);
     if (!w) return out_of_memory(err);
     w->alignment = alignment;
-    int s = ggf_output_create(&w->out, path, options && options->force, err);
+    int s = path ? ggf_output_create(&w->out, path, options && options->force, err) : 0;
     if (s) free(w);
     else *out = w;
     return s;
@@ -384,6 +384,8 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
     uint64_t start, bytes;
     if (w->data_offset)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the header was written already");
+    if (!w->out)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "this writer has no file");
     if (!layout(w, &start, &bytes))
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "the tensors are too large together");

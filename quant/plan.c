@@ -120,18 +120,21 @@ static int list_items(struct plan *p, const ggf_file *f, const struct plan_optio
 
 /* ---- Types, sizes, importances ---------------------------------------------- */
 
+struct mix_tensor plan_mix_tensor(const struct plan *p, const struct plan_options *o,
+                                  size_t i)
+{
+    const struct ggf_tensor *source = p->items[i].source;
+    struct mix_tensor t = { .name = p->items[i].name, .type = source->type };
+    memcpy(t.ne, source->ne, sizeof t.ne);
+    t.forced = o->forced ? o->forced(o->user, t.name) : MIX_NO_TYPE;
+    return t;
+}
+
 static int choose_types(struct plan *p, const struct plan_options *o, ggf_error *err)
 {
     struct mix_tensor *tensors = calloc(p->n_items + 1, sizeof *tensors);
     if (!tensors) return out_of_memory(err);
-    for (size_t i = 0; i < p->n_items; i++) {
-        const struct ggf_tensor *source = p->items[i].source;
-        struct mix_tensor *t = &tensors[i];
-        t->name = p->items[i].name;
-        t->type = source->type;
-        memcpy(t->ne, source->ne, sizeof t->ne);
-        t->forced = o->forced ? o->forced(o->user, t->name) : MIX_NO_TYPE;
-    }
+    for (size_t i = 0; i < p->n_items; i++) tensors[i] = plan_mix_tensor(p, o, i);
     struct mix_options mix = o->mix;
     mix.has_matrix = o->matrix && imatrix_count(o->matrix);
     const int s = mix_choose(&p->model, &mix, tensors, p->n_items, err);
@@ -154,6 +157,8 @@ static const struct imatrix_entry *usable(const struct imatrix_entry *e,
 
 static void add_up(struct plan *p, const struct plan_options *o)
 {
+    p->n_elements = p->source_bytes = p->bytes = 0;
+    p->n_changed = p->n_fallback = p->n_unmatched = p->n_matched = 0;
     for (size_t i = 0; i < p->n_items; i++) {
         struct plan_item *item = &p->items[i];
         const struct ggf_tensor *t = item->source;
@@ -162,7 +167,7 @@ static void add_up(struct plan *p, const struct plan_options *o)
         item->bytes = t->count / type->block * type->block_bytes;
         const struct imatrix_entry *entry =
             o->matrix ? imatrix_find(o->matrix, t->name) : NULL;
-        if (changed) item->weights = usable(entry, t);
+        item->weights = changed ? usable(entry, t) : NULL;
         p->n_matched += entry != NULL;
         p->n_elements += t->count;
         p->source_bytes += t->bytes;
@@ -192,10 +197,31 @@ void plan_free(struct plan *p)
     *p = (struct plan){ 0 };
 }
 
+void plan_set_types(struct plan *p, const struct plan_options *o, const uint32_t *types)
+{
+    for (size_t i = 0; i < p->n_items; i++)
+        p->items[i].type = p->items[i].refused = types[i];
+    p->mixed = true;
+    add_up(p, o);
+}
+
+static uint32_t type_of_most_bytes(const struct plan *p)
+{
+    uint64_t bytes[GGF_TYPE_COUNT] = { 0 };
+    uint32_t most = GGF_F32;
+    for (size_t i = 0; i < p->n_items; i++) {
+        const uint32_t type = p->items[i].type;
+        bytes[type] += p->items[i].bytes;
+        if (bytes[type] > bytes[most]) most = type;
+    }
+    return most;
+}
+
 uint32_t plan_file_type(const struct plan *p, const ggf_file *f,
                         const struct plan_options *o)
 {
     uint32_t counts[GGF_TYPE_COUNT] = { 0 }, most = GGF_F32, id = 0;
+    if (p->mixed) return file_type_of_tensors(type_of_most_bytes(p));
     if (o->mix.to) return o->mix.to->id;
     if (!ggf_get_u32(f, "general.file_type", &id, NULL)) return id;
     for (size_t i = 0; i < p->n_items; i++) {

@@ -46,6 +46,7 @@ struct plan {
     size_t n_unmatched; /* of these, without importances although there is a matrix */
     size_t n_matched;   /* items that the matrix has an entry for */
     uint32_t n_layers;  /* block_count of the output */
+    bool mixed;         /* types were set by plan_set_types() */
 };
 
 /* Fails if the model lacks the keys that the rules ask for, or for the reasons of
@@ -54,8 +55,18 @@ int plan_make(struct plan *plan, const ggf_file *file, const struct plan_options
               ggf_error *err);
 void plan_free(struct plan *plan);
 
-/* What general.file_type is to say: for a copy, what the source says or else a guess from
- * its most frequent tensor type. */
+/* The tensor of item `i` as mix_allows() and mix_choose() want it. */
+struct mix_tensor plan_mix_tensor(const struct plan *plan,
+                                  const struct plan_options *options, size_t i);
+
+/* Give each item the type that types[] has for it, and count anew.  They must have blocks
+ * that the rows fit. */
+void plan_set_types(struct plan *plan, const struct plan_options *options,
+                    const uint32_t *types);
+
+/* What general.file_type is to say.  For a copy, what the source says or else a guess from
+ * its most frequent tensor type; after plan_set_types(), the file type that the type with
+ * most bytes suggests. */
 uint32_t plan_file_type(const struct plan *plan, const ggf_file *file,
                         const struct plan_options *options);
 

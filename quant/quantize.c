@@ -138,3 +138,19 @@ int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_opt
     free(jobs);
     return s;
 }
+
+int quantize_size(uint64_t *bytes, const ggf_file *f, const struct plan *p,
+                  const struct plan_options *po, const struct quantize_options *q,
+                  ggf_error *err)
+{
+    ggf_writer *w = NULL;
+    const struct outputs o = { &w, 1 };
+    int s = ggf_writer_create(&w, NULL, NULL, err);
+    if (!s) s = write_keys(&o, f, p, po, q, err);
+    for (size_t i = 0; i < p->n_items && !s; i++)
+        s = ggf_writer_add_tensor(w, p->items[i].name, p->items[i].type,
+                                  p->items[i].source->ne, err);
+    *bytes = s ? 0 : ggf_writer_file_size(w);
+    ggf_writer_discard(w);
+    return s;
+}

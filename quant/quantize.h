@@ -18,6 +18,11 @@ int quantize_file(const ggf_file *file, const struct plan *plan,
                   const struct quantize_options *options,
                   const struct convert_watch *watch, ggf_error *err);
 
+/* Bytes of the file that quantize_file() would write; for plans without keep_split. */
+int quantize_size(uint64_t *bytes, const ggf_file *file, const struct plan *plan,
+                  const struct plan_options *plan_options,
+                  const struct quantize_options *options, ggf_error *err);
+
 /* The name of output file `shard`, into out[size]; -1 if it does not fit. */
 int quantize_output_name(char *out, size_t size, const char *path, bool keep_split,
                          uint32_t shard, uint32_t n_shards);

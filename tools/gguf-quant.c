@@ -1,8 +1,8 @@
 /* gguf-quant - quantize a GGUF model, with the command line of llama-quantize. */
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/target.h"
 #include "common/tensor_type.h"
-#include "../quant/quantize.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -18,7 +18,8 @@
 struct args {
     bool allow_requantize, keep_output, pure, keep_split, dry_run, force, json, quiet,
         compat;
-    const char *matrix, *rules_file, *output_type, *embedding_type, *prune;
+    const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds;
+    struct target target;
     struct opt_list include, exclude, rules, overrides;
     const char *input;
     char output[PATH_MAX];
@@ -44,6 +45,14 @@ static const struct opt options[] = {
       "leave output.weight as it is" },
     { "--allow-requantize", 0, OPT_FLAG, &a.allow_requantize,
       "quantize tensors that are quantized already" },
+    { 0, 0, OPT_HEADING, 0, "Types by measured error, for a size given:" },
+    { "--target-size", "SIZE", OPT_SIZE, &a.target.size,
+      "bytes of the finished file, at most; 12G, 512M, 4096" },
+    { "--target-bpw", "N", OPT_FLOAT, &a.target.bpw,
+      "bits of tensor data for each weight, at most" },
+    { "--types", "k|iq|all", OPT_STR, &a.kinds,
+      "choose among linear types, those with codebooks or uneven\nlevels, or all "
+      "(default)" },
     { 0, 0, OPT_HEADING, 0, "Importance matrix:" },
     { "--imatrix", "FILE", OPT_STR, &a.matrix, "GGUF or the older .dat" },
     { "--include-weights", "NAME", OPT_LIST, &a.include,
@@ -75,9 +84,10 @@ static const struct opt_program program = {
     .about =
         "Quantizes a model to a file type such as Q4_K_M (listed below), or\n"
         "rewrites it as it is (COPY).  Without OUT.gguf it writes ggml-model-TYPE.gguf\n"
-        "beside the input.  THREADS defaults to the number of processors.",
+        "beside the input.  THREADS defaults to the number of processors.\n"
+        "With --target-size or --target-bpw TYPE is left out or AUTO.",
     .options = options,
-    .min_args = 2,
+    .min_args = 1,
     .max_args = 4,
 };
 
@@ -130,41 +140,104 @@ static bool parse_type(const char *word, const struct file_type **to)
     return *to || !strcasecmp(word, "COPY");
 }
 
+static bool by_target(void) { return a.target.size || a.target.bpw > 0; }
+
 /* "ggml-model-TYPE.gguf" in the folder of the input. */
 static void default_output(void)
 {
+    const char *type = by_target() ? "AUTO" : a.to ? a.to->name : "COPY";
     const char *slash = strrchr(a.input, '/');
     snprintf(a.output, sizeof a.output, "%.*sggml-model-%s%s",
-             slash ? (int)(slash - a.input + 1) : 0, a.input, a.to ? a.to->name : "COPY",
+             slash ? (int)(slash - a.input + 1) : 0, a.input, type,
              a.keep_split ? "" : ".gguf");
+}
+
+static int take_output(const char *word)
+{
+    if (strlen(word) >= sizeof a.output)
+        return opt_error(&program, "the output's name is too long");
+    strcpy(a.output, word);
+    return OPT_GO;
+}
+
+static int take_threads(const char *word)
+{
+    char *end;
+    const long v = strtol(word, &end, 10);
+    if (*end || v > 4096)
+        return opt_error(&program, "'%s' is not a number of threads", word);
+    a.threads = v > 0 ? (int)v : 0;
+    return OPT_GO;
+}
+
+/* IN [OUT] [AUTO] [THREADS], a size being given. */
+static int take_target_words(char **words, int n)
+{
+    const struct file_type *type;
+    int at = 1, r = OPT_GO;
+    for (int i = 1; i < n && i < 3; i++)
+        if (strspn(words[i], "0123456789") != strlen(words[i]) &&
+            parse_type(words[i], &type))
+            return opt_error(&program,
+                             "%s leaves no choice: with a target the type is "
+                             "AUTO or left out",
+                             words[i]);
+    a.to = file_type_by_id(FT_Q8_0); /* what plans are made with until types are chosen */
+    default_output();
+    if (at < n && strcasecmp(words[at], "AUTO") != 0) r = take_output(words[at++]);
+    if (at < n && !strcasecmp(words[at], "AUTO")) at++;
+    if (r == OPT_GO && at < n) r = take_threads(words[at++]);
+    if (r == OPT_GO && at < n)
+        r = opt_error(&program, "unexpected argument '%s'", words[at]);
+    return r;
 }
 
 /* IN [OUT] TYPE [THREADS] */
 static int take_words(char **words, int n)
 {
     a.input = words[0];
+    if (by_target()) return take_target_words(words, n);
+    if (n < 2) return opt_error(&program, "the type is missing");
+    for (int i = 1; i < n && i < 3; i++)
+        if (!strcasecmp(words[i], "AUTO"))
+            return opt_error(&program, "AUTO needs --target-size or --target-bpw");
     int type_at = 1;
     if (!parse_type(words[1], &a.to)) {
         if (n < 3) return unknown_type(words[1]);
         type_at = 2;
         if (!parse_type(words[2], &a.to)) return unknown_type(words[2]);
-        if (strlen(words[1]) >= sizeof a.output)
-            return opt_error(&program, "the output's name is too long");
-        strcpy(a.output, words[1]);
+        if (take_output(words[1]) != OPT_GO) return OPT_USAGE;
     } else {
         default_output();
     }
     if (n > type_at + 2)
         return opt_error(&program, "unexpected argument '%s'", words[type_at + 2]);
-    if (n == type_at + 2) {
-        char *end;
-        const long v = strtol(words[type_at + 1], &end, 10);
-        if (*end || v > 4096)
-            return opt_error(&program, "'%s' is not a number of threads",
-                             words[type_at + 1]);
-        a.threads = v > 0 ? (int)v : 0;
-    }
-    return OPT_GO;
+    return n == type_at + 2 ? take_threads(words[type_at + 1]) : OPT_GO;
+}
+
+static int check_target(void)
+{
+    static const char *const kinds[] = { "all", "k", "iq" }; /* enum budget_kind */
+    if (a.target.bpw < 0 || !(a.target.bpw <= 64))
+        return opt_error(&program, "--target-bpw is not between 0 and 64");
+    if (a.kinds && !by_target())
+        return opt_error(&program, "--types needs --target-size or --target-bpw");
+    if (!by_target()) return OPT_GO;
+    if (a.target.size && a.target.bpw > 0)
+        return opt_error(&program, "--target-size and --target-bpw exclude each other");
+    if (a.pure) return opt_error(&program, "--pure has no effect with a target");
+    if (a.keep_split)
+        return opt_error(&program, "a target and --keep-split exclude each other");
+    a.pure = true; /* until types are chosen */
+    a.target.quiet = a.quiet;
+    for (int i = 0; a.kinds && i < 3; i++)
+        if (!strcmp(a.kinds, kinds[i])) {
+            a.target.kind = (enum budget_kind)i;
+            return OPT_GO;
+        }
+    return a.kinds
+               ? opt_error(&program, "--types is '%s', expected k, iq or all", a.kinds)
+               : OPT_GO;
 }
 
 /* Options that would be ignored are mistakes. */
@@ -342,13 +415,13 @@ static void print_notes(const struct plan *p, const struct tensor_rules *rules)
                 program.name, p->n_unmatched, p->n_changed);
 }
 
-static void print_json(const struct plan *p)
+static void print_json(const struct plan *p, const struct target_result *r)
 {
     struct json j = { .f = stdout };
     json_open(&j, NULL, '{');
     json_str(&j, "input", a.input);
     json_str(&j, "output", a.output);
-    json_str(&j, "file_type", a.to ? a.to->name : "COPY");
+    json_str(&j, "file_type", by_target() ? "AUTO" : a.to ? a.to->name : "COPY");
     json_open(&j, "tensors", '[');
     for (size_t i = 0; i < p->n_items; i++) {
         const struct plan_item *item = &p->items[i];
@@ -363,6 +436,7 @@ static void print_json(const struct plan *p)
         json_u64(&j, "bytes_from", item->source->bytes);
         json_u64(&j, "bytes", item->bytes);
         json_bool(&j, "importances", item->weights != NULL);
+        if (by_target()) target_json_item(&j, &r->budget.items[i]);
         json_close(&j, '}');
     }
     json_close(&j, ']');
@@ -370,6 +444,7 @@ static void print_json(const struct plan *p)
     json_u64(&j, "bytes_from", p->source_bytes);
     json_u64(&j, "bytes", p->bytes);
     json_f64(&j, "bits_per_weight", bits_per_weight(p->bytes, p->n_elements));
+    if (by_target()) target_json_totals(&j, r, &a.target);
     json_close(&j, '}');
     json_end(&j);
 }
@@ -428,12 +503,17 @@ static int open_matrix(imatrix **m, ggf_error *err)
     return imatrix_check(*m, err);
 }
 
+static struct quantize_options quantize_options(void)
+{
+    return (struct quantize_options){
+        .path = a.output, .force = a.force, .threads = a.threads, .matrix_path = a.matrix
+    };
+}
+
 static int quantize(const ggf_file *f, const struct plan *p,
                     const struct plan_options *po, ggf_error *err)
 {
-    const struct quantize_options q = {
-        .path = a.output, .force = a.force, .threads = a.threads, .matrix_path = a.matrix
-    };
+    const struct quantize_options q = quantize_options();
     struct talk talk = {
         .plan = p,
         .bar = { .what = "quantizing", .total = p->source_bytes, .off = a.quiet },
@@ -451,42 +531,59 @@ static int quantize(const ggf_file *f, const struct plan *p,
     return 0;
 }
 
-/* With the plan made: show it or carry it out. */
-static int follow(const ggf_file *f, const struct plan *p, const struct plan_options *po,
-                  const struct tensor_rules *rules, ggf_error *err)
+/* --dry-run */
+static void show(const struct plan *p, const struct target_result *r)
 {
+    if (a.json) {
+        print_json(p, r);
+        return;
+    }
+    if (by_target() && !a.quiet) target_print_items(stdout, r, p);
+    for (size_t i = 0; i < p->n_items && !a.quiet && !by_target(); i++)
+        print_item(stdout, p, i);
+    print_totals(stdout, p);
+    if (by_target()) target_print_totals(stdout, r, &a.target);
+}
+
+/* With the plan made: show it or carry it out. */
+static int follow(const ggf_file *f, struct plan *p, const struct plan_options *po,
+                  const struct tensor_rules *rules, struct target_result *r,
+                  ggf_error *err)
+{
+    const struct quantize_options q = quantize_options();
     int s = plan_check(p, po, err);
+    if (!s && by_target()) s = target_choose(r, &a.target, f, p, po, &q, err);
+    if (s && by_target()) return s;
     if (!a.quiet && (!s || a.dry_run)) print_notes(p, rules);
     if (a.dry_run) {
         if (s && !a.quiet)
             fprintf(stderr, "%s: warning: %s\n", program.name, err->message);
-        if (a.json) {
-            print_json(p);
-            return 0;
-        }
-        for (size_t i = 0; i < p->n_items && !a.quiet; i++) print_item(stdout, p, i);
-        print_totals(stdout, p);
+        show(p, r);
         return 0;
     }
     if (!s) s = check_output(f, err);
     if (!s) s = quantize(f, p, po, err);
-    if (!s && a.json) print_json(p);
+    if (!s && by_target() && !a.quiet) target_print_totals(stderr, r, &a.target);
+    if (!s && a.json) print_json(p, r);
     return s;
 }
 
 static int run(struct plan_options *po, const struct tensor_rules *rules, ggf_error *err)
 {
-    const struct ggf_open_options oo = { .header_only = a.dry_run, .allow_gaps = true };
+    const struct ggf_open_options oo = { .header_only = a.dry_run && !by_target(),
+                                         .allow_gaps = true };
     ggf_file *f = NULL;
     imatrix *m = NULL;
     struct plan p = { 0 };
+    struct target_result r = { 0 };
     int s = ggf_open(&f, a.input, &oo, err);
     if (!s) s = open_matrix(&m, err);
     po->matrix = m;
     if (!s) s = plan_make(&p, f, po, err);
     if (!s && *rules->error)
         s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s", rules->error);
-    if (!s) s = follow(f, &p, po, rules, err);
+    if (!s) s = follow(f, &p, po, rules, &r, err);
+    budget_free(&r.budget);
     plan_free(&p);
     imatrix_close(m);
     ggf_close(f);
@@ -505,6 +602,7 @@ int main(int argc, char **argv)
     int r = opt_parse(&program, argc, argv, &words, &n);
     if (r == OPT_GO) r = take_words(words, n);
     if (r == OPT_GO) r = check_combination();
+    if (r == OPT_GO) r = check_target();
     if (r == OPT_GO) r = make_options(&po, &rules);
     if (r == OPT_GO) r = run(&po, &rules, &err) ? out_error(program.name, &err) : 0;
     free((void *)po.prune);

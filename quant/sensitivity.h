@@ -1,0 +1,37 @@
+/* sensitivity.h - how much of a tensor each type loses, measured on a sample of it.
+ *
+ * The error of a type is sum w (x - x')^2 / sum w x^2, x' being x stored and read back, w
+ * the importances times how often the expert is used.  Encoding everything in every type
+ * takes hours for a large model; some thousand blocks tell the same to one per cent. */
+#ifndef QUANT_SENSITIVITY_H
+#define QUANT_SENSITIVITY_H
+
+#include "imatrix.h"
+
+enum { SENSITIVITY_TYPES = 32 };
+
+struct sensitivity {
+    const struct ggf_tensor *tensor;     /* with its data, of a type that decodes */
+    const struct imatrix_entry *weights; /* of its shape; or NULL: all alike */
+    uint32_t types[SENSITIVITY_TYPES];   /* each with an encoder; rows fit their blocks */
+    int n_types;
+    /* out: */
+    double error[SENSITIVITY_TYPES];
+    double spread;    /* largest standard error of them, relative; 0 if all was read */
+    uint64_t sampled; /* elements looked at */
+};
+
+struct sensitivity_options {
+    int threads;     /* <= 0: one for each processor */
+    double spread;   /* stop when the standard error is below; 0: 0.01 */
+    uint64_t blocks; /* at most so many blocks of 256 for a tensor; 0: 2048 */
+    void (*progress)(void *user, size_t done); /* under a lock; may be NULL */
+    void *user;
+};
+
+/* Measure all.  The results depend on neither threads nor instruction set.  Fails if a
+ * value met is infinite or NaN. */
+int sensitivity_measure(struct sensitivity *list, size_t n,
+                        const struct sensitivity_options *options, ggf_error *err);
+
+#endif

@@ -1,0 +1,41 @@
+/* target.h - gguf-quant's --target-size and --target-bpw: from a size on the command line
+ * to a plan, and what is printed about it. */
+#ifndef TOOLS_TARGET_H
+#define TOOLS_TARGET_H
+
+#include "out.h"
+#include "../../quant/budget.h"
+#include "../../quant/quantize.h"
+
+struct target {
+    uint64_t size; /* bytes of the finished file; 0: not given */
+    float bpw;     /* or bits of tensor data for each weight; 0: not given */
+    enum budget_kind kind;
+    bool quiet;
+};
+
+/* The outcome. */
+struct target_result {
+    struct budget budget;
+    uint64_t file_bytes;
+    double seconds; /* spent on measuring and choosing */
+};
+
+/* Choose the types of a plan that plan_check() found good.  A target that cannot be
+ * reached fails with the smallest size that can. */
+int target_choose(struct target_result *r, const struct target *target,
+                  const ggf_file *file, struct plan *plan,
+                  const struct plan_options *plan_options,
+                  const struct quantize_options *options, ggf_error *err);
+
+/* A line for each tensor chosen: type, bits, bytes, error. */
+void target_print_items(FILE *f, const struct target_result *r, const struct plan *plan);
+/* Size, cost, bound and gap. */
+void target_print_totals(FILE *f, const struct target_result *r,
+                         const struct target *target);
+/* The same as keys of the object that is open. */
+void target_json_item(struct json *j, const struct budget_item *item);
+void target_json_totals(struct json *j, const struct target_result *r,
+                        const struct target *target);
+
+#endif
