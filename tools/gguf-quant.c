@@ -1,10 +1,10 @@
 /* gguf-quant - quantize a GGUF model, with the command line of llama-quantize. */
+#include "common/near.h"
 #include "common/opt.h"
 #include "common/out.h"
 #include "common/target.h"
 #include "common/tensor_type.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -93,36 +93,12 @@ static const struct opt_program program = {
 
 /* ---- The command line ------------------------------------------------------- */
 
-/* Edit distance of two short words, case ignored. */
-static int distance(const char *x, const char *y)
-{
-    enum { LONGEST = 24 };
-    int row[LONGEST + 1];
-    const int n = (int)strlen(x), m = (int)strlen(y);
-    if (n > LONGEST || m > LONGEST) return LONGEST;
-    for (int j = 0; j <= m; j++) row[j] = j;
-    for (int i = 1; i <= n; i++) {
-        int corner = row[0];
-        row[0] = i;
-        for (int j = 1; j <= m; j++) {
-            const bool same =
-                toupper((unsigned char)x[i - 1]) == toupper((unsigned char)y[j - 1]);
-            int best = corner + !same;
-            corner = row[j];
-            if (corner + 1 < best) best = corner + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
 static int unknown_type(const char *name)
 {
     char near[256] = "";
     for (int d = 1; d <= 2 && !*near; d++)
         for (const struct file_type *t = file_types; t->name; t++)
-            if (distance(name, t->name) <= d && strlen(near) + 20 < sizeof near)
+            if (near_distance(name, t->name) <= d && strlen(near) + 20 < sizeof near)
                 sprintf(near + strlen(near), "%s %s",
                         *near ? "," : "; near it:", t->name);
     if (*near) return opt_error(&program, "there is no file type '%s'%s", name, near);

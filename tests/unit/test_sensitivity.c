@@ -1,0 +1,193 @@
+/* test_sensitivity.c - the sampled error against the whole tensor's; threads. */
+#include "../../quant/budget.h"
+#include "../../quant/decode.h"
+#include "../../quant/encode.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COLUMNS = 512, ROWS = 640, SLICES = 4, VALUES = COLUMNS * ROWS * SLICES };
+
+static const uint32_t types[] = { GGF_Q4_K, GGF_Q3_K, GGF_Q8_0, GGF_IQ4_XS };
+enum { N_TYPES = sizeof types / sizeof *types };
+
+struct fixture {
+    float *x;
+    float sums[COLUMNS * SLICES], counts[SLICES];
+    struct ggf_tensor tensor;
+    struct imatrix_entry weights;
+};
+
+/* Bell-shaped values whose size differs by row; expert 3 is hardly used. */
+static struct fixture *make(void)
+{
+    static const float counts[SLICES] = { 1000, 10, 200, 1 };
+    struct fixture *f = calloc(1, sizeof *f);
+    uint64_t r = 7;
+    f->x = malloc(VALUES * sizeof *f->x);
+    for (size_t i = 0; i < VALUES; i++) {
+        float v = 0;
+        for (int k = 0; k < 4; k++) {
+            r = r * 6364136223846793005u + 1442695040888963407u;
+            v += (float)(int32_t)(r >> 32) * 0x1p-31F;
+        }
+        f->x[i] = v * (1 + (float)(i / COLUMNS % 5));
+    }
+    for (int e = 0; e < SLICES; e++) {
+        f->counts[e] = counts[e];
+        for (int j = 0; j < COLUMNS; j++)
+            f->sums[e * COLUMNS + j] = counts[e] * (0.5F + (float)((j * 37 + e) % 11));
+    }
+    f->tensor = (struct ggf_tensor){ .name = "blk.0.ffn_down_exps.weight",
+                                     .type = GGF_F32,
+                                     .n_dims = 3,
+                                     .ne = { COLUMNS, ROWS, SLICES, 1 },
+                                     .count = VALUES,
+                                     .bytes = VALUES * sizeof *f->x,
+                                     .data = (const uint8_t *)f->x };
+    f->weights = (struct imatrix_entry){ .name = f->tensor.name,
+                                         .n_values = COLUMNS * SLICES,
+                                         .n_slices = SLICES,
+                                         .width = COLUMNS,
+                                         .sums = (const uint8_t *)f->sums,
+                                         .counts = (const uint8_t *)f->counts };
+    return f;
+}
+
+static void drop(struct fixture *f)
+{
+    free(f->x);
+    free(f);
+}
+
+static struct sensitivity task(const struct fixture *f)
+{
+    struct sensitivity s = { .tensor = &f->tensor,
+                             .weights = &f->weights,
+                             .n_types = N_TYPES };
+    memcpy(s.types, types, sizeof types);
+    return s;
+}
+
+/* The definition, over everything. */
+static double whole_error(const struct fixture *f, uint32_t type)
+{
+    static uint8_t stored[COLUMNS * sizeof(float)];
+    float y[COLUMNS], w[COLUMNS];
+    double e = 0, energy = 0;
+    for (int row = 0; row < ROWS * SLICES; row++) {
+        const int slice = row / ROWS;
+        const float *x = f->x + (size_t)row * COLUMNS;
+        imatrix_weights(&f->weights, (uint64_t)slice * COLUMNS, COLUMNS, w);
+        encode_for(type)(x, COLUMNS, w, stored);
+        decode_for(type)(stored, y, COLUMNS);
+        for (int j = 0; j < COLUMNS; j++) {
+            const double d = (double)x[j] - (double)y[j];
+            e += (double)f->counts[slice] * (double)w[j] * d * d;
+            energy +=
+                (double)f->counts[slice] * (double)w[j] * (double)x[j] * (double)x[j];
+        }
+    }
+    return e / energy;
+}
+
+START_TEST(test_sampled_is_near_the_whole)
+{
+    struct fixture *f = make();
+    struct sensitivity s = task(f);
+    const struct sensitivity_options o = { .threads = 1, .spread = 0.02 };
+    ck_assert_int_eq(sensitivity_measure(&s, 1, &o, NULL), 0);
+    ck_assert_uint_lt(s.sampled, VALUES);
+    ck_assert_double_gt(s.spread, 0);
+    ck_assert_double_le(s.spread, 0.03);
+    for (int k = 0; k < N_TYPES; k++) {
+        const double whole = whole_error(f, types[k]);
+        ck_assert_double_eq_tol(s.error[k], whole, 4 * s.spread * whole);
+    }
+    drop(f);
+}
+END_TEST
+
+START_TEST(test_all_blocks_are_the_whole)
+{
+    struct fixture *f = make();
+    struct sensitivity s = task(f);
+    const struct sensitivity_options o = { .threads = 1, .blocks = VALUES / 256 };
+    ck_assert_int_eq(sensitivity_measure(&s, 1, &o, NULL), 0);
+    ck_assert_uint_eq(s.sampled, VALUES);
+    ck_assert(s.spread == 0);
+    for (int k = 0; k < N_TYPES; k++) {
+        const double whole = whole_error(f, types[k]);
+        ck_assert_double_eq_tol(s.error[k], whole, 1e-9 * whole);
+    }
+    drop(f);
+}
+END_TEST
+
+START_TEST(test_threads_do_not_matter)
+{
+    struct fixture *f = make();
+    struct sensitivity a[5], b[5];
+    for (int i = 0; i < 5; i++) a[i] = b[i] = task(f);
+    const struct sensitivity_options one = { .threads = 1, .blocks = 300 },
+                                     three = { .threads = 3, .blocks = 300 };
+    ck_assert_int_eq(sensitivity_measure(a, 5, &one, NULL), 0);
+    ck_assert_int_eq(sensitivity_measure(b, 5, &three, NULL), 0);
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < N_TYPES; k++) ck_assert(a[i].error[k] == b[i].error[k]);
+    ck_assert(a[0].error[0] != a[1].error[0]); /* each has a sample of its own */
+    drop(f);
+}
+END_TEST
+
+START_TEST(test_bad_value)
+{
+    struct fixture *f = make();
+    struct sensitivity s = task(f);
+    const struct sensitivity_options o = { .threads = 1, .blocks = VALUES };
+    ggf_error err = { 0 };
+    f->x[VALUES / 2] = NAN;
+    ck_assert_int_eq(sensitivity_measure(&s, 1, &o, &err), GGF_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.message, "ffn_down_exps"));
+    drop(f);
+}
+END_TEST
+
+START_TEST(test_classes_and_floors)
+{
+    ck_assert_double_gt(budget_density("blk.3.attn_v.weight", 48, false),
+                        100 * budget_density("blk.3.ffn_up_exps.weight", 48, false));
+    ck_assert_double_gt(budget_density("blk.47.ffn_up_exps.weight", 48, false),
+                        budget_density("blk.20.ffn_up_exps.weight", 48, false));
+    ck_assert(budget_density("token_embd.weight", 48, true) ==
+              budget_density("output.weight", 48, false));
+    ck_assert(budget_floor("blk.3.attn_k.weight", 4, false) == 8.5);
+    ck_assert(budget_floor("blk.3.attn_k.weight", 2.5, false) == 6.5);
+    ck_assert(budget_floor("blk.3.ssm_out.weight", 2.5, false) == 5.5);
+    ck_assert(budget_floor("blk.3.ssm_out.weight", 2.1, false) == 4.5);
+    ck_assert(budget_floor("output.weight", 2.1, false) == 5.5);
+    ck_assert(budget_floor("token_embd.weight", 2.1, false) == 4.25);
+    ck_assert(budget_floor("token_embd.weight", 2.1, true) == 5.5);
+    ck_assert(budget_floor("blk.3.ffn_up_exps.weight", 8, false) == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("sensitivity");
+    TCase *c = tcase_create("core");
+    tcase_set_timeout(c, 120);
+    tcase_add_test(c, test_sampled_is_near_the_whole);
+    tcase_add_test(c, test_all_blocks_are_the_whole);
+    tcase_add_test(c, test_threads_do_not_matter);
+    tcase_add_test(c, test_bad_value);
+    tcase_add_test(c, test_classes_and_floors);
+    suite_add_tcase(s, c);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_ENV);
+    const int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed != 0;
+}
