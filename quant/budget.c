@@ -176,11 +176,9 @@ static void release(struct work *w)
     free(w->types);
 }
 
-static void list_open(struct work *w)
+static void list_open(struct work *w, double mean)
 {
     const struct plan *p = w->plan;
-    const double mean =
-        p->n_elements ? 8 * (double)w->o->bytes / (double)p->n_elements : 0;
     w->tied = true;
     for (size_t i = 0; i < p->n_items; i++)
         if (!strcmp(p->items[i].name, "output.weight")) w->tied = false;
@@ -221,10 +219,9 @@ static size_t partner(const struct work *w, size_t i)
 
 static void make_groups(struct work *w)
 {
-    bool taken = false;
     for (size_t i = 0; i < w->plan->n_items; i++) {
+        bool taken = false;
         if (!w->b->items[i].open) continue;
-        taken = false;
         for (size_t g = 0; g < w->n_groups && !taken; g++)
             taken = w->groups[g].n == 2 && w->groups[g].member[1] == i;
         if (taken) continue;
@@ -287,28 +284,54 @@ static int solve(struct work *w, ggf_error *err)
     return knapsack_solve(w->knapsack, w->n_groups, room, 0, &w->b->solution, err);
 }
 
+/* List items and candidates, with the floors that belong to `mean`, and see whether the
+ * smallest fit the budget: costs are all 0 here. */
+static int lay_out(struct work *w, double mean, ggf_error *err)
+{
+    const size_t n = w->plan->n_items + 1;
+    memset(w->list, 0, n * sizeof *w->list);
+    memset(w->groups, 0, n * sizeof *w->groups);
+    memset(w->knapsack, 0, n * sizeof *w->knapsack);
+    w->n_open = w->n_groups = 0;
+    w->n_weights = w->b->fixed_bytes = 0;
+    list_open(w, mean);
+    make_groups(w);
+    fill_groups(w);
+    return solve(w, err);
+}
+
+/* Floors that leave no room for the budget step down to those of smaller models. */
+static int find_floors(struct work *w, ggf_error *err)
+{
+    const struct plan *p = w->plan;
+    const double bits = 8 * (double)w->o->bytes;
+    const double steps[] = { bits / (double)(p->n_elements + 1), 2.5, 0 };
+    int s = GGF_E_ARG;
+    for (int i = 0; i < 3 && s == GGF_E_ARG; i++)
+        if (!i || steps[i] < steps[0]) s = lay_out(w, steps[i], err);
+    return s;
+}
+
+static int measure_and_solve(struct work *w, ggf_error *err)
+{
+    const int s = sensitivity_measure(w->list, w->n_open, &w->o->measure, err);
+    if (s) return s;
+    memset(w->groups, 0, w->n_groups * sizeof *w->groups);
+    w->n_groups = 0;
+    weigh(w);
+    make_groups(w);
+    fill_groups(w);
+    return solve(w, err);
+}
+
 int budget_choose(struct budget *b, struct plan *plan, const struct plan_options *po,
                   const struct budget_options *o, ggf_error *err)
 {
     *b = (struct budget){ 0 };
     struct work w = { .b = b, .plan = plan, .po = po, .o = o };
-    int s = 0;
-    if (!allocate(&w)) {
-        s = ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-    } else {
-        list_open(&w);
-        make_groups(&w);
-        fill_groups(&w);
-        s = solve(&w, err); /* by bytes alone: too small a budget fails at once */
-    }
-    if (!s) s = sensitivity_measure(w.list, w.n_open, &o->measure, err);
-    if (!s) {
-        for (size_t g = 0; g < w.n_groups; g++)
-            memset(w.groups[g].options, 0, sizeof w.groups[g].options);
-        weigh(&w);
-        fill_groups(&w);
-        s = solve(&w, err);
-    }
+    int s = allocate(&w) ? 0 : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!s) s = find_floors(&w, err);
+    if (!s) s = measure_and_solve(&w, err);
     if (!s) take_over(&w);
     release(&w);
     return s;

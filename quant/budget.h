@@ -52,7 +52,8 @@ void budget_free(struct budget *b);
  * serves as head. */
 double budget_density(const char *name, uint32_t n_layers, bool tied);
 
-/* The fewest bits for a weight of this tensor when the model has `mean` on average. */
+/* The fewest bits for a weight of this tensor when the model has `mean` on average.
+ * Floors for which a budget has no room step down to those of smaller means. */
 double budget_floor(const char *name, double mean, bool tied);
 
 #endif

@@ -173,7 +173,7 @@ static int take_words(char **words, int n)
 {
     a.input = words[0];
     if (by_target()) return take_target_words(words, n);
-    if (n < 2) return opt_error(&program, "the type is missing");
+    if (n < 2) return opt_error(&program, "missing argument: the type");
     for (int i = 1; i < n && i < 3; i++)
         if (!strcasecmp(words[i], "AUTO"))
             return opt_error(&program, "AUTO needs --target-size or --target-bpw");

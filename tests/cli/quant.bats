@@ -383,3 +383,84 @@ split.tensors.count i32 12" ]
     misused_with "not a list of layers" gguf-quant --prune-layers -1 in.gguf o.gguf Q4_0
     [ "$(ls)" = in.gguf ]
 }
+
+# ---- Types for a size ----
+
+mini_target() { gguf-quant --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$@"; }
+
+@test "--target-size: at most so many bytes, at least 99.9 % of them, for any number of threads" {
+    local size
+    for size in 18M 15728640 20000003; do
+        mini_target -q --target-size $size "$IN/mini.gguf" s.gguf 1
+        want=$size; [ $size = 18M ] && want=$((18 << 20))
+        bytes=$(stat -c %s s.gguf)
+        [ "$bytes" -le $want ] && [ $((bytes * 1000)) -ge $((want * 999)) ] || { echo "$bytes"; return 1; }
+        gguf-inspect --check s.gguf
+        mini_target -q --target-size $size "$IN/mini.gguf" t.gguf AUTO 3
+        cmp s.gguf t.gguf
+        rm s.gguf t.gguf
+    done
+}
+
+@test "--target-size: beyond the largest types all is q8_0" {
+    mini_target -q --target-size 1G "$IN/mini.gguf" s.gguf
+    gguf-quant -q --pure --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$IN/mini.gguf" t.gguf Q8_0
+    cmp s.gguf t.gguf
+}
+
+@test "--target-size: the plan as JSON adds up, and gate is as up" {
+    mini_target --target-size 16M --dry-run --json "$IN/mini.gguf" >p.json
+    [ ! -e ggml-model-AUTO.gguf ]
+    python3 - <<'P'
+import json
+p = json.load(open("p.json"))
+assert p["file_type"] == "AUTO" and p["target_bytes"] == 16 << 20
+assert 0.999 * p["target_bytes"] <= p["file_bytes"] <= p["target_bytes"]
+chosen = {t["name"]: t for t in p["tensors"] if t["chosen"]}
+assert all(0 < t["error"] < 1 and t["error_spread"] >= 0 for t in chosen.values())
+assert abs(sum(t["cost"] for t in chosen.values()) - p["cost"]) < 1e-9
+assert 0 <= p["dual_gap"] < 0.05 * p["cost"] and p["cost_bound"] <= p["cost"]
+assert p["bytes"] == sum(t["bytes"] for t in p["tensors"]) <= p["file_bytes"]
+for name, t in chosen.items():
+    if "ffn_gate_exps" in name:
+        assert t["to"] == chosen[name.replace("gate", "up")]["to"]
+assert len({t["to"] for t in chosen.values()}) > 2
+P
+    mini_target --target-size 16M -q "$IN/mini.gguf" s.gguf
+    grep -q "\"file_bytes\": $(stat -c %s s.gguf)" p.json
+}
+
+@test "--target-bpw bounds the bits of a weight; --types restricts the choice; demands are kept" {
+    mini_target --target-bpw 4.6 --types k --dry-run --json --tensor-type 'blk.2.attn_qkv=q5_0' \
+        --token-embedding-type q4_1 "$IN/mini.gguf" >p.json
+    python3 - <<'P'
+import json
+p = json.load(open("p.json"))
+assert 4.6 * 0.999 <= p["bits_per_weight"] <= 4.6
+to = {t["name"]: t["to"] for t in p["tensors"]}
+assert to["blk.2.attn_qkv.weight"] == "q5_0" and to["token_embd.weight"] == "q4_1"
+assert not any(t.startswith("iq") for t in to.values())
+P
+    mini_target --target-bpw 4.6 --types iq --dry-run --json "$IN/mini.gguf" | grep -q '"iq4'
+}
+
+@test "--target-size: what cannot be is an error that says what can" {
+    run mini_target --target-size 1M "$IN/mini.gguf" s.gguf
+    [ "$status" -eq 1 ]
+    [[ $output == *"the smallest file that the candidate types and the floors allow has "* ]]
+    least=$(sed 's/.* has \([0-9]*\) bytes.*/\1/' <<<"$output")
+    mini_target -q --target-size "$least" "$IN/mini.gguf" s.gguf
+    [ "$(stat -c %s s.gguf)" -le "$least" ]
+    fails_with "more than the target" mini_target -q --target-size $((least - 1)) "$IN/mini.gguf" t.gguf
+    fails_with "fewest bits" mini_target -q --target-bpw 1 "$IN/mini.gguf" t.gguf
+}
+
+@test "wrong uses of a target" {
+    misused_with "leaves no choice" mini_target --target-size 9M "$IN/mini.gguf" s.gguf Q4_K_M
+    misused_with "AUTO needs" gguf-quant "$IN/mini.gguf" s.gguf AUTO
+    misused_with "--types needs" gguf-quant --types k "$IN/mini.gguf" s.gguf Q4_K_M
+    misused_with "expected k, iq or all" mini_target --target-size 9M --types q "$IN/mini.gguf"
+    misused_with "exclude each other" mini_target --target-size 9M --target-bpw 4 "$IN/mini.gguf"
+    misused_with "--pure has no effect" mini_target --target-size 9M --pure "$IN/mini.gguf"
+    misused_with "missing argument" gguf-quant "$IN/mini.gguf"
+}
