@@ -53,8 +53,9 @@ struct scratch {
 
 /* ---- Cutting ---------------------------------------------------------------- */
 
-static int cut_job(struct cut *c, const struct plan_item *item, ggf_error *err)
+static int cut_job(struct cut *c, const struct convert_job *job, ggf_error *err)
 {
+    const struct plan_item *item = job->item;
     const struct ggf_tensor *t = item->source;
     const struct ggf_type_info *from = ggf_type_info(t->type);
     const bool copy = item->type == t->type;
@@ -65,7 +66,7 @@ static int cut_job(struct cut *c, const struct plan_item *item, ggf_error *err)
     c->tile_units =
         c->unit_elements < TILE_ELEMENTS ? TILE_ELEMENTS / c->unit_elements : 1;
     if (copy) return 0;
-    c->encode = encode_for(item->type);
+    c->encode = job->compat ? encode_for_compat(item->type) : encode_for(item->type);
     c->decode = decode_for(t->type);
     if (!c->encode || !c->decode)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
@@ -80,7 +81,7 @@ static int cut_all(struct work *w, ggf_error *err)
     if (!w->cuts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < w->n_jobs; i++) {
         struct cut *c = &w->cuts[i];
-        const int s = cut_job(c, w->jobs[i].item, err);
+        const int s = cut_job(c, &w->jobs[i], err);
         if (s) return s;
         c->first_tile = w->n_tiles;
         c->tiles_left = (c->n_units + c->tile_units - 1) / c->tile_units;

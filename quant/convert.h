@@ -15,6 +15,7 @@ struct convert_job {
                                        pages may be let go of; or NULL */
     ggf_writer *to;                 /* begun */
     uint64_t index;                 /* of the tensor there */
+    bool compat;                    /* encode_for_compat() */
 };
 
 struct convert_watch {

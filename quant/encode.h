@@ -17,6 +17,10 @@ typedef decl_encode_fn(*encode_fn);
  * written.  All variants write the same bytes, unless a scale is infinite or NaN. */
 encode_fn encode_for(uint32_t type);
 
+/* The same, but with IQ3_S as llama.cpp writes it: where a sub-block of 32 weights is all
+ * zeros, what follows it in the super-block is in the wrong place and decodes wrong. */
+encode_fn encode_for_compat(uint32_t type);
+
 /* True if the type cannot be encoded without importances. */
 bool encode_needs_weights(uint32_t type);
 

@@ -1,28 +1,12 @@
-/* encode_simple.c - the encoders of encode_simple.h in plain C, and MXFP4. */
+/* encode_simple.c - the encoders of encode_simple.h in plain C, MXFP4 and NVFP4. */
 #include "blocks.h"
 #include "encode_ref.h"
 #include "fp.h"
 #include "grids.h"
 #include "search.h"
 
-#include <limits.h>
 #include <math.h>
 #include <string.h>
-
-/* Towards zero; what x86 makes of values that fit no int, on every machine. */
-static inline int to_int(float f)
-{
-    return f >= -0x1p31f && f < 0x1p31f ? (int)f : INT_MIN;
-}
-
-/* Ties away from zero, as roundf(). */
-static inline int round_away(float f)
-{
-    const int i = to_int(f);
-    if (i == INT_MIN) return i; /* no number to round */
-    const float rest = f - (float)i;
-    return rest >= 0.5f ? i + 1 : rest <= -0.5f ? i - 1 : i;
-}
 
 /* ---- What encode_simple.h asks for ---------------------------------------- */
 
@@ -63,7 +47,7 @@ static void search_round(const float *x, float id, uint8_t codes[32])
 #define ENCODER(name) encode_##name
 #include "encode_simple.h"
 
-/* ---- MXFP4: importances make no difference -------------------------------- */
+/* ---- MXFP4, NVFP4: importances make no difference ------------------------- */
 
 /* The power of two that brings the largest value to 4..8.  The logarithm is rounded to
  * float first: just below a power of two it rounds up to it, and the bytes depend on
@@ -74,18 +58,18 @@ static uint8_t mxfp4_exponent(float most)
     return (uint8_t)to_int(floorf((float)log2((double)most)) - 2 + 127);
 }
 
-/* The nearest of the 16 values, the first of equals; levels rise with the code in each
- * sign, so only those of the value's sign are tried. */
-static void mxfp4_codes(const float *x, float d, uint8_t codes[32])
+/* The nearest of the 16 values times d, the first of equals; levels rise with the code in
+ * each sign, so only those of the value's sign are tried. */
+static inline void fp4_codes(const float *x, int n, float d, uint8_t *codes)
 {
     float error[32];
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < n; i++) {
         error[i] = fabsf(x[i]);
         codes[i] = 0;
     }
     for (int c = 1; c < 8; c++) {
         const float v = (float)levels_fp4[c] * d;
-        for (int i = 0; i < 32; i++) {
+        for (int i = 0; i < n; i++) {
             const float e = fabsf(v - fabsf(x[i]));
             if (e < error[i]) {
                 error[i] = e;
@@ -102,7 +86,22 @@ decl_encode_fn(encode_mxfp4)
     for (; n; n -= QK_32, b++, x += QK_32) {
         uint8_t codes[32];
         b->e = mxfp4_exponent(fabsf(largest(x, QK_32)));
-        mxfp4_codes(x, e8m0_half(b->e), codes);
+        fp4_codes(x, QK_32, e8m0_half(b->e), codes);
         pack_nibbles(codes, b->qs);
     }
+}
+
+/* A scale for 16 weights, which share 8 bytes. */
+decl_encode_fn(encode_nvfp4)
+{
+    (void)weights;
+    struct block_nvfp4 *b = dst;
+    for (; n; n -= QK_NVFP4, b++)
+        for (int s = 0; s < 4; s++, x += 16) {
+            uint8_t codes[16];
+            b->d[s] = f32_to_ue4m3(fabsf(largest(x, 16)) / 6);
+            fp4_codes(x, 16, ue4m3_half(b->d[s]), codes);
+            for (int i = 0; i < 8; i++)
+                b->qs[8 * s + i] = (uint8_t)(codes[i] | codes[i + 8] << 4);
+        }
 }

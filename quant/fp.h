@@ -76,4 +76,21 @@ static inline float ue4m3_half(uint8_t u)
     return f32_of_bits((exp + 119) << 23 | man << 20);
 }
 
+/* The scale of NVFP4 as llama.cpp rounds it: half up by the next bit alone; from 256 on
+ * everything is 448, the largest.  Values that are not above 0 become 0. */
+static inline uint8_t f32_to_ue4m3(float f)
+{
+    if (!(f > 0)) return 0;
+    if (f >= 256) return 0x7e;
+    const uint32_t bits = f32_bits(f);
+    const int exp = (int)(bits >> 23) - 120;
+    if (exp <= 0) {
+        const int man = (int)(f * 512 + 0.5f);
+        return (uint8_t)(man < 7 ? man : 7);
+    }
+    const uint32_t rounded = (bits >> 20 & 7) + (bits >> 19 & 1), up = rounded >> 3;
+    if (exp + (int)up >= 15) return 0x7e;
+    return (uint8_t)((unsigned)(exp + (int)up) << 3 | (rounded & 7));
+}
+
 #endif

@@ -37,7 +37,8 @@ struct mix_options {
     bool pure;                  /* the base type for all */
     bool keep_output;           /* leave output.weight alone */
     bool has_matrix;            /* some tensor has importances */
-    bool compat;        /* reproduce what mix_allows() and forced types do there */
+    bool compat;        /* as llama-quantize where that is wrong: mix_allows(),
+                           forced types, IQ3_S (encode.h) */
     int output_type;    /* for output.weight, or MIX_NO_TYPE */
     int embedding_type; /* for token_embd.weight, or MIX_NO_TYPE */
 };

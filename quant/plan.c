@@ -247,7 +247,7 @@ static int check_encoders(const struct plan *p, ggf_error *err)
     if (!*list) return 0;
     return ggf_fail(
         err, GGF_E_ARG, GGF_NO_OFFSET,
-        "this version cannot write tensors of type %s, which the mixture needs", list);
+        "there is no way to write tensors of type %s, which this needs", list);
 }
 
 static int check_matrix(const struct plan_item *item, const struct plan_options *o,

@@ -90,7 +90,7 @@ static const struct ggf_shard *mapping_of(const ggf_file *f, uint32_t shard)
 
 /* Add each item to its writer and note where it is to go. */
 static int add_tensors(const struct outputs *o, const ggf_file *f, const struct plan *p,
-                       struct convert_job *jobs, ggf_error *err)
+                       bool compat, struct convert_job *jobs, ggf_error *err)
 {
     uint64_t *counts = calloc(o->n, sizeof *counts);
     if (!counts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
@@ -101,7 +101,8 @@ static int add_tensors(const struct outputs *o, const ggf_file *f, const struct 
         jobs[i] = (struct convert_job){ .item = item,
                                         .to = o->writers[to],
                                         .index = counts[to]++,
-                                        .mapped = mapping_of(f, shard) };
+                                        .mapped = mapping_of(f, shard),
+                                        .compat = compat };
         s = ggf_writer_add_tensor(jobs[i].to, item->name, item->type, item->source->ne,
                                   err);
     }
@@ -130,7 +131,7 @@ int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_opt
     if (!jobs) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
     int s = create_writers(&o, q, po->keep_split, err);
     if (!s) s = write_keys(&o, f, p, po, q, err);
-    if (!s) s = add_tensors(&o, f, p, jobs, err);
+    if (!s) s = add_tensors(&o, f, p, po->mix.compat, jobs, err);
     if (!s) s = convert_run(jobs, p->n_items, q->threads, watch, err);
     if (!s) s = finish(&o, err);
     for (uint32_t i = 0; o.writers && i < o.n; i++) ggf_writer_discard(o.writers[i]);

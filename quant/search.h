@@ -10,6 +10,7 @@
 
 #include "fp.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +53,21 @@ float search_positive(const float *v, const float *w, int n, int max, uint8_t *c
 static inline int round_even(float f)
 {
     return (int)(f32_bits(f + 12582912.0f) & 0x7fffff) - 0x400000;
+}
+
+/* Towards zero; what x86 makes of values that fit no int, on every machine. */
+static inline int to_int(float f)
+{
+    return f >= -0x1p31f && f < 0x1p31f ? (int)f : INT_MIN;
+}
+
+/* Ties away from zero, as roundf(). */
+static inline int round_away(float f)
+{
+    const int i = to_int(f);
+    if (i == INT_MIN) return i; /* no number to round */
+    const float rest = f - (float)i;
+    return rest >= 0.5f ? i + 1 : rest <= -0.5f ? i - 1 : i;
 }
 
 static inline int clamp(int v, int low, int high)

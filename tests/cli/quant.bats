@@ -57,7 +57,7 @@ misused_with() {
 
 @test "the sample's tensors are llama-quantize's, for any number of threads" {
     local type
-    for type in Q8_0 MXFP4_MOE Q4_K_M; do
+    for type in Q8_0 MXFP4_MOE Q4_K_M TQ1_0 Q1_0; do
         gguf-quant -q --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$IN/mini.gguf" s.gguf $type
         grep -q "^$(digests s.gguf | sha256sum | cut -d' ' -f1)  $type\$" "$DATA/sample.sha256"
         cp s.gguf $type.gguf && rm s.gguf
@@ -268,6 +268,26 @@ split.tensors.count i32 12" ]
     [ "$(digests a.gguf)" = "$(digests b.gguf)" ]
 }
 
+@test "sub-blocks of zeros in IQ3_S stay in place, but for --compat" {
+    {
+        gguf_head 3 1 2
+        gguf_key_string general.architecture a
+        gguf_key_u32 a.block_count 1
+        gguf_tensor blk.0.x.weight 30 0 256 2
+    } | gguf_pad 32 >in.gguf
+    head -c 64 /dev/zero >>in.gguf
+    seq 1000 | tr -d '\n' | tr 0-9 '\074-\105' | head -c 960 >>in.gguf
+    gguf-quant -q in.gguf a.gguf IQ3_S
+    gguf-quant -q --compat in.gguf b.gguf IQ3_S
+    local at; at=$(data_at a.gguf blk.0.x.weight)
+    # After the scale 8 indices, none chosen for zeros; the 9th becomes the first.
+    [ "$(tail -c +$((at + 3)) a.gguf | head -c 8 | tr -d '\0' | wc -c)" -eq 0 ]
+    [ "$(tail -c +$((at + 11)) a.gguf | head -c 56 | xxd -p)" = \
+        "$(tail -c +$((at + 3)) b.gguf | head -c 56 | xxd -p)" ]
+    # The second row has no zeros.
+    cmp <(tail -c +$((at + 111)) a.gguf) <(tail -c +$((at + 111)) b.gguf)
+}
+
 @test "--allow-requantize" {
     gguf-quant -q "$IN/tiny-bf16.gguf" q8.gguf Q8_0
     fails_with "tensor 'output.weight' is q8_0 already" gguf-quant q8.gguf out.gguf Q4_0
@@ -317,6 +337,15 @@ split.tensors.count i32 12" ]
     run gguf-quant --dry-run "$IN/tiny-bf16.gguf" out.gguf Q2_K_S
     [ "$status" -eq 0 ]
     [[ $output == *"warning: "*"needs an importance matrix"* ]]
+    local type
+    for type in IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ3_XXS; do
+        fails_with "needs an importance matrix" gguf-quant "$IN/tiny-bf16.gguf" out.gguf $type
+    done
+    # llama-quantize does not ask for one here, and its library then aborts.
+    fails_with "'token_embd.weight' needs an importance matrix to become iq2_xs" \
+        gguf-quant --token-embedding-type iq2_xs "$IN/tiny-bf16.gguf" out.gguf Q4_0
+    gguf-quant -q --token-embedding-type iq2_s "$IN/tiny-bf16.gguf" out.gguf IQ3_S
+    [ "$(types out.gguf token_embd)" = iq2_s ]
 }
 
 @test "NaN in the source, and what overflows in the result" {
