@@ -37,10 +37,10 @@ struct mix_options {
     bool pure;                  /* the base type for all */
     bool keep_output;           /* leave output.weight alone */
     bool has_matrix;            /* some tensor has importances */
-    bool compat;        /* as llama-quantize where that is wrong: mix_allows(),
-                           forced types, IQ3_S (encode.h) */
-    int output_type;    /* for output.weight, or MIX_NO_TYPE */
-    int embedding_type; /* for token_embd.weight, or MIX_NO_TYPE */
+    bool compat;                /* as llama-quantize where that is wrong: mix_allows(),
+                                   forced types, IQ3_S (encode.h) */
+    int output_type;            /* for output.weight, or MIX_NO_TYPE */
+    int embedding_type;         /* for token_embd.weight, or MIX_NO_TYPE */
 };
 
 /* Decide all tensors.  They must come in the order in which they are processed, for

@@ -245,9 +245,9 @@ static int check_encoders(const struct plan *p, ggf_error *err)
         snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", ggf_type_name(type));
     }
     if (!*list) return 0;
-    return ggf_fail(
-        err, GGF_E_ARG, GGF_NO_OFFSET,
-        "there is no way to write tensors of type %s, which this needs", list);
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                    "there is no way to write tensors of type %s, which this needs",
+                    list);
 }
 
 static int check_matrix(const struct plan_item *item, const struct plan_options *o,
