@@ -14,6 +14,8 @@ void imatrix_close(imatrix *m)
     ggf_close(m->gguf);
     if (m->map) munmap(m->map, m->map_bytes);
     for (uint64_t i = 0; i < m->n_entries; i++) free((char *)m->entries[i].name);
+    for (uint64_t i = 0; i < m->n_blocks; i++) free(m->blocks[i]);
+    free(m->blocks);
     free(m->entries);
     free(m->datasets);
     free(m);
@@ -97,13 +99,25 @@ static void slice_weights(const struct imatrix_entry *e, uint64_t slice,
     }
 }
 
+/* The same for a slice with a prior. */
+static void drawn_weights(const struct imatrix_entry *e, uint64_t slice, uint64_t first,
+                          uint64_t n, float *out)
+{
+    const float *prior = e->priors[slice] + first % e->width;
+    const float tokens = e->prior_tokens[slice];
+    const float count = load_f32(e->counts + 4 * slice) + tokens;
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = (load_f32(e->sums + 4 * (first + i)) + tokens * prior[i]) / count;
+}
+
 void imatrix_weights(const struct imatrix_entry *e, uint64_t first, uint64_t n,
                      float *out)
 {
     while (n) {
         const uint64_t slice = first / e->width, left = e->width - first % e->width;
         const uint64_t run = n < left ? n : left;
-        slice_weights(e, slice, e->sums + 4 * first, run, out);
+        if (e->priors && e->priors[slice]) drawn_weights(e, slice, first, run, out);
+        else slice_weights(e, slice, e->sums + 4 * first, run, out);
         first += run;
         out += run;
         n -= run;

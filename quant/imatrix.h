@@ -24,6 +24,11 @@ struct imatrix_entry {
     const uint8_t *means;       /* n_values: sums of the activations themselves */
     const uint8_t *gated_sums;  /* n_values: of squares, times the squared weight that */
     const uint8_t *gated_count; /* n_slices: the router gave; sums of these weights */
+
+    /* After imatrix_condition(): weights to which each slice is drawn, or NULL, and as
+     * many tokens that they count for. */
+    const float **priors;
+    float *prior_tokens;
 };
 
 /* Open and check a file.  Which form it is in its first bytes tell. */

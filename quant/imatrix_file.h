@@ -21,6 +21,8 @@ struct imatrix {
     struct ggf_str *datasets; /* owned; the texts are in the file */
     uint64_t n_datasets;
     uint32_t chunks, chunk_size;
+    void **blocks; /* owned: what imatrix_condition() needs */
+    uint64_t n_blocks;
 };
 
 #endif

@@ -2,6 +2,7 @@
 #include "common/near.h"
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/shrink.h"
 #include "common/target.h"
 #include "common/tensor_type.h"
 
@@ -16,8 +17,8 @@
 
 /* The command line. */
 struct args {
-    bool allow_requantize, keep_output, pure, keep_split, dry_run, force, json, quiet,
-        compat;
+    bool allow_requantize, keep_output, pure, shrink, keep_split, dry_run, force, json,
+        quiet, compat;
     const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds;
     struct target target;
     struct opt_list include, exclude, rules, overrides;
@@ -59,6 +60,9 @@ static const struct opt options[] = {
       "use only entries whose name contains NAME; may be repeated" },
     { "--exclude-weights", "NAME", OPT_LIST, &a.exclude,
       "use no entries whose name contains NAME; may be repeated" },
+    { "--imatrix-shrink", 0, OPT_FLAG, &a.shrink,
+      "experts that saw few tokens: draw their weights to the layer's mean,\nfor down to "
+      "what follows from gate and up" },
     { 0, 0, OPT_HEADING, 0, "The file:" },
     { "--override-kv", "KEY=TYPE:VALUE", OPT_LIST, &a.overrides,
       "set a key; TYPE is int, float, bool or str; may be repeated" },
@@ -241,6 +245,8 @@ static int check_combination(void)
     if ((a.include.count || a.exclude.count) && !a.matrix)
         return opt_error(&program, "%s needs --imatrix",
                          a.include.count ? "--include-weights" : "--exclude-weights");
+    if (a.shrink && !a.matrix)
+        return opt_error(&program, "--imatrix-shrink needs --imatrix");
     if (a.keep_output && a.output_type)
         return opt_error(
             &program,
@@ -469,10 +475,11 @@ static int check_output(const ggf_file *f, ggf_error *err)
     return 0;
 }
 
-static int open_matrix(imatrix **m, ggf_error *err)
+static int open_matrix(imatrix **m, const ggf_file *f, ggf_error *err)
 {
     if (!a.matrix) return 0;
     int s = imatrix_open(m, a.matrix, err);
+    if (!s && a.shrink) s = shrink_matrix(*m, f, err);
     if (s) return s;
     imatrix_filter(*m, a.include.items, a.include.count, a.exclude.items,
                    a.exclude.count);
@@ -553,7 +560,7 @@ static int run(struct plan_options *po, const struct tensor_rules *rules, ggf_er
     struct plan p = { 0 };
     struct target_result r = { 0 };
     int s = ggf_open(&f, a.input, &oo, err);
-    if (!s) s = open_matrix(&m, err);
+    if (!s) s = open_matrix(&m, f, err);
     po->matrix = m;
     if (!s) s = plan_make(&p, f, po, err);
     if (!s && *rules->error)

@@ -116,6 +116,25 @@ assert not any(k.endswith(".in_sum") for k in dat)
 PY
 }
 
+@test "gguf-quant --imatrix-shrink" {
+    run gguf-quant --imatrix "$FOUR" --imatrix-shrink --dry-run "$MODEL" Q2_K
+    [ "$status" -eq 0 ]
+    unseen=$(python3 -c 'import json, sys; print(sum(l["unseen"] for l in json.load(open(sys.argv[1]))["layers"]))' "$BATS_FILE_TMPDIR/four.json")
+    [[ $output == *"of 128 experts $unseen saw no token"*"gate and up of 128 drawn"* ]]
+    gguf-quant --imatrix "$FOUR" --quiet "$MODEL" "$BATS_TEST_TMPDIR/off.gguf" Q2_K 2
+    gguf-quant --imatrix "$FOUR" --imatrix-shrink --quiet "$MODEL" "$BATS_TEST_TMPDIR/on.gguf" Q2_K 1 2>/dev/null
+    # Only experts differ.
+    run gguf-inspect --diff "$BATS_TEST_TMPDIR/on.gguf" "$BATS_TEST_TMPDIR/off.gguf"
+    [ "$status" -eq 1 ]
+    [[ $output == *_exps* ]] && [[ $output != *attn_qkv* ]] && [[ $output != *shexp* ]]
+    q3n-imatrix --in-file "$FOUR" --output-format dat -o "$BATS_TEST_TMPDIR/m.dat"
+    run gguf-quant --imatrix "$BATS_TEST_TMPDIR/m.dat" --imatrix-shrink --dry-run "$MODEL" Q2_K
+    [ "$status" -eq 1 ]
+    [[ $output == *"no counts of experts"* ]]
+    run gguf-quant --imatrix-shrink --dry-run "$MODEL" Q2_K
+    [ "$status" -eq 2 ]
+}
+
 @test "--process-output adds the output matrix" {
     collect --chunks 1 --process-output --no-ppl -o "$OUT" 2>/dev/null
     gguf-inspect -t '^output' --json "$OUT" | grep -q '"output.weight.counts"'
