@@ -64,9 +64,9 @@ struct mix_tensor plan_mix_tensor(const struct plan *plan,
 void plan_set_types(struct plan *plan, const struct plan_options *options,
                     const uint32_t *types);
 
-/* What general.file_type is to say.  For a copy, what the source says or else a guess from
- * its most frequent tensor type; after plan_set_types(), the file type that the type with
- * most bytes suggests. */
+/* What general.file_type is to say.  For a copy, what the source says or else a guess
+ * from its most frequent tensor type; after plan_set_types(), the file type that the type
+ * with most bytes suggests. */
 uint32_t plan_file_type(const struct plan *plan, const ggf_file *file,
                         const struct plan_options *options);
 

@@ -7,7 +7,8 @@
 #if defined(__clang__)
 #define LOOP _Pragma("clang loop unroll(full)")
 #elif defined(__SANITIZE_ADDRESS__)
-#define LOOP /* the checks in a loop's body keep gcc from unrolling it, and it says so */
+#define LOOP  /* the checks in a loop's body keep gcc from unrolling it, and it says so  \
+               */
 #else
 #define LOOP _Pragma("GCC unroll 64")
 #endif
