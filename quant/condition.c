@@ -74,11 +74,11 @@ static int pool(imatrix *m, struct imatrix_entry *e, ggf_error *err)
  * trapezoidal rule, which converges faster than any power of the step here. */
 double expected_square(const struct normal_pair *p)
 {
-    const double step = 0.25, end = 6;
+    enum { STEPS = 24 }; /* to each side, a quarter each: z from -6 to 6 */
     const double rest = (1 - p->correlation * p->correlation) * p->sd_b * p->sd_b;
     double sum = 0, weights = 0;
-    for (double z = -end; z <= end; z += step) {
-        const double w = exp(-z * z / 2), a = p->mean_a + p->sd_a * z;
+    for (int i = -STEPS; i <= STEPS; i++) {
+        const double z = i * 0.25, w = exp(-z * z / 2), a = p->mean_a + p->sd_a * z;
         const double silu = a / (1 + exp(-a));
         const double b = p->mean_b + p->correlation * p->sd_b * z;
         sum += w * silu * silu * (b * b + rest);

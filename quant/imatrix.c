@@ -75,13 +75,6 @@ uint32_t imatrix_chunks(const imatrix *m) { return m->chunks; }
 
 uint32_t imatrix_chunk_size(const imatrix *m) { return m->chunk_size; }
 
-static float load_f32(const uint8_t *p)
-{
-    float v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 /* Weights of one slice's columns, or a run of them. */
 static void slice_weights(const struct imatrix_entry *e, uint64_t slice,
                           const uint8_t *sums, uint64_t n, float *out)

@@ -4,6 +4,8 @@
 
 #include "imatrix.h"
 
+#include <string.h>
+
 /* Tensors of the GGUF form: the weight's name and */
 #define IMATRIX_SUMS         ".in_sum2"
 #define IMATRIX_COUNTS       ".counts"
@@ -24,5 +26,13 @@ struct imatrix {
     void **blocks; /* owned: what imatrix_condition() needs */
     uint64_t n_blocks;
 };
+
+/* A number of the file, which lies at any address. */
+static inline float load_f32(const uint8_t *p)
+{
+    float v;
+    memcpy(&v, p, sizeof v); /* NOLINT(clang-analyzer-core.*): sums are never NULL */
+    return v;
+}
 
 #endif

@@ -115,13 +115,6 @@ int imatrix_sums_dataset(struct imatrix_sums *s, const char *name, size_t len,
 
 /* ---- Merging ---------------------------------------------------------------- */
 
-static float load_f32(const uint8_t *p)
-{
-    float v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 static void add_floats(float *to, const uint8_t *from, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) to[i] += load_f32(from + 4 * i);

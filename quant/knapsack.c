@@ -288,6 +288,7 @@ static bool fill_layers(struct solver *s)
     s->layers[0].n = 1;
     if (!s->layers[0].states) return false;
     for (size_t d = 0; d < s->n; d++) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): release() frees all layers */
         size_t n = extend(s, &s->layers[d], d);
         if (n > s->limit) n = thin(s, n);
         struct layer *to = &s->layers[d + 1];

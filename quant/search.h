@@ -58,7 +58,7 @@ static inline int round_even(float f)
 /* Towards zero; what x86 makes of values that fit no int, on every machine. */
 static inline int to_int(float f)
 {
-    return f >= -0x1p31f && f < 0x1p31f ? (int)f : INT_MIN;
+    return f >= -2147483648.0f && f < 2147483648.0f ? (int)f : INT_MIN; /* 2^31 */
 }
 
 /* Ties away from zero, as roundf(). */

@@ -168,6 +168,7 @@ static int measure_tensor(struct sensitivity *s, size_t index,
 int sensitivity_measure(struct sensitivity *list, size_t n,
                         const struct sensitivity_options *o, ggf_error *err)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-deadcode*): used by the pragma below */
     const int threads = o->threads > 0 ? o->threads : omp_get_num_procs();
     size_t done = 0;
     int status = 0;

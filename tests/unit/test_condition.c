@@ -164,7 +164,8 @@ END_TEST
 
 static double tensor_value(const char *name, int expert, int row, int i)
 {
-    return (double)tiny_value(name, (uint64_t)((expert * FF + row) * EMBD + i));
+    return (double)tiny_value(name, ((uint64_t)expert * FF + (uint64_t)row) * EMBD +
+                                        (uint64_t)i);
 }
 
 /* E[h^2] of a unit by sampling inputs. */
