@@ -49,18 +49,8 @@ struct test {
     char name[32];
     int prompt, gen;
     double seconds[MAX_RUNS]; /* sorted */
+    double median;
 };
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const struct test *t)
-{
-    return (t->seconds[(runs - 1) / 2] + t->seconds[runs / 2]) / 2;
-}
 
 static int tokens_of(const struct test *t) { return t->prompt + t->gen; }
 
@@ -101,7 +91,7 @@ static int measure(q3n_model *m, struct test *t, ggf_error *err)
         draw(tokens, (int)n, n_vocab);
         e = run(s, t, tokens, logits, &t->seconds[i < 0 ? 0 : i], err);
     }
-    qsort(t->seconds, (size_t)runs, sizeof *t->seconds, ascending);
+    if (!e) t->median = out_median(t->seconds, (size_t)runs);
     q3n_session_free(s);
     free(tokens);
     free(logits);
@@ -118,7 +108,7 @@ static struct row row_of(const struct test *t, const struct q3n_model_info *info
                          double memory)
 {
     const double n = tokens_of(t);
-    struct row r = { .per_second = n / median(t) };
+    struct row r = { .per_second = n / t->median };
     r.spread = (n / t->seconds[0] - n / t->seconds[runs - 1]) / 2;
     if (t->gen) {
         r.gbs = r.per_second * (double)info->bytes_token * 1e-9;
@@ -153,8 +143,8 @@ static void print_csv(const struct test *tests, int n, const struct q3n_model_in
         const struct row r = row_of(&tests[i], info, memory);
         printf("%s,%" PRIu64 ",%" PRIu64 ",%s,%d,%d,%d,%d,%.0f,%.3f,%.3f,%.3f\n",
                info->architecture, info->bytes, info->n_params, cpu_level_name(), threads,
-               ubatch, tests[i].prompt, tests[i].gen, 1e9 * median(&tests[i]),
-               r.per_second, r.gbs, memory);
+               ubatch, tests[i].prompt, tests[i].gen, 1e9 * tests[i].median, r.per_second,
+               r.gbs, memory);
     }
 }
 
@@ -172,7 +162,7 @@ static void json_test(struct json *j, const struct test *t,
     json_i64(j, "n_ubatch", ubatch);
     json_i64(j, "n_prompt", t->prompt);
     json_i64(j, "n_gen", t->gen);
-    json_f64(j, "median_ns", 1e9 * median(t));
+    json_f64(j, "median_ns", 1e9 * t->median);
     json_f64(j, "median_ts", r.per_second);
     json_u64(j, "bytes_per_token", info->bytes_token);
     json_f64(j, "gb_s", r.gbs);

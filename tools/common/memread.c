@@ -25,12 +25,6 @@ read_all(const words *p, size_t n)
     return x;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The sums must go somewhere, or the compiler makes none. */
 static volatile uint64_t memread_sum;
 
@@ -54,6 +48,5 @@ double memread(int threads, size_t bytes)
     }
     munmap(buf, bytes);
     (void)memread_sum;
-    qsort(seconds, PASSES, sizeof *seconds, ascending);
-    return (double)bytes / seconds[PASSES / 2] * 1e-9;
+    return (double)bytes / out_median(seconds, PASSES) * 1e-9;
 }

@@ -36,6 +36,9 @@ char *out_time(char buf[24], double seconds);
 /* Seconds on a clock that only goes forward. */
 double out_now(void);
 
+/* Sort n > 0 numbers, none of them NaN, and return their median. */
+double out_median(double *v, size_t n);
+
 /* True if the stream is a terminal and NO_COLOR is unset. */
 bool out_colour(FILE *f);
 
