@@ -1,0 +1,271 @@
+/* quant_args.c - see quant_args.h.  What becomes of the options is in quant_options.c. */
+#include "quant_args.h"
+
+#include "near.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static struct quant_args a;
+static char types_help[4096]; /* filled by list_types() */
+
+static const struct opt options[] = {
+    { 0, 0, OPT_HEADING, 0, "Types:" },
+    { "--tensor-type", "REGEX=TYPE", OPT_LIST, &a.rules,
+      "store tensors whose name matches as TYPE; may be repeated,\nthe first match "
+      "counts" },
+    { "--tensor-type-file", "FILE", OPT_STR, &a.rules_file,
+      "more of the same, separated by blanks or lines" },
+    { "--output-tensor-type", "TYPE", OPT_STR, &a.output_type, "for output.weight" },
+    { "--token-embedding-type", "TYPE", OPT_STR, &a.embedding_type,
+      "for token_embd.weight" },
+    { "--pure", 0, OPT_FLAG, &a.pure, "no mixture: the base type for all" },
+    { "--leave-output-tensor", 0, OPT_FLAG, &a.keep_output,
+      "leave output.weight as it is" },
+    { "--allow-requantize", 0, OPT_FLAG, &a.allow_requantize,
+      "quantize tensors that are quantized already" },
+    { 0, 0, OPT_HEADING, 0, "Types by measured error, for a size given:" },
+    { "--target-size", "SIZE", OPT_SIZE, &a.target.size,
+      "bytes of the finished file, at most; 12G, 512M, 4096" },
+    { "--target-bpw", "N", OPT_FLOAT, &a.target.bpw,
+      "bits of tensor data for each weight, at most" },
+    { "--types", "k|iq|all", OPT_STR, &a.kinds,
+      "choose among linear types, those with codebooks or uneven\nlevels, or all "
+      "(default)" },
+    { 0, 0, OPT_HEADING, 0, "Importance matrix:" },
+    { "--imatrix", "FILE", OPT_STR, &a.matrix, "GGUF or the older .dat" },
+    { "--include-weights", "NAME", OPT_LIST, &a.include,
+      "use only entries whose name contains NAME; may be repeated" },
+    { "--exclude-weights", "NAME", OPT_LIST, &a.exclude,
+      "use no entries whose name contains NAME; may be repeated" },
+    { "--imatrix-shrink", 0, OPT_FLAG, &a.shrink,
+      "experts that saw few tokens: draw their weights to the layer's mean,\nfor down to "
+      "what follows from gate and up" },
+    { 0, 0, OPT_HEADING, 0, "The file:" },
+    { "--override-kv", "KEY=TYPE:VALUE", OPT_LIST, &a.overrides,
+      "set a key; TYPE is int, float, bool or str; may be repeated" },
+    { "--prune-layers", "N,N,...", OPT_STR, &a.prune, "leave layers out" },
+    { "--keep-split", 0, OPT_FLAG, &a.keep_split,
+      "one output for each part of a split input" },
+    { "-f, --force", 0, OPT_FLAG, &a.force, "replace an existing output" },
+    { 0, 0, OPT_HEADING, 0, "Talk:" },
+    { "--dry-run", 0, OPT_FLAG, &a.dry_run,
+      "print the plan and its sizes, write nothing" },
+    { "--json", 0, OPT_FLAG, &a.json, "print the plan as JSON" },
+    { "-q, --quiet", 0, OPT_FLAG, &a.quiet, "print nothing but errors" },
+    { "--compat", 0, OPT_FLAG, &a.compat,
+      "do as llama-quantize also where that is a mistake (see\ndocs/gguf-quant.md)" },
+    { 0, 0, OPT_HEADING, 0, types_help },
+    { 0, 0, OPT_HEADING, 0, "Other:" },
+    { 0 },
+};
+
+const struct opt_program quant_program = {
+    .name = "gguf-quant",
+    .usage = "[options] IN.gguf [OUT.gguf] TYPE [THREADS]",
+    .about =
+        "Quantizes a model to a file type such as Q4_K_M (listed below), or\n"
+        "rewrites it as it is (COPY).  Without OUT.gguf it writes ggml-model-TYPE.gguf\n"
+        "beside the input.  THREADS defaults to the number of processors.\n"
+        "With --target-size or --target-bpw TYPE is left out or AUTO.",
+    .options = options,
+    .min_args = 1,
+    .max_args = 4,
+};
+
+/* The table of file types, for --help. */
+static void list_types(void)
+{
+    size_t n = (size_t)snprintf(types_help, sizeof types_help, "File types:\n");
+    for (const struct file_type *t = file_types; t->name && n + 100 < sizeof types_help;
+         t++)
+        n += (size_t)sprintf(types_help + n, "  %-10s %2u  %s\n", t->name,
+                             (unsigned)t->id, t->about);
+    sprintf(types_help + n, "  %-10s     %s", "COPY", "every tensor as it is");
+}
+
+bool quant_by_target(const struct quant_args *args)
+{
+    return args->target.size || args->target.bpw > 0;
+}
+
+static int unknown_type(const char *name)
+{
+    char near[256] = "";
+    for (int d = 1; d <= 2 && !*near; d++)
+        for (const struct file_type *t = file_types; t->name; t++)
+            if (near_distance(name, t->name) <= d && strlen(near) + 20 < sizeof near)
+                sprintf(near + strlen(near), "%s %s",
+                        *near ? "," : "; near it:", t->name);
+    if (*near)
+        return opt_error(&quant_program, "there is no file type '%s'%s", name, near);
+    for (const struct file_type *t = file_types;
+         t->name && strlen(near) + 20 < sizeof near; t++)
+        sprintf(near + strlen(near), " %s", t->name);
+    return opt_error(&quant_program, "there is no file type '%s'; known are COPY%s", name,
+                     near);
+}
+
+/* False if it is no type; *to is NULL for COPY. */
+static bool parse_type(const char *word, const struct file_type **to)
+{
+    *to = file_type_find(word);
+    return *to || !strcasecmp(word, "COPY");
+}
+
+/* "ggml-model-TYPE.gguf" in the folder of the input. */
+static void default_output(void)
+{
+    const char *type = quant_by_target(&a) ? "AUTO" : a.to ? a.to->name : "COPY";
+    const char *slash = strrchr(a.input, '/');
+    snprintf(a.output, sizeof a.output, "%.*sggml-model-%s%s",
+             slash ? (int)(slash - a.input + 1) : 0, a.input, type,
+             a.keep_split ? "" : ".gguf");
+}
+
+static int take_output(const char *word)
+{
+    if (strlen(word) >= sizeof a.output)
+        return opt_error(&quant_program, "the output's name is too long");
+    strcpy(a.output, word);
+    return OPT_GO;
+}
+
+static int take_threads(const char *word)
+{
+    char *end;
+    const long v = strtol(word, &end, 10);
+    if (*end || v > 4096)
+        return opt_error(&quant_program, "'%s' is not a number of threads", word);
+    a.threads = v > 0 ? (int)v : 0;
+    return OPT_GO;
+}
+
+/* IN [OUT] [AUTO] [THREADS], a size being given. */
+static int take_target_words(char **words, int n)
+{
+    const struct file_type *type;
+    int at = 1, r = OPT_GO;
+    for (int i = 1; i < n && i < 3; i++)
+        if (strspn(words[i], "0123456789") != strlen(words[i]) &&
+            parse_type(words[i], &type))
+            return opt_error(&quant_program,
+                             "%s leaves no choice: with a target the type is "
+                             "AUTO or left out",
+                             words[i]);
+    a.to = file_type_by_id(FT_Q8_0); /* what plans are made with until types are chosen */
+    default_output();
+    if (at < n && strcasecmp(words[at], "AUTO") != 0) r = take_output(words[at++]);
+    if (at < n && !strcasecmp(words[at], "AUTO")) at++;
+    if (r == OPT_GO && at < n) r = take_threads(words[at++]);
+    if (r == OPT_GO && at < n)
+        r = opt_error(&quant_program, "unexpected argument '%s'", words[at]);
+    return r;
+}
+
+/* IN [OUT] TYPE [THREADS] */
+static int take_words(char **words, int n)
+{
+    a.input = words[0];
+    if (quant_by_target(&a)) return take_target_words(words, n);
+    if (n < 2) return opt_error(&quant_program, "missing argument: the type");
+    for (int i = 1; i < n && i < 3; i++)
+        if (!strcasecmp(words[i], "AUTO"))
+            return opt_error(&quant_program, "AUTO needs --target-size or --target-bpw");
+    int type_at = 1;
+    if (!parse_type(words[1], &a.to)) {
+        if (n < 3) return unknown_type(words[1]);
+        type_at = 2;
+        if (!parse_type(words[2], &a.to)) return unknown_type(words[2]);
+        if (take_output(words[1]) != OPT_GO) return OPT_USAGE;
+    } else {
+        default_output();
+    }
+    if (n > type_at + 2)
+        return opt_error(&quant_program, "unexpected argument '%s'", words[type_at + 2]);
+    return n == type_at + 2 ? take_threads(words[type_at + 1]) : OPT_GO;
+}
+
+static int check_target(void)
+{
+    static const char *const kinds[] = { "all", "k", "iq" }; /* enum budget_kind */
+    if (a.target.bpw < 0 || !(a.target.bpw <= 64))
+        return opt_error(&quant_program, "--target-bpw is not between 0 and 64");
+    if (a.kinds && !quant_by_target(&a))
+        return opt_error(&quant_program, "--types needs --target-size or --target-bpw");
+    if (!quant_by_target(&a)) return OPT_GO;
+    if (a.target.size && a.target.bpw > 0)
+        return opt_error(&quant_program,
+                         "--target-size and --target-bpw exclude each other");
+    if (a.pure) return opt_error(&quant_program, "--pure has no effect with a target");
+    if (a.keep_split)
+        return opt_error(&quant_program, "a target and --keep-split exclude each other");
+    a.pure = true; /* until types are chosen */
+    a.target.quiet = a.quiet;
+    for (int i = 0; a.kinds && i < 3; i++)
+        if (!strcmp(a.kinds, kinds[i])) {
+            a.target.kind = (enum budget_kind)i;
+            return OPT_GO;
+        }
+    return a.kinds ? opt_error(&quant_program, "--types is '%s', expected k, iq or all",
+                               a.kinds)
+                   : OPT_GO;
+}
+
+/* Options that would be ignored are mistakes. */
+static int check_combination(void)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } idle_in_copy[] = {
+        { a.matrix, "--imatrix" },
+        { a.rules.count || a.rules_file, "--tensor-type" },
+        { a.output_type, "--output-tensor-type" },
+        { a.embedding_type, "--token-embedding-type" },
+        { a.pure, "--pure" },
+        { a.keep_output, "--leave-output-tensor" },
+        { a.allow_requantize, "--allow-requantize" },
+    };
+    for (size_t i = 0; !a.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
+        if (idle_in_copy[i].given)
+            return opt_error(&quant_program, "%s has no effect with COPY",
+                             idle_in_copy[i].name);
+    if (a.include.count && a.exclude.count)
+        return opt_error(&quant_program,
+                         "--include-weights and --exclude-weights exclude each other");
+    if ((a.include.count || a.exclude.count) && !a.matrix)
+        return opt_error(&quant_program, "%s needs --imatrix",
+                         a.include.count ? "--include-weights" : "--exclude-weights");
+    if (a.shrink && !a.matrix)
+        return opt_error(&quant_program, "--imatrix-shrink needs --imatrix");
+    if (a.keep_output && a.output_type)
+        return opt_error(
+            &quant_program,
+            "--leave-output-tensor and --output-tensor-type exclude each other");
+    return OPT_GO;
+}
+
+int quant_args_parse(const struct quant_args **args, int argc, char **argv)
+{
+    char **words;
+    int n;
+    list_types();
+    int r = opt_parse(&quant_program, argc, argv, &words, &n);
+    if (r == OPT_GO) r = take_words(words, n);
+    if (r == OPT_GO) r = check_combination();
+    if (r == OPT_GO) r = check_target();
+    *args = &a;
+    return r;
+}
+
+void quant_args_free(void)
+{
+    free(a.include.items);
+    free(a.exclude.items);
+    free(a.rules.items);
+    free(a.overrides.items);
+    a = (struct quant_args){ 0 };
+}

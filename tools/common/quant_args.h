@@ -1,0 +1,41 @@
+/* quant_args.h - gguf-quant's command line: its options and words, and the plan's options
+ * that they come to. */
+#ifndef TOOLS_QUANT_ARGS_H
+#define TOOLS_QUANT_ARGS_H
+
+#include "opt.h"
+#include "target.h"
+#include "tensor_type.h"
+
+#include <limits.h>
+
+struct quant_args {
+    bool allow_requantize, keep_output, pure, shrink, keep_split, dry_run, force, json,
+        quiet, compat;
+    const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds;
+    struct target target;
+    struct opt_list include, exclude, rules, overrides;
+    const char *input;
+    char output[PATH_MAX];
+    const struct file_type *to; /* NULL: COPY */
+    int threads;
+};
+
+/* For messages: its name; for mistakes in the command line, opt_error(). */
+extern const struct opt_program quant_program;
+
+/* Parse and check.  Returns OPT_GO, or the status to end with; *args stays the module's.
+ */
+int quant_args_parse(const struct quant_args **args, int argc, char **argv);
+void quant_args_free(void);
+
+/* Types are to be chosen for a size. */
+bool quant_by_target(const struct quant_args *args);
+
+/* The plan's options, which point into args and rules.  Both start as zeros.  Returns
+ * as quant_args_parse(). */
+int quant_options_make(struct plan_options *options, struct tensor_rules *rules,
+                       const struct quant_args *args);
+void quant_options_free(struct plan_options *options, struct tensor_rules *rules);
+
+#endif
