@@ -250,17 +250,26 @@ static int check_encoders(const struct plan *p, ggf_error *err)
                     list);
 }
 
+int plan_importances(const struct imatrix_entry **out, const struct ggf_tensor *t,
+                     const struct plan_options *o, ggf_error *err)
+{
+    const uint64_t expected = t->ne[0] * t->ne[2];
+    *out = o->matrix ? usable(imatrix_find(o->matrix, t->name), t) : NULL;
+    if (!*out || (*out)->n_values == expected) return 0;
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                    "the importance matrix has %" PRIu64
+                    " values for tensor '%s', expected "
+                    "%" PRIu64 ": it was made from another model",
+                    (*out)->n_values, t->name, expected);
+}
+
 static int check_matrix(const struct plan_item *item, const struct plan_options *o,
                         ggf_error *err)
 {
     const struct ggf_tensor *t = item->source;
-    const uint64_t expected = t->ne[0] * t->ne[2];
-    if (item->weights && item->weights->n_values != expected)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "the importance matrix has %" PRIu64
-                        " values for tensor '%s', expected "
-                        "%" PRIu64 ": it was made from another model",
-                        item->weights->n_values, t->name, expected);
+    const struct imatrix_entry *weights;
+    const int s = plan_importances(&weights, t, o, err);
+    if (s) return s;
     if (!item->weights && (mix_wants_matrix(item->name, item->type, o->mix.to) ||
                            encode_needs_weights(item->type)))
         return ggf_fail(

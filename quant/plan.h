@@ -59,6 +59,11 @@ void plan_free(struct plan *plan);
 struct mix_tensor plan_mix_tensor(const struct plan *plan,
                                   const struct plan_options *options, size_t i);
 
+/* What the matrix has for a tensor of the file, whatever becomes of it; NULL if nothing.
+ * Fails if that is of another shape. */
+int plan_importances(const struct imatrix_entry **out, const struct ggf_tensor *tensor,
+                     const struct plan_options *options, ggf_error *err);
+
 /* Give each item the type that types[] has for it, and count anew.  They must have blocks
  * that the rows fit. */
 void plan_set_types(struct plan *plan, const struct plan_options *options,

@@ -28,7 +28,8 @@ struct sums {
 struct sampler {
     struct sensitivity *s;
     decode_fn read;
-    uint64_t row_blocks, n_blocks;
+    uint64_t row_blocks;
+    uint64_t first, n_blocks; /* numbers of blocks */
     uint64_t seed;
     double *use; /* for each expert; NULL: all alike */
     struct sums sums;
@@ -43,20 +44,31 @@ static uint64_t next_random(uint64_t *state)
     return z ^ z >> 31;
 }
 
+/* So that a tensor has its places whatever else is measured (FNV-1a). */
+static uint64_t seed_of(const struct sensitivity *s)
+{
+    uint64_t h = 0xcbf29ce484222325;
+    for (const char *c = s->tensor->name; *c; c++) h = (h ^ (uint8_t)*c) * 0x100000001b3;
+    return h + s->first_slice;
+}
+
+static double token_count(const struct imatrix_entry *w, uint64_t slice)
+{
+    float count;
+    memcpy(&count, w->counts + slice * sizeof count, sizeof count);
+    return count > 0 ? (double)count : 0;
+}
+
 /* The share of tokens that each expert saw, where the matrix counts them. */
 static double *expert_use(const struct sensitivity *s)
 {
     const struct imatrix_entry *w = s->weights;
     const uint64_t n = s->tensor->ne[2];
-    if (!w || !w->counts || w->n_slices != n || n < 2) return NULL;
+    if (!w || !w->counts || w->n_slices != n || n < 2 || s->n_slices == 1) return NULL;
+    const uint64_t first = s->first_slice, end = s->n_slices ? first + s->n_slices : n;
     double *use = calloc(n, sizeof *use), total = 0;
-    for (uint64_t i = 0; use && i < n; i++) {
-        float count;
-        memcpy(&count, w->counts + i * sizeof count, sizeof count);
-        use[i] = count > 0 ? (double)count : 0;
-        total += use[i];
-    }
-    for (uint64_t i = 0; use && i < n; i++) use[i] = total > 0 ? use[i] / total : 1;
+    for (uint64_t i = first; use && i < end; i++) total += use[i] = token_count(w, i);
+    for (uint64_t i = first; use && i < end; i++) use[i] = total > 0 ? use[i] / total : 1;
     return use;
 }
 
@@ -70,8 +82,9 @@ static double block_error(const float *x, const float *y, const float *w, size_t
     return e;
 }
 
-static void add_block(struct sampler *p, uint64_t index)
+static void add_block(struct sampler *p, uint64_t number)
 {
+    const uint64_t index = p->first + number;
     struct sensitivity *s = p->s;
     const struct ggf_tensor *t = s->tensor;
     const uint64_t row = index / p->row_blocks, column = index % p->row_blocks * BLOCK;
@@ -110,17 +123,18 @@ static void draw(struct sampler *p, uint64_t n)
     }
 }
 
-/* The largest relative standard error of the ratios e/x. */
-static double relative_spread(const struct sums *s, int n_types)
+/* Relative standard errors of the ratios e/x; returns the largest. */
+static double find_spreads(const struct sums *s, int n_types, double *spread)
 {
     double most = 0;
     const double n = (double)s->n;
-    for (int k = 0; k < n_types && s->n > 1; k++) {
-        if (s->e[k] <= 0 || s->x <= 0) continue;
+    for (int k = 0; k < n_types; k++) {
+        spread[k] = 0;
+        if (s->e[k] <= 0 || s->x <= 0 || s->n < 2) continue;
         const double r = s->e[k] / s->x;
         const double residues = s->ee[k] - 2 * r * s->ex[k] + r * r * s->xx;
-        if (residues <= 0) continue;
-        most = fmax(most, sqrt(residues * n / (n - 1)) / s->e[k]);
+        if (residues > 0) spread[k] = sqrt(residues * n / (n - 1)) / s->e[k];
+        most = fmax(most, spread[k]);
     }
     return most;
 }
@@ -135,27 +149,30 @@ static void measure(struct sampler *p, const struct sensitivity_options *o)
         for (uint64_t i = 0; i < p->n_blocks && isfinite(p->sums.x); i++) add_block(p, i);
     } else {
         draw(p, first);
-        s->spread = relative_spread(&p->sums, s->n_types);
-        const double needed = (double)first * pow(s->spread / wanted, 2);
+        const double spread = find_spreads(&p->sums, s->n_types, s->spread);
+        const double needed = (double)first * pow(spread / wanted, 2);
         const uint64_t total = needed < (double)cap ? (uint64_t)needed : cap;
         if (total > first) draw(p, total - first);
-        s->spread = relative_spread(&p->sums, s->n_types);
+        find_spreads(&p->sums, s->n_types, s->spread);
     }
     for (int k = 0; k < s->n_types; k++)
         s->error[k] = p->sums.x > 0 ? p->sums.e[k] / p->sums.x : 0;
+    s->energy = s->sampled ? p->sums.x / (double)s->sampled : 0;
 }
 
-static int measure_tensor(struct sensitivity *s, size_t index,
-                          const struct sensitivity_options *o, ggf_error *err)
+static int measure_tensor(struct sensitivity *s, const struct sensitivity_options *o,
+                          ggf_error *err)
 {
     const struct ggf_tensor *t = s->tensor;
     struct sampler p = { .s = s,
                          .read = decode_for(t->type),
                          .row_blocks = (t->ne[0] + BLOCK - 1) / BLOCK,
-                         .seed = index,
+                         .seed = seed_of(s),
                          .use = expert_use(s) };
-    p.n_blocks = p.row_blocks * (t->count / t->ne[0]);
-    s->spread = 0;
+    p.first = p.row_blocks * t->ne[1] * s->first_slice;
+    p.n_blocks =
+        p.row_blocks * (s->n_slices ? t->ne[1] * s->n_slices : t->count / t->ne[0]);
+    memset(s->spread, 0, sizeof s->spread);
     s->sampled = 0;
     measure(&p, o);
     free(p.use);
@@ -175,14 +192,14 @@ int sensitivity_measure(struct sensitivity *list, size_t n,
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (size_t i = 0; i < n; i++) {
         ggf_error e;
-        const int s = measure_tensor(&list[i], i, o, &e);
+        const int s = measure_tensor(&list[i], o, &e);
 #pragma omp critical(sensitivity)
         {
             if (s && !status) {
                 status = s;
                 if (err) *err = e;
             }
-            if (o->progress) o->progress(o->user, ++done);
+            if (o->progress) o->progress(o->user, ++done, n);
         }
     }
     return status;

@@ -2,7 +2,10 @@
  *
  * The error of a type is sum w (x - x')^2 / sum w x^2, x' being x stored and read back, w
  * the importances times how often the expert is used.  Encoding everything in every type
- * takes hours for a large model; some thousand blocks tell the same to one per cent. */
+ * takes hours for a large model; some thousand blocks tell the same to one per cent.
+ *
+ * Where only some experts are asked for and no token reached any of them, they count
+ * alike. */
 #ifndef QUANT_SENSITIVITY_H
 #define QUANT_SENSITIVITY_H
 
@@ -15,21 +18,24 @@ struct sensitivity {
     const struct imatrix_entry *weights; /* of its shape; or NULL: all alike */
     uint32_t types[SENSITIVITY_TYPES];   /* each with an encoder; rows fit their blocks */
     int n_types;
+    uint64_t first_slice, n_slices; /* of ne[2], the experts; n_slices 0: all */
     /* out: */
     double error[SENSITIVITY_TYPES];
-    double spread;    /* largest standard error of them, relative; 0 if all was read */
-    uint64_t sampled; /* elements looked at */
+    double spread[SENSITIVITY_TYPES]; /* standard error, relative; 0 if all was read */
+    double energy;                    /* mean of w x^2 */
+    uint64_t sampled;                 /* elements looked at */
 };
 
 struct sensitivity_options {
     int threads;     /* <= 0: one for each processor */
     double spread;   /* stop when the standard error is below; 0: 0.01 */
     uint64_t blocks; /* at most so many blocks of 256 for a tensor; 0: 2048 */
-    void (*progress)(void *user, size_t done); /* under a lock; may be NULL */
+    void (*progress)(void *user, size_t done, size_t n); /* under a lock; may be NULL */
     void *user;
 };
 
-/* Measure all.  The results depend on neither threads nor instruction set.  Fails if a
+/* Measure all.  The places looked at depend on the tensor's name, the slices and the
+ * wanted standard error; the results on neither threads nor instruction set.  Fails if a
  * value met is infinite or NaN. */
 int sensitivity_measure(struct sensitivity *list, size_t n,
                         const struct sensitivity_options *options, ggf_error *err);

@@ -136,7 +136,7 @@ static int run(struct quant_job *job, ggf_error *err)
     if (!s && *job->rules.error)
         s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s", job->rules.error);
     if (!s) s = follow(job, err);
-    budget_free(&job->target.budget);
+    target_free(&job->target);
     plan_free(&job->plan);
     imatrix_close(job->matrix);
     ggf_close(job->file);

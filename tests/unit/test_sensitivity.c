@@ -1,7 +1,8 @@
 /* test_sensitivity.c - the sampled error against the whole tensor's; threads. */
-#include "../../quant/budget.h"
+#include "../../quant/density.h"
 #include "../../quant/decode.h"
 #include "../../quant/encode.h"
+#include "../../quant/sensitivity.h"
 
 #include <check.h>
 #include <math.h>
@@ -100,11 +101,11 @@ START_TEST(test_sampled_is_near_the_whole)
     const struct sensitivity_options o = { .threads = 1, .spread = 0.02 };
     ck_assert_int_eq(sensitivity_measure(&s, 1, &o, NULL), 0);
     ck_assert_uint_lt(s.sampled, VALUES);
-    ck_assert_double_gt(s.spread, 0);
-    ck_assert_double_le(s.spread, 0.03);
     for (int k = 0; k < N_TYPES; k++) {
         const double whole = whole_error(f, types[k]);
-        ck_assert_double_eq_tol(s.error[k], whole, 4 * s.spread * whole);
+        ck_assert_double_gt(s.spread[k], 0);
+        ck_assert_double_le(s.spread[k], 0.03);
+        ck_assert_double_eq_tol(s.error[k], whole, 4 * s.spread[k] * whole);
     }
     drop(f);
 }
@@ -117,9 +118,9 @@ START_TEST(test_all_blocks_are_the_whole)
     const struct sensitivity_options o = { .threads = 1, .blocks = VALUES / 256 };
     ck_assert_int_eq(sensitivity_measure(&s, 1, &o, NULL), 0);
     ck_assert_uint_eq(s.sampled, VALUES);
-    ck_assert(s.spread == 0);
     for (int k = 0; k < N_TYPES; k++) {
         const double whole = whole_error(f, types[k]);
+        ck_assert(s.spread[k] == 0);
         ck_assert_double_eq_tol(s.error[k], whole, 1e-9 * whole);
     }
     drop(f);
@@ -137,7 +138,68 @@ START_TEST(test_threads_do_not_matter)
     ck_assert_int_eq(sensitivity_measure(b, 5, &three, NULL), 0);
     for (int i = 0; i < 5; i++)
         for (int k = 0; k < N_TYPES; k++) ck_assert(a[i].error[k] == b[i].error[k]);
-    ck_assert(a[0].error[0] != a[1].error[0]); /* each has a sample of its own */
+    drop(f);
+}
+END_TEST
+
+START_TEST(test_places_follow_the_name)
+{
+    struct fixture *f = make();
+    struct sensitivity a[2];
+    struct ggf_tensor other = f->tensor;
+    other.name = "blk.1.ffn_down_exps.weight";
+    a[0] = a[1] = task(f);
+    a[1].tensor = &other;
+    struct sensitivity alone = task(f);
+    alone.types[0] = GGF_Q5_K; /* what else is measured is no matter */
+    const struct sensitivity_options o = { .threads = 1, .blocks = 300 };
+    ck_assert_int_eq(sensitivity_measure(a, 2, &o, NULL), 0);
+    ck_assert_int_eq(sensitivity_measure(&alone, 1, &o, NULL), 0);
+    ck_assert(a[0].error[1] != a[1].error[1]);
+    ck_assert(a[0].error[1] == alone.error[1]);
+    drop(f);
+}
+END_TEST
+
+/* The experts apart, put together by tokens and energy, are the whole. */
+START_TEST(test_slices)
+{
+    struct fixture *f = make();
+    struct sensitivity s[SLICES];
+    const struct sensitivity_options o = { .threads = 2, .blocks = VALUES };
+    for (uint64_t i = 0; i < SLICES; i++) {
+        s[i] = task(f);
+        s[i].first_slice = i;
+        s[i].n_slices = 1;
+    }
+    ck_assert_int_eq(sensitivity_measure(s, SLICES, &o, NULL), 0);
+    for (int k = 0; k < N_TYPES; k++) {
+        double e = 0, energy = 0;
+        for (int i = 0; i < SLICES; i++) {
+            ck_assert_uint_eq(s[i].sampled, VALUES / SLICES);
+            e += (double)f->counts[i] * s[i].energy * s[i].error[k];
+            energy += (double)f->counts[i] * s[i].energy;
+        }
+        const double whole = whole_error(f, types[k]);
+        ck_assert_double_eq_tol(e / energy, whole, 1e-6 * whole);
+    }
+    drop(f);
+}
+END_TEST
+
+/* An expert that no token reached has an error, with whatever weights there are. */
+START_TEST(test_slice_without_tokens)
+{
+    struct fixture *f = make();
+    f->counts[2] = f->counts[3] = 0;
+    struct sensitivity s[2] = { task(f), task(f) };
+    const struct sensitivity_options o = { .threads = 1, .blocks = VALUES };
+    s[0].first_slice = s[1].first_slice = 2;
+    s[0].n_slices = 1;
+    s[1].n_slices = 2;
+    ck_assert_int_eq(sensitivity_measure(s, 2, &o, NULL), 0);
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < N_TYPES; k++) ck_assert_double_gt(s[i].error[k], 0);
     drop(f);
 }
 END_TEST
@@ -157,20 +219,20 @@ END_TEST
 
 START_TEST(test_classes_and_floors)
 {
-    ck_assert_double_gt(budget_density("blk.3.attn_v.weight", 48, false),
-                        100 * budget_density("blk.3.ffn_up_exps.weight", 48, false));
-    ck_assert_double_gt(budget_density("blk.47.ffn_up_exps.weight", 48, false),
-                        budget_density("blk.20.ffn_up_exps.weight", 48, false));
-    ck_assert(budget_density("token_embd.weight", 48, true) ==
-              budget_density("output.weight", 48, false));
-    ck_assert(budget_floor("blk.3.attn_k.weight", 4, false) == 8.5);
-    ck_assert(budget_floor("blk.3.attn_k.weight", 2.5, false) == 6.5);
-    ck_assert(budget_floor("blk.3.ssm_out.weight", 2.5, false) == 5.5);
-    ck_assert(budget_floor("blk.3.ssm_out.weight", 2.1, false) == 4.5);
-    ck_assert(budget_floor("output.weight", 2.1, false) == 5.5);
-    ck_assert(budget_floor("token_embd.weight", 2.1, false) == 4.25);
-    ck_assert(budget_floor("token_embd.weight", 2.1, true) == 5.5);
-    ck_assert(budget_floor("blk.3.ffn_up_exps.weight", 8, false) == 0);
+    ck_assert_double_gt(density_of("blk.3.attn_v.weight", 48, false),
+                        100 * density_of("blk.3.ffn_up_exps.weight", 48, false));
+    ck_assert_double_gt(density_of("blk.47.ffn_up_exps.weight", 48, false),
+                        density_of("blk.20.ffn_up_exps.weight", 48, false));
+    ck_assert(density_of("token_embd.weight", 48, true) ==
+              density_of("output.weight", 48, false));
+    ck_assert(density_floor("blk.3.attn_k.weight", 4, false) == 8.5);
+    ck_assert(density_floor("blk.3.attn_k.weight", 2.5, false) == 6.5);
+    ck_assert(density_floor("blk.3.ssm_out.weight", 2.5, false) == 5.5);
+    ck_assert(density_floor("blk.3.ssm_out.weight", 2.1, false) == 4.5);
+    ck_assert(density_floor("output.weight", 2.1, false) == 5.5);
+    ck_assert(density_floor("token_embd.weight", 2.1, false) == 4.25);
+    ck_assert(density_floor("token_embd.weight", 2.1, true) == 5.5);
+    ck_assert(density_floor("blk.3.ffn_up_exps.weight", 8, false) == 0);
 }
 END_TEST
 
@@ -182,6 +244,9 @@ int main(void)
     tcase_add_test(c, test_sampled_is_near_the_whole);
     tcase_add_test(c, test_all_blocks_are_the_whole);
     tcase_add_test(c, test_threads_do_not_matter);
+    tcase_add_test(c, test_places_follow_the_name);
+    tcase_add_test(c, test_slices);
+    tcase_add_test(c, test_slice_without_tokens);
     tcase_add_test(c, test_bad_value);
     tcase_add_test(c, test_classes_and_floors);
     suite_add_tcase(s, c);

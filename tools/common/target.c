@@ -11,7 +11,12 @@ static uint64_t padded_items(const struct plan *p, uint64_t alignment)
     return sum;
 }
 
-static void on_progress(void *user, size_t done) { progress_update(user, done, ""); }
+static void on_progress(void *user, size_t done, size_t n)
+{
+    struct progress *bar = user;
+    bar->total = n;
+    progress_update(bar, done, "");
+}
 
 static double bits(const struct plan *p, uint64_t bytes)
 {
@@ -44,7 +49,7 @@ int target_choose(struct target_result *r, const struct target *t, const ggf_fil
     int s = quantize_size(&size, f, p, po, q, err);
     if (s) return s;
     const uint64_t header = size - padded_items(p, alignment);
-    struct progress bar = { .what = "measuring", .total = p->n_changed, .off = t->quiet };
+    struct progress bar = { .what = "measuring", .off = t->quiet };
     struct budget_options o = { .alignment = alignment, .kind = t->kind };
     o.measure.threads = q->threads;
     o.measure.progress = on_progress;
@@ -52,13 +57,21 @@ int target_choose(struct target_result *r, const struct target *t, const ggf_fil
     if (t->size) o.bytes = t->size > header ? t->size - header : 0;
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
     const double start = out_now();
-    s = budget_choose(&r->budget, p, po, &o, err);
+    s = error_table_init(&r->table, p, po, err);
+    if (!s) s = budget_choose(&r->budget, p, po, &r->table, &o, err);
     progress_end(&bar);
     r->seconds = out_now() - start;
     const struct budget *b = &r->budget;
     const uint64_t bytes = b->fixed_bytes + b->solution.bytes;
     if (s == GGF_E_ARG && bytes > o.bytes) return too_small(t, p, header, bytes, err);
     return s ? s : quantize_size(&r->file_bytes, f, p, po, q, err);
+}
+
+void target_free(struct target_result *r)
+{
+    budget_free(&r->budget);
+    error_table_free(&r->table);
+    *r = (struct target_result){ 0 };
 }
 
 void target_print_items(FILE *f, const struct target_result *r, const struct plan *p)
@@ -91,8 +104,8 @@ void target_print_totals(FILE *f, const struct target_result *r, const struct ta
                 100 * (double)r->file_bytes / (double)t->size);
     fprintf(f, "\ncost        = %.6e, no choice of this size below %.6e (gap %.3f %%)\n",
             k->cost, k->bound, k->cost > 0 ? 100 * gap(r) / k->cost : 0);
-    fprintf(f, "measured    = %" PRIu64 " weights in %.1f s\n", r->budget.sampled,
-            r->seconds);
+    fprintf(f, "measured    = %" PRIu64 " weights in %.1f s\n",
+            error_table_sampled(&r->table), r->seconds);
 }
 
 void target_json_item(struct json *j, const struct budget_item *item)

@@ -17,6 +17,7 @@ struct target {
 /* The outcome. */
 struct target_result {
     struct budget budget;
+    struct error_table table; /* of the plan's items */
     uint64_t file_bytes;
     double seconds; /* spent on measuring and choosing */
 };
@@ -27,6 +28,7 @@ int target_choose(struct target_result *r, const struct target *target,
                   const ggf_file *file, struct plan *plan,
                   const struct plan_options *plan_options,
                   const struct quantize_options *options, ggf_error *err);
+void target_free(struct target_result *r);
 
 /* A line for each tensor chosen: type, bits, bytes, error. */
 void target_print_items(FILE *f, const struct target_result *r, const struct plan *plan);
