@@ -35,6 +35,7 @@ struct q3n_model_info {
     uint32_t n_vocab, n_layer, n_embd, n_ctx_train, n_expert, n_expert_used;
     uint64_t n_params;      /* weights in all tensors */
     uint64_t bytes;         /* of all tensors, experts included */
+    uint64_t bytes_files;   /* of all its files: parts of a split set, and the pack */
     uint64_t bytes_token;   /* weight bytes that one decoded token reads */
     uint64_t bytes_experts; /* of all routed experts */
     uint64_t bytes_session; /* fixed state of a session (recurrent) */

@@ -128,7 +128,10 @@ static void count(struct q3n_model *m)
         info->n_params += ggf_tensor(m->file, i)->count;
         info->bytes += ggf_tensor(m->file, i)->bytes;
     }
+    for (uint32_t i = 0; i < ggf_shard_count(m->file); i++)
+        info->bytes_files += ggf_shard(m->file, i)->size;
     if (!m->pack) return;
+    info->bytes_files += ggf_pack_info(m->pack)->file_size;
     info->n_params +=
         (uint64_t)hp->n_layer * hp->n_expert * 3 * hp->n_embd * hp->n_ff_exp;
     info->bytes += info->bytes_experts;

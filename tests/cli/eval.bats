@@ -69,9 +69,42 @@ assert abs(d["ppl_ratio"]["mean"] - 1) < 1e-4
     [[ "$output" == *"does not start with"* ]]
 }
 
+@test "two models against one base, window by window" {
+    cd "$BATS_TEST_TMPDIR"
+    gguf-quant "$MODEL" q8.gguf Q8_0 2>/dev/null >/dev/null
+    gguf-quant "$MODEL" q4.gguf Q4_0 2>/dev/null >/dev/null
+    q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 4 --kl-divergence-base base.kld >/dev/null 2>&1
+    q3n-eval -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld --json >file.json
+    q3n-eval -m q4.gguf --compare q8.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 4 --json >model.json
+    python3 - <<'PY'
+import json, os
+for name in "file.json", "model.json":
+    d = json.load(open(name))
+    o = d["compare"][0]
+    p = o["paired"]
+    a, b = d["divergence"], o["divergence"]
+    assert d["bytes"] == os.path.getsize("q4.gguf") and o["bytes"] == os.path.getsize("q8.gguf")
+    k = p["kld_difference"]
+    assert k["low"] <= k["value"] <= k["high"] < 0, k
+    assert abs(k["value"] - (b["kld"]["mean"] - a["kld"]["mean"])) < 1e-6
+    assert abs(p["kld_ratio"]["value"] - b["kld"]["mean"] / a["kld"]["mean"]) < 1e-6
+    assert abs(p["same_top_difference"]["value"] - (b["same_top"]["mean"] - a["same_top"]["mean"])) < 1e-6
+    assert p["windows"] == 4 and p["windows_closer"] == 4 and p["windows_farther"] == 0
+f, m = (json.load(open(n)) for n in ("file.json", "model.json"))
+assert abs(f["divergence"]["kld"]["mean"] - m["divergence"]["kld"]["mean"]) < 1e-4
+assert abs(f["perplexity"] / m["perplexity"] - 1) < 1e-6
+PY
+    q3n-eval -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld >text 2>/dev/null
+    grep -q '^====== q8.gguf against q4.gguf ======$' text
+    grep -q '^Windows .*: 4 closer, 0 farther of 4$' text
+    q3n-eval -m q4.gguf --compare q4.gguf --kl-divergence-base base.kld 2>/dev/null | grep '^Difference of mean KLD .* 0.000000   95 % from 0.000000 to 0.000000$'
+    q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 2>/dev/null | grep '^Maximum KLD .* 0.000000$'
+}
+
 @test "wrong usage, and a text too short" {
     for args in "-f x --kl-divergence" "-f x --force" "" "-f x -c 3" "-f x -c -4" "-f x --chunks 0" "-f x -ub 0" "-f x -t 0" \
-        "--kl-divergence --kl-divergence-base x -f y" "--kl-divergence --kl-divergence-base x -c 64"; do
+        "--kl-divergence --kl-divergence-base x -f y" "--kl-divergence --kl-divergence-base x -c 64" \
+        "-f x --compare y" "--compare y" "--compare y --kl-divergence-base x -f z" "-f x --base-model y --kl-divergence-base z"; do
         run q3n-eval -m "$MODEL" $args
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done

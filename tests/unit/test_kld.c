@@ -146,8 +146,9 @@ START_TEST(printed_statistics)
         d.kld[i] = (float)v;
         d.dp[i] = (float)(v - 50) / 100;
         d.nll[i] = d.base_nll[i] = (float)(v % 5);
+        d.same[i] = true;
     }
-    d.same_top = 101;
+    divergence_rank(&d);
     char *text;
     size_t len;
     FILE *f = open_memstream(&text, &len);

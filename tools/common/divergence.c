@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct estimate estimate(double sum, double sum_of_squares, size_t n)
 {
@@ -23,17 +24,24 @@ struct estimate estimate_exp(struct estimate e)
 bool divergence_alloc(struct divergence *d, size_t n)
 {
     *d = (struct divergence){ .n = n };
-    d->nll = calloc(4 * n, sizeof *d->nll);
-    if (!d->nll) return false;
+    d->nll = calloc(6 * n, sizeof *d->nll);
+    d->same = calloc(n, sizeof *d->same);
+    if (!d->nll || !d->same) {
+        divergence_free(d);
+        return false;
+    }
     d->base_nll = d->nll + n;
     d->kld = d->nll + 2 * n;
     d->dp = d->nll + 3 * n;
+    d->ranked_kld = d->nll + 4 * n;
+    d->ranked_dp = d->nll + 5 * n;
     return true;
 }
 
 void divergence_free(struct divergence *d)
 {
     free(d->nll);
+    free(d->same);
     *d = (struct divergence){ 0 };
 }
 
@@ -92,13 +100,13 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Between the neighbours of rank fraction * (n - 1) of sorted values. */
-static double percentile(const float *v, size_t n, double fraction)
+double percentile(const float *ranked, size_t n, double fraction)
 {
     const double at = fraction * (double)(n - 1);
     const size_t i = (size_t)at;
-    if (i + 1 >= n) return (double)v[n - 1];
-    return (double)v[i] + (at - (double)i) * ((double)v[i + 1] - (double)v[i]);
+    if (i + 1 >= n) return (double)ranked[n - 1];
+    const double low = (double)ranked[i], high = (double)ranked[i + 1];
+    return low + (at - (double)i) * (high - low);
 }
 
 /* Root of the mean square, its error carried over from that of the squares. */
@@ -115,9 +123,16 @@ static struct estimate root_mean_square(const float *v, size_t n)
     return (struct estimate){ r, r > 0 ? e.error / (2 * r) : 0 };
 }
 
-static struct estimate share(size_t part, size_t n)
+struct estimate divergence_kld(const struct divergence *d)
 {
-    return estimate((double)part, (double)part, n);
+    return estimate_of(d->kld, d->n);
+}
+
+struct estimate divergence_same_top(const struct divergence *d)
+{
+    size_t same = 0;
+    for (size_t i = 0; i < d->n; i++) same += d->same[i];
+    return estimate((double)same, (double)same, d->n);
 }
 
 static const struct {
@@ -137,10 +152,12 @@ static const struct {
 };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static void sort(struct divergence *d)
+void divergence_rank(struct divergence *d)
 {
-    qsort(d->kld, d->n, sizeof *d->kld, by_value);
-    qsort(d->dp, d->n, sizeof *d->dp, by_value);
+    memcpy(d->ranked_kld, d->kld, d->n * sizeof *d->kld);
+    memcpy(d->ranked_dp, d->dp, d->n * sizeof *d->dp);
+    qsort(d->ranked_kld, d->n, sizeof *d->kld, by_value);
+    qsort(d->ranked_dp, d->n, sizeof *d->dp, by_value);
 }
 
 static void line(FILE *f, const char *name, struct estimate e, const char *unit)
@@ -153,12 +170,11 @@ static struct estimate percent(struct estimate e)
     return (struct estimate){ 100 * e.mean, 100 * e.error };
 }
 
-void divergence_print(struct divergence *d, FILE *f)
+void divergence_print(const struct divergence *d, FILE *f)
 {
     const struct pair p = compare_nll(d);
     const struct estimate ratio = log_ratio(&p);
-    const struct estimate kld = estimate_of(d->kld, d->n), dp = estimate_of(d->dp, d->n);
-    sort(d);
+    const struct estimate kld = divergence_kld(d), dp = estimate_of(d->dp, d->n);
     fprintf(f, "====== Perplexity statistics ======\n");
     line(f, "Mean PPL(Q)", estimate_exp(p.q), "");
     line(f, "Mean PPL(base)", estimate_exp(p.base), "");
@@ -171,14 +187,14 @@ void divergence_print(struct divergence *d, FILE *f)
     line(f, "Mean    KLD", kld, "");
     for (size_t i = 0; i < COUNT(kld_ranks); i++)
         fprintf(f, "%-7s KLD%19s: %11.6f\n", kld_ranks[i].name, "",
-                percentile(d->kld, d->n, kld_ranks[i].fraction));
+                percentile(d->ranked_kld, d->n, kld_ranks[i].fraction));
     fprintf(f, "\n====== Token probability statistics ======\n");
     line(f, "Mean    Δp", percent(dp), " %");
     for (size_t i = 0; i < COUNT(dp_ranks); i++)
         fprintf(f, "%-7s Δp%20s: %11.3f%%\n", dp_ranks[i].name, "",
-                100 * percentile(d->dp, d->n, dp_ranks[i].fraction));
+                100 * percentile(d->ranked_dp, d->n, dp_ranks[i].fraction));
     line(f, "RMS Δp", percent(root_mean_square(d->dp, d->n)), " %");
-    line(f, "Same top p", percent(share(d->same_top, d->n)), " %");
+    line(f, "Same top p", percent(divergence_same_top(d)), " %");
 }
 
 static void json_estimate(struct json *j, const char *key, struct estimate e)
@@ -189,12 +205,11 @@ static void json_estimate(struct json *j, const char *key, struct estimate e)
     json_close(j, '}');
 }
 
-void divergence_json(struct divergence *d, struct json *j)
+void divergence_json(const struct divergence *d, struct json *j)
 {
     const struct pair p = compare_nll(d);
     const struct estimate ratio = log_ratio(&p);
-    const struct estimate kld = estimate_of(d->kld, d->n), dp = estimate_of(d->dp, d->n);
-    sort(d);
+    const struct estimate kld = divergence_kld(d), dp = estimate_of(d->dp, d->n);
     json_estimate(j, "ppl", estimate_exp(p.q));
     json_estimate(j, "ppl_base", estimate_exp(p.base));
     json_f64(j, "correlation", correlation(&p));
@@ -204,13 +219,15 @@ void divergence_json(struct divergence *d, struct json *j)
     json_estimate(j, "kld", kld);
     json_open(j, "kld_ranks", '{');
     for (size_t i = 0; i < COUNT(kld_ranks); i++)
-        json_f64(j, kld_ranks[i].key, percentile(d->kld, d->n, kld_ranks[i].fraction));
+        json_f64(j, kld_ranks[i].key,
+                 percentile(d->ranked_kld, d->n, kld_ranks[i].fraction));
     json_close(j, '}');
     json_estimate(j, "dp", dp);
     json_open(j, "dp_ranks", '{');
     for (size_t i = 0; i < COUNT(dp_ranks); i++)
-        json_f64(j, dp_ranks[i].key, percentile(d->dp, d->n, dp_ranks[i].fraction));
+        json_f64(j, dp_ranks[i].key,
+                 percentile(d->ranked_dp, d->n, dp_ranks[i].fraction));
     json_close(j, '}');
     json_estimate(j, "dp_rms", root_mean_square(d->dp, d->n));
-    json_estimate(j, "same_top", share(d->same_top, d->n));
+    json_estimate(j, "same_top", divergence_same_top(d));
 }

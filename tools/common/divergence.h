@@ -18,20 +18,30 @@ struct estimate estimate(double sum, double sum_of_squares, size_t n);
 /* exp of it, the error carried along. */
 struct estimate estimate_exp(struct estimate e);
 
-/* What was found at each prediction; arrays of n. */
+/* What was found at each prediction; arrays of n > 0. */
 struct divergence {
     size_t n;
     float *nll, *base_nll; /* -log p of the token that came */
     float *kld;            /* of the distributions */
     float *dp;             /* p - base p of the token that came */
-    size_t same_top;       /* where both think the same token likeliest */
+    bool *same;            /* do both think the same token likeliest? */
+    float *ranked_kld;     /* by divergence_rank(): kld and dp in ascending order */
+    float *ranked_dp;
 };
 
 bool divergence_alloc(struct divergence *d, size_t n);
 void divergence_free(struct divergence *d);
 
-/* Sort by value and print.  kld and dp are in another order afterwards. */
-void divergence_print(struct divergence *d, FILE *f);
-void divergence_json(struct divergence *d, struct json *j);
+/* When all predictions are in, before anything below. */
+void divergence_rank(struct divergence *d);
+
+struct estimate divergence_kld(const struct divergence *d);
+struct estimate divergence_same_top(const struct divergence *d); /* a share */
+
+/* Between the neighbours of rank fraction * (n - 1) of ascending values. */
+double percentile(const float *ranked, size_t n, double fraction);
+
+void divergence_print(const struct divergence *d, FILE *f);
+void divergence_json(const struct divergence *d, struct json *j);
 
 #endif

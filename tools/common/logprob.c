@@ -60,3 +60,28 @@ struct row_distance row_distance(const float *logits, uint32_t n, struct row_nor
     }
     return (struct row_distance){ kld, top == base_top };
 }
+
+static uint32_t top_of(const float *logits, uint32_t n)
+{
+    uint32_t top = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (logits[i] > logits[top]) top = i;
+    return top;
+}
+
+/* With d = base - its maximum and e the same of the logits, sums over all tokens:
+ * kld = sum(exp(d) (d - e)) / sum(exp(d)) - log sum(exp(d)) + log sum(exp(e)). */
+struct row_distance row_distance_exact(const float *logits, const float *base, uint32_t n)
+{
+    const uint32_t top = top_of(logits, n), base_top = top_of(base, n);
+    double base_sum = 0, sum = 0, apart = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const double d = (double)base[i] - (double)base[base_top];
+        const double e = (double)logits[i] - (double)logits[top], p = exp(d);
+        base_sum += p;
+        sum += exp(e);
+        apart += p * (d - e);
+    }
+    return (struct row_distance){ apart / base_sum - log(base_sum) + log(sum),
+                                  top == base_top };
+}

@@ -40,4 +40,8 @@ struct row_distance {
 struct row_distance row_distance(const float *logits, uint32_t n, struct row_norm r,
                                  const uint16_t *record);
 
+/* The same from the logits of both, over all tokens and in double. */
+struct row_distance row_distance_exact(const float *logits, const float *base,
+                                       uint32_t n);
+
 #endif

@@ -1,0 +1,63 @@
+/* bootstrap.c - see bootstrap.h. */
+#include "bootstrap.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+/* SplitMix64 (Steele, Lea and Flood, 2014). */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+/* One of 0 .. n - 1. */
+static size_t draw(uint64_t *state, size_t n)
+{
+    return (size_t)((next_random(state) >> 32) * n >> 32);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* b NULL: a mean of a. */
+static struct interval bootstrap(const double *a, const double *b, size_t n)
+{
+    double drawn[BOOTSTRAP_DRAWS], sum_a = 0, sum_b = 0;
+    uint64_t state = 1;
+    for (size_t i = 0; i < n; i++) {
+        sum_a += a[i];
+        sum_b += b ? b[i] : 1;
+    }
+    struct interval r = { sum_a / sum_b, NAN, NAN };
+    if (n < 2) return r;
+    for (int k = 0; k < BOOTSTRAP_DRAWS; k++) {
+        double from_a = 0, from_b = 0;
+        for (size_t i = 0; i < n; i++) {
+            const size_t at = draw(&state, n);
+            from_a += a[at];
+            from_b += b ? b[at] : 1;
+        }
+        drawn[k] = from_a / from_b;
+    }
+    qsort(drawn, BOOTSTRAP_DRAWS, sizeof *drawn, by_value);
+    r.low = drawn[BOOTSTRAP_DRAWS / 40];
+    r.high = drawn[BOOTSTRAP_DRAWS - 1 - BOOTSTRAP_DRAWS / 40];
+    return r;
+}
+
+struct interval bootstrap_mean(const double *v, size_t n)
+{
+    return bootstrap(v, NULL, n);
+}
+
+struct interval bootstrap_ratio(const double *a, const double *b, size_t n)
+{
+    return bootstrap(a, b, n);
+}
