@@ -34,6 +34,11 @@ int ggf_fail(ggf_error *err, int code, uint64_t offset, const char *format, ...)
     return code;
 }
 
+int ggf_no_memory(ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+}
+
 const char *ggf_status_name(int code)
 {
     switch (code) {

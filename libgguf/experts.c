@@ -11,11 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 enum { FUSED = GGF_PARTS, N_KINDS };
 static const char *const kinds[N_KINDS] = {
     [GGF_GATE] = "ffn_gate_exps.weight",
@@ -100,7 +95,7 @@ int experts_find(struct expert_set *set, const struct ggf_tensor *const *tensors
     set->packed = calloc(n + 1, sizeof *set->packed);
     set->layers =
         calloc(n + 1, sizeof *set->layers); /* a layer has two tensors or more */
-    int s = found && set->packed && set->layers ? 0 : out_of_memory(err);
+    int s = found && set->packed && set->layers ? 0 : ggf_no_memory(err);
     bool any = false;
     for (uint64_t i = 0; i < n && !s; i++) {
         uint32_t block;
@@ -122,7 +117,7 @@ int experts_of_file(struct expert_set *out, const ggf_file *model, ggf_error *er
 {
     const uint64_t n = ggf_tensor_count(model);
     const struct ggf_tensor **tensors = malloc((n + 1) * sizeof *tensors);
-    if (!tensors) return out_of_memory(err);
+    if (!tensors) return ggf_no_memory(err);
     for (uint64_t i = 0; i < n; i++) tensors[i] = ggf_tensor(model, i);
     const int s = experts_find(out, tensors, n, err);
     free(tensors);
@@ -203,7 +198,7 @@ int model_input_open(struct model_input *in, const ggf_file *model, ggf_error *e
     *in = (struct model_input){ 0 };
     const uint32_t n = ggf_shard_count(model);
     in->fds = calloc(n, sizeof *in->fds);
-    if (!in->fds) return out_of_memory(err);
+    if (!in->fds) return ggf_no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         const int s = open_input(&in->fds[i], ggf_shard(model, i)->path, err);
         if (s) {

@@ -64,6 +64,8 @@ typedef struct ggf_error {
  * message unless it is GGF_NO_OFFSET. */
 GGF_API int ggf_fail(ggf_error *err, int code, uint64_t offset, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* GGF_E_NOMEM, "out of memory". */
+GGF_API int ggf_no_memory(ggf_error *err);
 
 /* "invalid format", ...; never NULL. */
 GGF_API const char *ggf_status_name(int code);

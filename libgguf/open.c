@@ -12,11 +12,6 @@
 
 static const struct ggf_open_options no_options;
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 void ggf_close(ggf_file *f)
 {
     if (!f) return;
@@ -69,7 +64,7 @@ static int take_tensors(ggf_file *f, const struct header *h, uint32_t index,
         t->data = s->bytes && !o->header_only ? s->bytes + t->offset : NULL;
         const int added =
             index == 0 ? 1 : name_set_add(&f->tensor_index, t->name, f->n_tensors);
-        if (added < 0) return out_of_memory(err);
+        if (added < 0) return ggf_no_memory(err);
         if (!added)
             return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
                             "tensor '%s' is in two parts of the set", t->name);
@@ -90,7 +85,7 @@ static int add_shard(ggf_file *f, const struct shard *shard, struct header *h,
         return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET, "more than 2^32 tensors");
     struct ggf_tensor *tensors = realloc(f->tensors, (total + 1) * sizeof *tensors);
     if (tensors) f->tensors = tensors;
-    if (!shards || !tensors) return out_of_memory(err);
+    if (!shards || !tensors) return ggf_no_memory(err);
 
     join_text(&f->text, h->text);
     h->text = NULL;
@@ -227,7 +222,7 @@ static int open_parts(ggf_file *f, const char *path, size_t prefix, uint32_t cou
 {
     const size_t size = prefix + 32; /* -00001-of-00005.gguf and NUL */
     char *base = strndup(path, prefix), *name = malloc(size);
-    int s = base && name ? 0 : out_of_memory(err);
+    int s = base && name ? 0 : ggf_no_memory(err);
     for (uint32_t i = 1; i < count && !s; i++) {
         ggf_split_name(name, size, base, i, count);
         s = open_shard(f, name, i, o, err);
@@ -268,7 +263,7 @@ int ggf_open(ggf_file **out, const char *path, const struct ggf_open_options *op
     *out = NULL;
     const struct ggf_open_options *o = options ? options : &no_options;
     ggf_file *f = calloc(1, sizeof *f);
-    if (!f) return out_of_memory(err);
+    if (!f) return ggf_no_memory(err);
     int status = open_shard(f, path, -1, o, err);
     if (!status && !o->one_shard) status = open_rest(f, path, o, err);
     if (status) ggf_close(f);
@@ -281,7 +276,7 @@ int ggf_open_buffer(ggf_file **out, const void *bytes, size_t len,
 {
     *out = NULL;
     ggf_file *f = calloc(1, sizeof *f);
-    if (!f) return out_of_memory(err);
+    if (!f) return ggf_no_memory(err);
     const struct shard s = { .view = { .bytes = bytes, .size = len } };
     int status = load_shard(f, &s, -1, options ? options : &no_options, err);
     if (status) ggf_close(f);
@@ -302,7 +297,7 @@ static int read_header(uint8_t **bytes, struct header *h, ggf_read_fn read, void
     for (;;) {
         if (want > file_size) want = file_size;
         uint8_t *more = realloc(*bytes, want + 1);
-        if (!more) return out_of_memory(err);
+        if (!more) return ggf_no_memory(err);
         *bytes = more;
         if (want > have && read(user, have, more + have, want - have) != 0)
             return ggf_fail(err, GGF_E_IO, have, "reading %" PRIu64 " bytes failed",
@@ -323,7 +318,7 @@ int ggf_open_callback(ggf_file **out, ggf_read_fn read, void *user, uint64_t fil
     *out = NULL;
     struct ggf_open_options o = options ? *options : no_options;
     ggf_file *f = calloc(1, sizeof *f);
-    if (!f) return out_of_memory(err);
+    if (!f) return ggf_no_memory(err);
     struct header h = { 0 };
     struct shard s = { .view = { .size = file_size } };
     int status = read_header(&s.copied, &h, read, user, file_size, &o, err);

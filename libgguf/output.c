@@ -86,7 +86,7 @@ static int create_temporary(ggf_output *o, ggf_error *err)
 {
     const size_t size = strlen(o->path) + 64;
     o->temporary = malloc(size);
-    if (!o->temporary) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!o->temporary) return ggf_no_memory(err);
     for (int i = 0; i < 1000; i++) {
         snprintf(o->temporary, size, i ? "%s.partial.%ld.%d" : "%s.partial.%ld", o->path,
                  (long)getpid(), i);
@@ -103,12 +103,11 @@ int ggf_output_create(ggf_output **out, const char *path, bool force, ggf_error 
     int s = check_target(path, force, err);
     if (s) return s;
     ggf_output *o = calloc(1, sizeof *o);
-    if (!o) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!o) return ggf_no_memory(err);
     o->fd = -1;
     o->force = force;
     o->path = strdup(path);
-    s = o->path ? create_temporary(o, err)
-                : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    s = o->path ? create_temporary(o, err) : ggf_no_memory(err);
     if (s) {
         free_output(o);
         return s;
@@ -143,7 +142,7 @@ static int copy_by_hand(ggf_output *o, uint64_t offset, int fd, uint64_t from,
     enum { TILE = 1 << 20 };
     int s = 0;
     void *tile = malloc(TILE);
-    if (!tile) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!tile) return ggf_no_memory(err);
     while (len && !s) {
         const ssize_t n = pread(fd, tile, len < TILE ? (size_t)len : TILE, (off_t)from);
         if (n < 0 && errno == EINTR) continue;

@@ -54,11 +54,6 @@ struct maker {
     uint64_t total;
 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static uint64_t page_up(uint64_t v)
 {
     return (v + PACK_ALIGNMENT - 1) & ~(uint64_t)(PACK_ALIGNMENT - 1);
@@ -181,7 +176,7 @@ static int hash_work(void *user, int lane, uint64_t number, ggf_error *err)
     struct maker *m = user;
     const struct ggf_tensor *t = ggf_tensor(m->model, m->dense[number]);
     ggf_sha256 *h = ggf_sha256_new();
-    if (!h) return out_of_memory(err);
+    if (!h) return ggf_no_memory(err);
     int s = 0;
     for (uint64_t at = 0; at < t->bytes && !s; at += PIECE) {
         const uint64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
@@ -306,16 +301,16 @@ static int make_lanes(struct maker *m, ggf_error *err)
     const uint64_t items = m->experts.n_records;
     m->threads = parallel_threads(m->options->threads, items);
     m->lanes = calloc((size_t)m->threads, sizeof *m->lanes);
-    if (!m->lanes) return out_of_memory(err);
+    if (!m->lanes) return ggf_no_memory(err);
     const uint64_t bytes = m->max_raw < PIECE ? PIECE : m->max_raw;
     for (int i = 0; i < m->threads; i++) {
         struct lane *l = &m->lanes[i];
         l->raw = malloc(bytes);
-        if (!l->raw) return out_of_memory(err);
+        if (!l->raw) return ggf_no_memory(err);
         if (!m->options->zstd_level) continue;
         l->packed = malloc(bytes);
         l->zstd = ZSTD_createCCtx();
-        if (!l->packed || !l->zstd) return out_of_memory(err);
+        if (!l->packed || !l->zstd) return ggf_no_memory(err);
     }
     return 0;
 }
@@ -330,7 +325,7 @@ static int prepare(struct maker *m, ggf_error *err)
     m->layers = calloc(1, m->layers_bytes);
     m->index = calloc(1, m->index_bytes);
     m->dense = calloc(set->n_tensors + 1, sizeof *m->dense);
-    if (!m->layers || !m->index || !m->dense) return out_of_memory(err);
+    if (!m->layers || !m->index || !m->dense) return ggf_no_memory(err);
     for (uint64_t i = 0; i < set->n_tensors; i++) {
         if (!set->packed[i]) m->dense[m->n_dense++] = i;
         m->total += ggf_tensor(m->model, i)->bytes;
@@ -342,7 +337,7 @@ static int prepare(struct maker *m, ggf_error *err)
         if (r.raw_bytes > m->max_raw) m->max_raw = r.raw_bytes;
     }
     m->hashes = calloc(m->n_dense + 1, GGF_SHA256_BYTES);
-    return m->hashes ? make_lanes(m, err) : out_of_memory(err);
+    return m->hashes ? make_lanes(m, err) : ggf_no_memory(err);
 }
 
 static void free_maker(struct maker *m)

@@ -13,11 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* A field must have the one value that the format allows. */
 static int expect(uint64_t found, uint64_t expected, uint64_t at, const char *what,
                   ggf_error *err)
@@ -127,7 +122,7 @@ int pack_root(uint8_t out[GGF_SHA256_BYTES], const uint8_t *header, const uint8_
 {
     static const uint8_t zeros[GGF_SHA256_BYTES];
     ggf_sha256 *h = ggf_sha256_new();
-    if (!h) return out_of_memory(err);
+    if (!h) return ggf_no_memory(err);
     ggf_sha256_update(h, header, H_ROOT);
     ggf_sha256_update(h, zeros, sizeof zeros);
     ggf_sha256_update(h, header + H_ROOT + sizeof zeros,
@@ -160,7 +155,7 @@ static int load_layers(ggf_pack *p, ggf_error *err)
 {
     uint64_t next = 0;
     p->layers = calloc(p->info.n_layers, sizeof *p->layers);
-    if (!p->layers) return out_of_memory(err);
+    if (!p->layers) return ggf_no_memory(err);
     for (uint32_t i = 0; i < p->info.n_layers; i++) {
         const uint64_t at = PACK_HEADER_BYTES + (uint64_t)i * PACK_LAYER_BYTES;
         const uint8_t *e = p->bytes + at;
@@ -266,7 +261,7 @@ static int load_records(ggf_pack *p, ggf_error *err)
     struct ggf_pack_info *in = &p->info;
     uint64_t next = in->data_offset, at = p->index_offset;
     p->records = calloc(in->n_records, sizeof *p->records);
-    if (!p->records) return out_of_memory(err);
+    if (!p->records) return ggf_no_memory(err);
     for (uint32_t l = 0; l < in->n_layers; l++) {
         for (uint32_t e = 0; e < p->layers[l].n_expert; e++, at += PACK_RECORD_BYTES) {
             struct ggf_pack_record *r = &p->records[p->layers[l].first_record + e];
@@ -324,11 +319,11 @@ int ggf_pack_open(ggf_pack **out, const char *path, ggf_error *err)
 {
     *out = NULL;
     ggf_pack *p = calloc(1, sizeof *p);
-    if (!p) return out_of_memory(err);
+    if (!p) return ggf_no_memory(err);
     p->path = strdup(path);
     uint64_t size = 0;
     ggf_error why = { 0 };
-    int s = p->path ? map_file(p, path, &size, err) : out_of_memory(err);
+    int s = p->path ? map_file(p, path, &size, err) : ggf_no_memory(err);
     if (!s && (s = load(p, size, &why)) && err) {
         *err = why;
         snprintf(err->message, sizeof err->message, "%.150s: %.240s", path, why.message);
@@ -343,7 +338,7 @@ int ggf_pack_open_buffer(ggf_pack **out, const void *bytes, size_t len, ggf_erro
 {
     *out = NULL;
     ggf_pack *p = calloc(1, sizeof *p);
-    if (!p) return out_of_memory(err);
+    if (!p) return ggf_no_memory(err);
     p->bytes = bytes;
     p->info.path = "";
     const int s = load(p, len, err);

@@ -78,7 +78,7 @@ int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err)
     const char *path = ggf_shard(dense, 0)->path, *slash = strrchr(path, '/');
     const size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
     *out = malloc(folder + name.len + 1);
-    if (!*out) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!*out) return ggf_no_memory(err);
     memcpy(*out, path, folder);
     memcpy(*out + folder, name.data, name.len);
     (*out)[folder + name.len] = 0;

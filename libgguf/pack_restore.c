@@ -43,11 +43,6 @@ struct restorer {
     uint64_t total;
 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static int does_not_fit(const struct restorer *r, const char *what, ggf_error *err)
 {
     return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
@@ -63,7 +58,7 @@ static int parse_headers(struct restorer *r, ggf_error *err)
     const struct ggf_open_options options = { .header_only = true, .one_shard = true };
     const uint32_t n = r->source.n_files;
     r->headers = calloc(n, sizeof *r->headers);
-    if (!r->headers) return out_of_memory(err);
+    if (!r->headers) return ggf_no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         const struct source_file *f = &r->source.files[i];
         const int s =
@@ -73,7 +68,7 @@ static int parse_headers(struct restorer *r, ggf_error *err)
     }
     r->copies = calloc(r->n_tensors + 1, sizeof *r->copies);
     r->tensors = calloc(r->n_tensors + 1, sizeof *r->tensors);
-    if (!r->copies || !r->tensors) return out_of_memory(err);
+    if (!r->copies || !r->tensors) return ggf_no_memory(err);
     uint64_t k = 0;
     for (uint32_t i = 0; i < n; i++)
         for (uint64_t j = 0; j < ggf_tensor_count(r->headers[i]); j++, k++) {
@@ -102,7 +97,7 @@ static int match_dense(struct restorer *r, ggf_error *err)
 {
     r->contents = calloc(r->n_tensors + 1, sizeof *r->contents);
     r->dense_numbers = calloc(r->n_tensors + 1, sizeof *r->dense_numbers);
-    if (!r->contents || !r->dense_numbers) return out_of_memory(err);
+    if (!r->contents || !r->dense_numbers) return ggf_no_memory(err);
     for (uint64_t i = 0; i < r->n_tensors; i++) {
         const struct ggf_tensor *t = r->tensors[i];
         if (r->experts.packed[i]) continue;
@@ -137,7 +132,7 @@ static int copy_tensor(void *user, int lane, uint64_t number, ggf_error *err)
     const struct ggf_tensor *to = r->tensors[i], *from = r->contents[i];
     uint8_t hash[GGF_SHA256_BYTES];
     ggf_sha256 *h = ggf_sha256_new();
-    if (!h) return out_of_memory(err);
+    if (!h) return ggf_no_memory(err);
     int s = 0;
     for (uint64_t at = 0; at < to->bytes && !s; at += PIECE) {
         const uint64_t n = to->bytes - at < PIECE ? to->bytes - at : PIECE;
@@ -233,10 +228,10 @@ static int create_outputs(struct restorer *r, const char *path, ggf_error *err)
     const uint32_t n = r->source.n_files;
     r->paths = calloc(n, sizeof *r->paths);
     r->outputs = calloc(n, sizeof *r->outputs);
-    if (!r->paths || !r->outputs) return out_of_memory(err);
+    if (!r->paths || !r->outputs) return ggf_no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         r->paths[i] = output_path(path, i, n);
-        if (!r->paths[i]) return out_of_memory(err);
+        if (!r->paths[i]) return ggf_no_memory(err);
         int s = keep_input(r->paths[i], ggf_shard(r->dense, 0)->path, err);
         if (!s) s = keep_input(r->paths[i], r->pack->info.path, err);
         if (!s)
@@ -271,11 +266,11 @@ static int make_lanes(struct restorer *r, ggf_error *err)
     r->threads = parallel_threads(r->options->threads, in->n_records);
     r->stored = calloc((size_t)r->threads, sizeof *r->stored);
     r->raw = calloc((size_t)r->threads, sizeof *r->raw);
-    if (!r->stored || !r->raw) return out_of_memory(err);
+    if (!r->stored || !r->raw) return ggf_no_memory(err);
     for (int i = 0; i < r->threads; i++) {
         r->stored[i] = malloc(in->max_stored_bytes);
         r->raw[i] = malloc(in->max_raw_bytes < PIECE ? PIECE : in->max_raw_bytes);
-        if (!r->stored[i] || !r->raw[i]) return out_of_memory(err);
+        if (!r->stored[i] || !r->raw[i]) return ggf_no_memory(err);
     }
     return 0;
 }

@@ -12,11 +12,6 @@
 
 enum { HEAD_BYTES = 16, FILE_BYTES = 24, EXTRA_BYTES = 24, LEVEL = 6 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ---- Reading --------------------------------------------------------------- */
 
 struct cursor {
@@ -89,7 +84,7 @@ int pack_source_load(struct pack_source *s, const ggf_pack *p, ggf_error *err)
 {
     *s = (struct pack_source){ 0 };
     s->raw = malloc(p->source_raw + 1);
-    if (!s->raw) return out_of_memory(err);
+    if (!s->raw) return ggf_no_memory(err);
     const size_t n = ZSTD_decompress(s->raw, p->source_raw, p->bytes + p->source_offset,
                                      p->source_stored);
     bool no_memory = false;
@@ -99,7 +94,7 @@ int pack_source_load(struct pack_source *s, const ggf_pack *p, ggf_error *err)
                           "the source section does not decompress to %" PRIu64 " bytes",
                           p->source_raw);
     else if (!split(s, n, &no_memory))
-        status = no_memory ? out_of_memory(err)
+        status = no_memory ? ggf_no_memory(err)
                            : ggf_fail(err, GGF_E_FORMAT, p->source_offset,
                                       "the source section's parts do not add up");
     if (status) pack_source_free(s);
@@ -168,7 +163,7 @@ static int put_file(struct builder *b, uint32_t index, ggf_error *err)
     uint64_t length = strlen(name);
     if (length > 255) length = 255;
     uint8_t *p = grow(b, FILE_BYTES + length + header);
-    if (!p) return out_of_memory(err);
+    if (!p) return ggf_no_memory(err);
     store_u64(p, s->size);
     store_u64(p + 8, header);
     store_u32(p + 16, (uint32_t)length);
@@ -185,7 +180,7 @@ static int put_extra(struct builder *b, uint32_t file, uint64_t from, uint64_t t
     while (from < to) {
         const uint64_t n = to - from < piece ? to - from : piece, start = b->n;
         uint8_t *p = grow(b, EXTRA_BYTES + n);
-        if (!p) return out_of_memory(err);
+        if (!p) return ggf_no_memory(err);
         const int s = model_input_read(b->in, file, from, p + EXTRA_BYTES, n, err);
         if (s) return s;
         uint64_t first = 0, last = n;
@@ -235,11 +230,11 @@ static int build(struct builder *b, const uint8_t *hashes, uint64_t n_hashes,
 {
     const uint32_t n_files = ggf_shard_count(b->model);
     uint8_t *p = grow(b, HEAD_BYTES);
-    int s = p ? 0 : out_of_memory(err);
+    int s = p ? 0 : ggf_no_memory(err);
     for (uint32_t i = 0; i < n_files && !s; i++) s = put_file(b, i, err);
     if (s) return s;
     p = grow(b, n_hashes * GGF_SHA256_BYTES);
-    if (!p) return out_of_memory(err);
+    if (!p) return ggf_no_memory(err);
     memcpy(p, hashes, n_hashes * GGF_SHA256_BYTES);
     for (uint32_t i = 0; i < n_files && !s; i++) s = put_extras(b, i, err);
     store_u32(b->bytes, n_files);
@@ -261,7 +256,7 @@ int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw,
         const size_t bound = ZSTD_compressBound(b.n);
         *out = malloc(bound);
         const size_t n = *out ? ZSTD_compress(*out, bound, b.bytes, b.n, LEVEL) : 0;
-        if (!*out || ZSTD_isError(n)) s = out_of_memory(err);
+        if (!*out || ZSTD_isError(n)) s = ggf_no_memory(err);
         *stored = n;
         *raw = b.n;
     }

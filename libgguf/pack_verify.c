@@ -31,11 +31,6 @@ struct verifier {
     uint64_t total;
 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ---- Records --------------------------------------------------------------- */
 
 static int remember(struct verifier *v, uint64_t number, ggf_error *err)
@@ -49,7 +44,7 @@ static int remember(struct verifier *v, uint64_t number, ggf_error *err)
             v->bad = bad;
             v->capacity = capacity;
         } else {
-            s = out_of_memory(err);
+            s = ggf_no_memory(err);
         }
     }
     if (!s) v->bad[v->n_bad++] = number;
@@ -171,7 +166,7 @@ static int check_tensor(struct verifier *v, uint64_t i, uint64_t *n_bad, ggf_err
     const struct ggf_tensor *t = ggf_tensor(v->dense, i);
     uint8_t hash[GGF_SHA256_BYTES];
     ggf_sha256 *h = ggf_sha256_new();
-    if (!h) return out_of_memory(err);
+    if (!h) return ggf_no_memory(err);
     int s = 0;
     for (uint64_t at = 0; at < t->bytes && !s; at += PIECE) {
         const uint64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
@@ -203,10 +198,10 @@ static int start(struct verifier *v, const ggf_pack *pack, ggf_error *err)
     v->total += in->stored_bytes;
     v->threads = parallel_threads(v->options->threads, in->n_records);
     v->buffers = calloc((size_t)v->threads, sizeof *v->buffers);
-    if (!v->buffers) return out_of_memory(err);
+    if (!v->buffers) return ggf_no_memory(err);
     const uint64_t bytes = in->max_stored_bytes < PIECE ? PIECE : in->max_stored_bytes;
     for (int i = 0; i < v->threads; i++)
-        if (!(v->buffers[i] = malloc(bytes))) return out_of_memory(err);
+        if (!(v->buffers[i] = malloc(bytes))) return ggf_no_memory(err);
     return open_input(&v->fd, in->path, err);
 }
 
@@ -279,7 +274,7 @@ static int mend_record(const struct verifier *v, const struct expert_set *set,
 {
     uint8_t *raw = malloc(r->raw_bytes), *packed = malloc(r->raw_bytes);
     int s =
-        raw && packed ? remake(v, set, model, r, raw, packed, err) : out_of_memory(err);
+        raw && packed ? remake(v, set, model, r, raw, packed, err) : ggf_no_memory(err);
     uint8_t *bytes = r->compressed ? packed : raw;
     if (!s) s = write_exactly(fd, r->offset, bytes, r->stored_bytes, err);
     if (!s && fsync(fd) != 0)

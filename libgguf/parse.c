@@ -32,11 +32,6 @@ struct cursor {
     struct header *h;
 };
 
-static int out_of_memory(struct cursor *c)
-{
-    return ggf_fail(c->err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* n more bytes must be there. */
 static int need(struct cursor *c, uint64_t n, const char *what)
 {
@@ -101,14 +96,14 @@ static int get_name(struct cursor *c, struct name_set *names, uint64_t value,
                         "%s holds the control character 0x%02x", what,
                         (unsigned)(uint8_t)s.data[bad]);
     struct text_block *b = malloc(sizeof *b + s.len + 1);
-    if (!b) return out_of_memory(c);
+    if (!b) return ggf_no_memory(c->err);
     memcpy(b->text, s.data, s.len);
     b->text[s.len] = 0;
     b->next = c->h->text;
     c->h->text = b;
     *out = b->text;
     const int added = name_set_add(names, b->text, value);
-    if (added < 0) return out_of_memory(c);
+    if (added < 0) return ggf_no_memory(c->err);
     if (!added)
         return ggf_fail(c->err, GGF_E_FORMAT, at, "%s is there twice: '%.80s'", what,
                         b->text);
@@ -221,7 +216,7 @@ static int parse_kvs(struct cursor *c, uint64_t count)
     struct header *h = c->h;
     for (uint64_t i = 0; i < count; i++) {
         struct ggf_kv *kvs = room_for_one(h->kvs, i, sizeof *kvs);
-        if (!kvs) return out_of_memory(c);
+        if (!kvs) return ggf_no_memory(c->err);
         h->kvs = kvs;
         int s = parse_kv(c, &kvs[i]);
         if (s || (s = check_alignment(c, &kvs[i]))) return s;
@@ -307,7 +302,7 @@ static int parse_tensors(struct cursor *c, uint64_t count)
     struct header *h = c->h;
     for (uint64_t i = 0; i < count; i++) {
         struct ggf_tensor *tensors = room_for_one(h->tensors, i, sizeof *tensors);
-        if (!tensors) return out_of_memory(c);
+        if (!tensors) return ggf_no_memory(c->err);
         h->tensors = tensors;
         const int s = parse_tensor(c, &tensors[i]);
         if (s) return s;
@@ -327,7 +322,7 @@ static int check_no_overlap(struct cursor *c)
 {
     const struct header *h = c->h;
     const struct ggf_tensor **order = malloc((h->n_tensors + 1) * sizeof *order);
-    if (!order) return out_of_memory(c);
+    if (!order) return ggf_no_memory(c->err);
     for (uint64_t i = 0; i < h->n_tensors; i++) order[i] = &h->tensors[i];
     qsort(order, h->n_tensors, sizeof *order, by_offset);
     int status = 0;

@@ -33,11 +33,6 @@ struct ggf_writer {
     _Atomic uint64_t written;
 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 int ggf_writer_create(ggf_writer **out, const char *path,
                       const struct ggf_writer_options *options, ggf_error *err)
 {
@@ -47,7 +42,7 @@ int ggf_writer_create(ggf_writer **out, const char *path,
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "alignment %" PRIu32 " is not a power of two", alignment);
     ggf_writer *w = calloc(1, sizeof *w);
-    if (!w) return out_of_memory(err);
+    if (!w) return ggf_no_memory(err);
     w->alignment = alignment;
     int s = path ? ggf_output_create(&w->out, path, options && options->force, err) : 0;
     if (s) free(w);
@@ -119,7 +114,7 @@ int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
     if (w->n_keys == w->cap_keys) {
         const uint64_t cap = w->cap_keys ? 2 * w->cap_keys : 64;
         struct key_entry *keys = realloc(w->keys, cap * sizeof *keys);
-        if (!keys) return out_of_memory(err);
+        if (!keys) return ggf_no_memory(err);
         w->keys = keys;
         w->cap_keys = cap;
     }
@@ -130,7 +125,7 @@ int ggf_writer_set_kv(ggf_writer *w, const struct ggf_kv *kv, ggf_error *err)
     if (!e.key || !e.value) {
         free(e.key);
         free(e.value);
-        return out_of_memory(err);
+        return ggf_no_memory(err);
     }
     store_u32(e.value, kv->type);
     if (kv->type == GGF_KV_ARRAY) {
@@ -206,7 +201,7 @@ static int set_strings(ggf_writer *w, const char *key, uint32_t type,
         .key = key, .type = type, .elem_type = GGF_KV_STRING, .count = count
     };
     uint8_t *packed = pack_strings(strings, count, &kv.bytes);
-    if (!packed) return out_of_memory(err);
+    if (!packed) return ggf_no_memory(err);
     kv.data = packed;
     const int s = ggf_writer_set_kv(w, &kv, err);
     free(packed);
@@ -276,7 +271,7 @@ int ggf_writer_add_tensor(ggf_writer *w, const char *name, uint32_t type,
     if (w->n_tensors == w->cap_tensors) {
         const uint64_t cap = w->cap_tensors ? 2 * w->cap_tensors : 256;
         struct tensor_entry *tensors = realloc(w->tensors, cap * sizeof *tensors);
-        if (!tensors) return out_of_memory(err);
+        if (!tensors) return ggf_no_memory(err);
         w->tensors = tensors;
         w->cap_tensors = cap;
     }
@@ -371,7 +366,7 @@ static int place_tensors(ggf_writer *w, ggf_error *err)
         t->offset = offset;
         align_u64(offset + t->bytes, alignment, &offset); /* layout() has seen it fit */
         const int added = name_set_add(&w->names, t->name, i);
-        if (added < 0) return out_of_memory(err);
+        if (added < 0) return ggf_no_memory(err);
         if (!added)
             return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "two tensors are named '%s'",
                             t->name);
@@ -392,7 +387,7 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
     int s = place_tensors(w, err);
     if (s) return s;
     uint8_t *header = malloc(header_bytes(w));
-    if (!header) return out_of_memory(err);
+    if (!header) return ggf_no_memory(err);
     put_header(w, header);
     s = ggf_output_resize(w->out, start + bytes, err); /* padding reads as zeros */
     if (!s) s = ggf_output_write(w->out, 0, header, header_bytes(w), err);

@@ -260,7 +260,7 @@ int budget_choose(struct budget *b, struct plan *plan, const struct plan_options
 {
     *b = (struct budget){ 0 };
     struct work w = { .b = b, .plan = plan, .po = po, .table = table, .o = o };
-    int s = allocate(&w) ? 0 : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    int s = allocate(&w) ? 0 : ggf_no_memory(err);
     if (!s) s = find_floors(&w, err);
     if (!s) s = measure_and_solve(&w, err);
     if (!s) take_over(&w);

@@ -15,11 +15,6 @@ enum {
     FEW = 16,
 };
 
-static int no_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static double load(const uint8_t *p, uint64_t i)
 {
     float v;
@@ -53,7 +48,7 @@ static bool make_room(imatrix *m, struct imatrix_entry *e)
 static int pool(imatrix *m, struct imatrix_entry *e, ggf_error *err)
 {
     float *mean = keep(m, malloc(e->width * sizeof *mean));
-    if (!mean || !make_room(m, e)) return no_memory(err);
+    if (!mean || !make_room(m, e)) return ggf_no_memory(err);
     double rows = 0;
     for (uint64_t s = 0; s < e->n_slices; s++) rows += load(e->counts, s);
     for (uint64_t i = 0; i < e->width; i++) {
@@ -196,7 +191,7 @@ static int down(imatrix *m, struct imatrix_entry *e, const ggf_file *f,
 {
     struct source source = { 0 };
     const bool known = find_source(&source, m, f, e);
-    if (!make_room(m, e)) return no_memory(err);
+    if (!make_room(m, e)) return ggf_no_memory(err);
     for (uint64_t s = 0; s < e->n_slices; s++) {
         const double rows = load(e->counts, s);
         r->experts++;
@@ -207,9 +202,9 @@ static int down(imatrix *m, struct imatrix_entry *e, const ggf_file *f,
         r->flat += !known;
         if (known && !(source.gate->data && source.up->data)) continue;
         float *prior = keep(m, malloc(e->width * sizeof *prior));
-        if (!prior) return no_memory(err);
+        if (!prior) return ggf_no_memory(err);
         if (!known) flatten(e, s, prior);
-        else if (!compute_prior(&source, s, e->width, prior)) return no_memory(err);
+        else if (!compute_prior(&source, s, e->width, prior)) return ggf_no_memory(err);
         e->priors[s] = prior;
         e->prior_tokens[s] = known ? PRIOR_TOKENS : POOL_TOKENS;
     }

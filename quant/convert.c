@@ -78,7 +78,7 @@ static int cut_job(struct cut *c, const struct convert_job *job, ggf_error *err)
 static int cut_all(struct work *w, ggf_error *err)
 {
     w->cuts = calloc(w->n_jobs + 1, sizeof *w->cuts);
-    if (!w->cuts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!w->cuts) return ggf_no_memory(err);
     for (size_t i = 0; i < w->n_jobs; i++) {
         struct cut *c = &w->cuts[i];
         const int s = cut_job(c, &w->jobs[i], err);
@@ -242,8 +242,7 @@ static void thread_main(struct work *w)
 {
     struct scratch s = { 0 };
     ggf_error err = { 0 };
-    if (!alloc_scratch(&s, w))
-        fail(w, ggf_fail(&err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory"), &err);
+    if (!alloc_scratch(&s, w)) fail(w, ggf_no_memory(&err), &err);
     while (!w->failed) {
         const uint64_t tile = atomic_fetch_add(&w->next_tile, 1);
         if (tile >= w->n_tiles) break;

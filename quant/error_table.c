@@ -30,7 +30,7 @@ int error_table_init(struct error_table *t, const struct plan *p,
 {
     *t = (struct error_table){ .entries = calloc(p->n_items + 1, sizeof *t->entries),
                                .n = p->n_items };
-    if (!t->entries) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!t->entries) return ggf_no_memory(err);
     const bool tied = is_tied(p);
     int s = 0;
     for (size_t i = 0; i < t->n && !s; i++) {
@@ -91,7 +91,7 @@ int error_table_measure(struct error_table *t, const struct sensitivity_options 
 {
     size_t n = 0;
     struct sensitivity *list = calloc(t->n + 1, sizeof *list);
-    if (!list) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!list) return ggf_no_memory(err);
     for (size_t i = 0; i < t->n; i++)
         if (t->entries[i].wanted) list[n++] = make_task(&t->entries[i]);
     const int s = sensitivity_measure(list, n, o, err);

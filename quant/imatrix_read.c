@@ -24,11 +24,6 @@
 #define SUMS   IMATRIX_SUMS
 #define COUNTS IMATRIX_COUNTS
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static int compare_entries(const void *a, const void *b)
 {
     return strcmp(((const struct imatrix_entry *)a)->name,
@@ -72,7 +67,7 @@ static int read_keys(imatrix *m, ggf_error *err)
                         "imatrix.datasets is not an array of strings");
     if (!sets->count) return 0;
     m->datasets = calloc(sets->count, sizeof *m->datasets);
-    if (!m->datasets) return out_of_memory(err);
+    if (!m->datasets) return ggf_no_memory(err);
     m->n_datasets = sets->count;
     return ggf_kv_strings(sets, m->datasets, err);
 }
@@ -130,7 +125,7 @@ static int read_pair(imatrix *m, const struct ggf_tensor *sums, size_t length,
                                  .width = sums->ne[0],
                                  .sums = sums->data,
                                  .counts = counts->data };
-    if (!e->name) return out_of_memory(err);
+    if (!e->name) return ggf_no_memory(err);
     e->means = find_extra(m, name, IMATRIX_MEANS, e->width, e->n_slices);
     e->gated_sums = find_extra(m, name, IMATRIX_GATED_SUMS, e->width, e->n_slices);
     e->gated_count = find_extra(m, name, IMATRIX_GATED_COUNTS, 1, e->n_slices);
@@ -143,7 +138,7 @@ static int read_gguf(imatrix *m, ggf_error *err)
     int s = read_keys(m, err);
     const uint64_t n = ggf_tensor_count(m->gguf);
     m->entries = calloc(n / 2 + 1, sizeof *m->entries);
-    if (!m->entries) return out_of_memory(err);
+    if (!m->entries) return ggf_no_memory(err);
     uint64_t lone = 0;
     for (uint64_t i = 0; i < n && !s; i++) {
         const struct ggf_tensor *t = ggf_tensor(m->gguf, i);
@@ -215,7 +210,7 @@ static int take_entry(imatrix *m, struct cursor *c, ggf_error *err)
                                  .width = (uint64_t)values,
                                  .sums = c->p,
                                  .calls = calls };
-    if (!e->name) return out_of_memory(err);
+    if (!e->name) return ggf_no_memory(err);
     m->n_entries++;
     c->p += 4 * (uint64_t)values;
     return 0;
@@ -226,7 +221,7 @@ static int take_trailer(imatrix *m, struct cursor *c, ggf_error *err)
     int32_t chunks = 0;
     if (!left_in(c)) return 0;
     m->datasets = calloc(1, sizeof *m->datasets);
-    if (!m->datasets) return out_of_memory(err);
+    if (!m->datasets) return ggf_no_memory(err);
     int s = take_i32(c, &chunks, err);
     if (!s) s = take_text(c, m->datasets, err);
     if (!s && left_in(c)) s = cut_short(c, "bytes follow where it should end", err);
@@ -245,7 +240,7 @@ static int read_dat(imatrix *m, const uint8_t *bytes, size_t len, ggf_error *err
     if (n < 1 || (uint64_t)n > left_in(&c) / SMALLEST)
         return cut_short(&c, "no sensible number of entries", err);
     m->entries = calloc((size_t)n, sizeof *m->entries);
-    if (!m->entries) return out_of_memory(err);
+    if (!m->entries) return ggf_no_memory(err);
     for (int32_t i = 0; i < n && !s; i++) s = take_entry(m, &c, err);
     return s ? s : take_trailer(m, &c, err);
 }
@@ -283,7 +278,7 @@ int imatrix_open(imatrix **out, const char *path, ggf_error *err)
 {
     *out = NULL;
     imatrix *m = calloc(1, sizeof *m);
-    if (!m) return out_of_memory(err);
+    if (!m) return ggf_no_memory(err);
     m->mapped = true;
     int s = map_file(m, path, err);
     if (!s && is_gguf(m->map, m->map_bytes)) {
@@ -304,7 +299,7 @@ int imatrix_open_buffer(imatrix **out, const void *bytes, size_t len, ggf_error 
 {
     *out = NULL;
     imatrix *m = calloc(1, sizeof *m);
-    if (!m) return out_of_memory(err);
+    if (!m) return ggf_no_memory(err);
     int s = 0;
     if (is_gguf(bytes, len)) {
         s = ggf_open_buffer(&m->gguf, bytes, len, NULL, err);

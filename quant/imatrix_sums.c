@@ -9,11 +9,6 @@
 
 enum { NAME_ROOM = 63 - (int)sizeof IMATRIX_GATED_COUNTS + 1 };
 
-static int no_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static void entry_free(struct imatrix_sum *e)
 {
     if (!e) return;
@@ -90,10 +85,10 @@ int imatrix_sums_add(struct imatrix_sum **out, struct imatrix_sums *s, const cha
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "'%s' is there already", name);
     struct imatrix_sum **all =
         realloc(s->entries, (s->n_entries + 1) * sizeof *s->entries);
-    if (!all) return no_memory(err);
+    if (!all) return ggf_no_memory(err);
     s->entries = all;
     struct imatrix_sum *e = entry_new(name, width, n_slices, extras);
-    if (!e) return no_memory(err);
+    if (!e) return ggf_no_memory(err);
     memmove(&all[at + 1], &all[at], (s->n_entries - at) * sizeof *all);
     s->n_entries++;
     *out = all[at] = e;
@@ -106,9 +101,9 @@ int imatrix_sums_dataset(struct imatrix_sums *s, const char *name, size_t len,
     for (uint64_t i = 0; i < s->n_datasets; i++)
         if (strlen(s->datasets[i]) == len && !memcmp(s->datasets[i], name, len)) return 0;
     char **all = realloc(s->datasets, (s->n_datasets + 1) * sizeof *all);
-    if (!all) return no_memory(err);
+    if (!all) return ggf_no_memory(err);
     s->datasets = all;
-    if (!(all[s->n_datasets] = strndup(name, len))) return no_memory(err);
+    if (!(all[s->n_datasets] = strndup(name, len))) return ggf_no_memory(err);
     s->n_datasets++;
     return 0;
 }
@@ -155,7 +150,7 @@ static void merge_means(struct imatrix_sum *to, const struct imatrix_entry *e,
 static int split_counts(struct imatrix_sum *to, uint64_t n, ggf_error *err)
 {
     uint64_t *counts = calloc(n, sizeof *counts);
-    if (!counts) return no_memory(err);
+    if (!counts) return ggf_no_memory(err);
     for (uint64_t i = 0; i < n; i++) counts[i] = to->counts[0];
     free(to->counts);
     to->counts = counts;

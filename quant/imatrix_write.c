@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int no_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ---- GGUF ------------------------------------------------------------------- */
 
 /* A tensor of the file: name and the floats. */
@@ -39,7 +34,7 @@ static int parts_of(struct part parts[MAX_PARTS], const struct imatrix_sum *e,
 static int set_keys(ggf_writer *w, const struct imatrix_sums *s, ggf_error *err)
 {
     struct ggf_str *sets = calloc(s->n_datasets + 1, sizeof *sets);
-    if (!sets) return no_memory(err);
+    if (!sets) return ggf_no_memory(err);
     for (uint64_t i = 0; i < s->n_datasets; i++)
         sets[i] = (struct ggf_str){ s->datasets[i], strlen(s->datasets[i]) };
     int r = ggf_writer_set_str(w, "general.type", "imatrix", err);
@@ -68,7 +63,7 @@ static int write_tensors(ggf_writer *w, const struct imatrix_sum *e, uint64_t *i
                          ggf_error *err)
 {
     float *counts = malloc(e->n_slices * sizeof *counts);
-    if (!counts) return no_memory(err);
+    if (!counts) return ggf_no_memory(err);
     for (uint64_t i = 0; i < e->n_slices; i++) counts[i] = (float)e->counts[i];
     struct part parts[MAX_PARTS];
     const int n = parts_of(parts, e, counts);
@@ -141,7 +136,7 @@ static void put_entry(struct stream *f, const struct imatrix_sum *e, uint32_t ch
     const uint64_t calls = (most_rows(e) + chunk_size - 1) / chunk_size;
     const float factor = (float)calls;
     float *row = malloc(e->width * sizeof *row);
-    if (!row && !f->status) f->status = no_memory(f->err);
+    if (!row && !f->status) f->status = ggf_no_memory(f->err);
     if (!row) return;
     put_text(f, e->name);
     put_i32(f, calls);

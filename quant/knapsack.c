@@ -341,5 +341,5 @@ int knapsack_solve(struct knapsack_item *items, size_t n, uint64_t budget, size_
     const bool ok = prepare(&s) && fill_layers(&s);
     if (ok) take_best(&s, r);
     release(&s);
-    return ok ? 0 : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    return ok ? 0 : ggf_no_memory(err);
 }

@@ -128,7 +128,7 @@ static int copy_pruned_array(ggf_writer *w, const struct metadata *m,
 {
     const uint64_t size = kv->bytes / kv->count;
     uint8_t *kept = malloc(kv->bytes);
-    if (!kept) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!kept) return ggf_no_memory(err);
     struct ggf_kv shorter = *kv;
     shorter.data = kept;
     shorter.count = 0;

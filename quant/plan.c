@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ---- The model -------------------------------------------------------------- */
 
 static void get_arch_u32(const struct plan *p, const ggf_file *f,
@@ -107,7 +102,7 @@ static int list_items(struct plan *p, const ggf_file *f, const struct plan_optio
 {
     const uint64_t n = ggf_tensor_count(f);
     p->items = calloc(n + 1, sizeof *p->items);
-    if (!p->items) return out_of_memory(err);
+    if (!p->items) return ggf_no_memory(err);
     for (uint64_t i = 0; i < n; i++) {
         struct plan_item *item = &p->items[p->n_items];
         item->source = ggf_tensor(f, i);
@@ -133,7 +128,7 @@ struct mix_tensor plan_mix_tensor(const struct plan *p, const struct plan_option
 static int choose_types(struct plan *p, const struct plan_options *o, ggf_error *err)
 {
     struct mix_tensor *tensors = calloc(p->n_items + 1, sizeof *tensors);
-    if (!tensors) return out_of_memory(err);
+    if (!tensors) return ggf_no_memory(err);
     for (size_t i = 0; i < p->n_items; i++) tensors[i] = plan_mix_tensor(p, o, i);
     struct mix_options mix = o->mix;
     mix.has_matrix = o->matrix && imatrix_count(o->matrix);

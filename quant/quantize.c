@@ -33,7 +33,7 @@ static int create_writers(struct outputs *o, const struct quantize_options *q,
     const struct ggf_writer_options wo = { .force = q->force };
     char name[PATH_MAX];
     o->writers = calloc(o->n, sizeof *o->writers);
-    if (!o->writers) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!o->writers) return ggf_no_memory(err);
     int s = 0;
     for (uint32_t i = 0; i < o->n && !s; i++) {
         if (quantize_output_name(name, sizeof name, q->path, keep_split, i, o->n) < 0)
@@ -57,8 +57,7 @@ static int write_keys(const struct outputs *o, const ggf_file *f, const struct p
                       ggf_error *err)
 {
     bool *pruned = pruned_layers(p, po);
-    if (po->n_prune && !pruned)
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (po->n_prune && !pruned) return ggf_no_memory(err);
     struct metadata m = { .source = f,
                           .file_type = plan_file_type(p, f, po),
                           .overrides = po->overrides,
@@ -93,7 +92,7 @@ static int add_tensors(const struct outputs *o, const ggf_file *f, const struct 
                        bool compat, struct convert_job *jobs, ggf_error *err)
 {
     uint64_t *counts = calloc(o->n, sizeof *counts);
-    if (!counts) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!counts) return ggf_no_memory(err);
     int s = 0;
     for (size_t i = 0; i < p->n_items && !s; i++) {
         const struct plan_item *item = &p->items[i];
@@ -128,7 +127,7 @@ int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_opt
 {
     struct outputs o = { .n = po->keep_split ? ggf_shard_count(f) : 1 };
     struct convert_job *jobs = calloc(p->n_items + 1, sizeof *jobs);
-    if (!jobs) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!jobs) return ggf_no_memory(err);
     int s = create_writers(&o, q, po->keep_split, err);
     if (!s) s = write_keys(&o, f, p, po, q, err);
     if (!s) s = add_tensors(&o, f, p, po->mix.compat, jobs, err);

@@ -96,7 +96,7 @@ static int compute(struct job *j, ggf_error *err)
         if (!want[k]) continue;
         const bool layers = !no_layer && k != DIGEST_UUID;
         if (!add_lane(j, k, true) || (layers && !add_lane(j, k, false)))
-            return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+            return ggf_no_memory(err);
     }
     struct stream_lane lanes[2 * DIGEST_KINDS];
     for (int i = 0; i < j->n_lanes; i++)
@@ -194,8 +194,7 @@ static int write_manifest(const struct job *j, ggf_error *err)
     if (s) return s;
     FILE *f = open_memstream(&text, &len);
     if (f) (as_json ? print_json : print_lines)(f, j, NULL);
-    if (!f || fclose(f) != 0)
-        s = ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!f || fclose(f) != 0) s = ggf_no_memory(err);
     if (!s) s = ggf_output_write(out, 0, text, len, err);
     free(text);
     if (!s) return ggf_output_commit(out, err);

@@ -70,7 +70,7 @@ static struct part *open_part(struct plan *p, uint64_t first, ggf_error *err)
     }
     struct part *parts = realloc(p->parts, (p->n_parts + 1) * sizeof *parts);
     if (!parts) {
-        ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        ggf_no_memory(err);
         return NULL;
     }
     p->parts = parts;
@@ -201,7 +201,7 @@ static int name_parts(struct plan *p, const char *out, ggf_error *err)
     const size_t size = strlen(out) + 32;
     for (uint32_t i = 0; i < p->n_parts; i++) {
         char *path = p->parts[i].path = malloc(size);
-        if (!path) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        if (!path) return ggf_no_memory(err);
         if (merge_mode) strcpy(path, out);
         else ggf_split_name(path, size, out, i, p->n_parts);
     }

@@ -101,7 +101,7 @@ static int write_small(const struct synth *s, size_t index, ggf_writer *w, ggf_e
     const struct tensor *t = &s->tensors[index];
     const uint64_t n = t->ne[0] * t->ne[1];
     float *v = malloc(n * sizeof *v);
-    if (!v) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!v) return ggf_no_memory(err);
     if (t->fill == FILL_ROUTER) fill_router(s, t, v);
     else fill_vector(s, t, v);
     const int e = ggf_writer_write(w, index, 0, v, n * sizeof *v, err);
@@ -125,7 +125,7 @@ static int write_matrix(const struct synth *s, size_t index, ggf_writer *w,
     {
         uint8_t *buffer = malloc(PIECE_BYTES);
         ggf_error why;
-        int e = buffer ? 0 : ggf_fail(&why, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        int e = buffer ? 0 : ggf_no_memory(&why);
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < pieces; i++) {
             if (e) continue;

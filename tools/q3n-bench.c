@@ -85,8 +85,7 @@ static int measure(q3n_model *m, struct test *t, ggf_error *err)
     int32_t *tokens = malloc(n * sizeof *tokens);
     float *logits = malloc(n_vocab * sizeof *logits);
     q3n_session *s = NULL;
-    int e = tokens && logits ? q3n_session_new(&s, m, &so, err)
-                             : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    int e = tokens && logits ? q3n_session_new(&s, m, &so, err) : ggf_no_memory(err);
     for (int i = -1; i < runs && !e; i++) {
         draw(tokens, (int)n, n_vocab);
         e = run(s, t, tokens, logits, &t->seconds[i < 0 ? 0 : i], err);

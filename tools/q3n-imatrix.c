@@ -159,11 +159,6 @@ struct run {
     double start;
 };
 
-static int no_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static int save(struct run *r, ggf_error *err)
 {
     const bool force = opt.force || r->written;
@@ -278,7 +273,7 @@ static int read_text(struct run *r, ggf_error *err)
     int e = q3n_tokenizer_load(&t, q3n_model_file(r->model), err);
     if (!e) e = input_read(&in, opt.file, err);
     if (!e) r->bos = q3n_tokenizer_bos(t);
-    if (!e && r->bos >= 0 && !q3n_ids_push(&r->ids, r->bos)) e = no_memory(err);
+    if (!e && r->bos >= 0 && !q3n_ids_push(&r->ids, r->bos)) e = ggf_no_memory(err);
     if (!e) e = q3n_encode(t, in.bytes, in.len, false, &r->ids, err);
     free(in.bytes);
     q3n_tokenizer_free(t);
@@ -306,7 +301,7 @@ static int prepare_session(struct run *r, ggf_error *err)
     r->batch = (uint32_t)opt.ubatch < r->n_ctx ? (uint32_t)opt.ubatch : r->n_ctx;
     if (wanted && r->batch > fit) r->batch = fit ? (uint32_t)fit : 1;
     if (wanted) r->logits = malloc((size_t)r->batch * r->n_vocab * sizeof *r->logits);
-    if (wanted && !r->logits) return no_memory(err);
+    if (wanted && !r->logits) return ggf_no_memory(err);
     const struct q3n_session_options s = { .n_ctx = r->n_ctx, .n_ubatch = r->batch };
     return q3n_session_new(&r->session, r->model, &s, err);
 }

@@ -303,7 +303,7 @@ static int read_prompt(struct input *in, ggf_error *err)
         return r;
     }
     in->bytes = strdup(opt.prompt);
-    if (!in->bytes) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!in->bytes) return ggf_no_memory(err);
     in->len = opt.no_escape ? strlen(in->bytes) : unescape(in->bytes);
     return 0;
 }
@@ -322,8 +322,7 @@ static int continue_text(struct run *run, ggf_error *err)
     enum q3n_stop why = Q3N_STOP_LIMIT;
     const int32_t bos = q3n_tokenizer_bos(run->tokenizer);
     int r = read_prompt(&in, err);
-    if (!r && bos >= 0 && !q3n_ids_push(&ids, bos))
-        r = ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!r && bos >= 0 && !q3n_ids_push(&ids, bos)) r = ggf_no_memory(err);
     if (!r) r = q3n_encode(run->tokenizer, in.bytes, in.len, true, &ids, err);
     if (!r && !ids.n) r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
     if (!r && !opt.no_display_prompt) emit(NULL, in.bytes, in.len);

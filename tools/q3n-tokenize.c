@@ -46,8 +46,7 @@ static int encode(const q3n_tokenizer *t, const char *text, size_t len,
 {
     const int32_t bos = q3n_tokenizer_bos(t);
     ids->n = 0;
-    if (bos >= 0 && !q3n_ids_push(ids, bos))
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (bos >= 0 && !q3n_ids_push(ids, bos)) return ggf_no_memory(err);
     return q3n_encode(t, text, len, !opt.no_parse_special, ids, err);
 }
 
@@ -65,7 +64,7 @@ static int print_tokens(const q3n_tokenizer *t, const struct q3n_ids *ids, ggf_e
         const struct ggf_str s = q3n_token_text(t, ids->ids[i]);
         struct q3n_stream stream = { 0 };
         char *shown = malloc(3 * (s.len + 4) + 12);
-        if (!shown) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        if (!shown) return ggf_no_memory(err);
         size_t n = q3n_stream_push(&stream, s.data, s.len, shown);
         n += q3n_stream_end(&stream, shown + n);
         printf("%6d -> '", ids->ids[i]);

@@ -31,7 +31,7 @@ int expert_store_new(struct expert_store **out, const struct expert_dims *dims,
     if (s) s->sources = calloc(dims->n_layer, sizeof *s->sources);
     if (!s || !s->sources) {
         free(s);
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        return ggf_no_memory(err);
     }
     s->dims = *dims;
     *out = s;
@@ -180,7 +180,7 @@ int expert_store_set_pack(struct expert_store *s, uint32_t layer, const ggf_pack
     src->pack = pack;
     src->pack_layer = pack_layer;
     src->ready = calloc(s->dims.n_expert, sizeof *src->ready);
-    if (!src->ready) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!src->ready) return ggf_no_memory(err);
     for (uint32_t e = 0; e < s->dims.n_expert; e++) {
         int status = check_record(s, src, ggf_pack_record(pack, pack_layer, e), err);
         if (status) return status;

@@ -16,11 +16,6 @@ struct binder {
     int64_t layer; /* prefix of names, "blk.N."; none if negative */
 };
 
-static int out_of_memory(const struct binder *b)
-{
-    return ggf_fail(b->err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ---- Finding tensors ----------------------------------------------------- */
 
 struct tensor_name {
@@ -86,7 +81,7 @@ static int decode_tensor(const struct binder *b, const struct ggf_tensor *t,
                         "tensor '%s' has type %s, which cannot be decoded", t->name,
                         ggf_type_name(t->type));
     float *v = keep(b, malloc(t->count * sizeof *v));
-    if (!v) return out_of_memory(b);
+    if (!v) return ggf_no_memory(b->err);
     decode(data_of(b, t), v, t->count);
     *out = v;
     return 0;
@@ -120,7 +115,7 @@ static int bind_scales(const struct binder *b, const char *suffix, uint32_t n,
         return 0;
     }
     float *all = keep(b, malloc(n * sizeof *all));
-    if (!all) return out_of_memory(b);
+    if (!all) return ggf_no_memory(b->err);
     for (uint32_t i = 0; i < n; i++) all[i] = v[0];
     *out = all;
     return 0;
@@ -151,7 +146,7 @@ static int add_rows(const struct binder *b, struct linear *l, const struct matri
     struct matrix part = *m;
     part.data += first * m->row_bytes;
     part.rows = count;
-    return linear_add(l, &part, out) ? 0 : out_of_memory(b);
+    return linear_add(l, &part, out) ? 0 : ggf_no_memory(b->err);
 }
 
 static int add_matrix(const struct binder *b, struct linear *l, const char *suffix,
@@ -164,7 +159,7 @@ static int add_matrix(const struct binder *b, struct linear *l, const char *suff
 
 static int plan(const struct binder *b, struct linear *l)
 {
-    return linear_plan(l) ? 0 : out_of_memory(b);
+    return linear_plan(l) ? 0 : ggf_no_memory(b->err);
 }
 
 /* A linear map that is one tensor. */
@@ -232,7 +227,7 @@ static int bind_conv(const struct binder *b, struct delta_net *d)
     int e = check_shape(b, t, d->taps, channels, 1);
     if (e || (e = decode_tensor(b, t, &w))) return e;
     float *conv = keep(b, malloc(t->count * sizeof *conv));
-    if (!conv) return out_of_memory(b);
+    if (!conv) return ggf_no_memory(b->err);
     for (uint32_t c = 0; c < channels; c++)
         for (uint32_t k = 0; k < d->taps; k++)
             conv[(size_t)k * channels + c] = w[(size_t)c * d->taps + k];
@@ -407,7 +402,7 @@ int model_bind(struct q3n_model *m, ggf_error *err)
     int e = bind_ends(&b);
     if (e || (e = expert_store_new(&m->experts, &dims, err))) return e;
     m->layers = calloc(m->hp.n_layer, sizeof *m->layers);
-    if (!m->layers) return out_of_memory(&b);
+    if (!m->layers) return ggf_no_memory(b.err);
     for (b.layer = 0; b.layer < m->hp.n_layer; b.layer++)
         if ((e = bind_layer(&b, &m->layers[b.layer]))) return e;
     return 0;

@@ -58,8 +58,7 @@ static int place_tensors(struct q3n_model *m, bool own, ggf_error *err)
 {
     const uint64_t n = ggf_tensor_count(m->file);
     m->tensor_data = calloc(n ? n : 1, sizeof *m->tensor_data);
-    if (!m->tensor_data)
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!m->tensor_data) return ggf_no_memory(err);
     for (uint64_t i = 0; i < n; i++) m->tensor_data[i] = ggf_tensor(m->file, i)->data;
     return own ? copy_tensors(m, err) : 0;
 }
@@ -178,7 +177,7 @@ int q3n_model_open(q3n_model **out, const char *path,
     const struct q3n_model_options none = { 0 };
     struct q3n_model *m = calloc(1, sizeof *m);
     *out = NULL;
-    if (!m) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!m) return ggf_no_memory(err);
     int e = open_model(m, path, options ? options : &none, err);
     if (e) {
         q3n_model_close(m);

@@ -167,8 +167,7 @@ int q3n_collector_new(q3n_collector **out, const q3n_model *model,
     q3n_collector *c = calloc(1, sizeof *c);
     *out = NULL;
     if (c) c->places = calloc((size_t)n * OBSERVED_PLACES, sizeof *c->places);
-    int s =
-        c && c->places ? 0 : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    int s = c && c->places ? 0 : ggf_no_memory(err);
     for (uint32_t i = 0; i < n && !s; i++) s = add_layer(c, sums, model, i, err);
     if (!s && output) s = add_output(c, sums, model, err);
     if (s) {

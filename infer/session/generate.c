@@ -51,7 +51,7 @@ int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_
                         "%zu tokens do not fit: %u of the context of %u are taken", n,
                         pos, ctx);
     if (!g->logits) g->logits = malloc(g->n_vocab * sizeof *g->logits);
-    if (!g->logits) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!g->logits) return ggf_no_memory(err);
     const double start = now();
     int r = 0;
     if (pending) r = q3n_session_eval(g->session, &g->pending, 1, 0, NULL, err);

@@ -66,7 +66,7 @@ int q3n_session_new(q3n_session **out, q3n_model *model,
     const uint32_t train = model->hp.n_ctx_train;
     struct q3n_session *s = calloc(1, sizeof *s);
     *out = NULL;
-    if (!s) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!s) return ggf_no_memory(err);
     s->model = model;
     s->n_ctx = o.n_ctx ? o.n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
     s->n_batch = o.n_ubatch ? o.n_ubatch : DEFAULT_BATCH;

@@ -20,7 +20,7 @@ static int put_mark(const q3n_tokenizer *t, const char *mark, struct q3n_ids *ou
     const int r = chatml_check(t, err);
     if (r) return r;
     if (q3n_ids_push(out, q3n_token_find(t, mark))) return 0;
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    return ggf_no_memory(err);
 }
 
 /* Role, newline and text in one go: a newline may merge with those the text starts with,
@@ -30,7 +30,7 @@ static int put_body(const q3n_tokenizer *t, const char *role, const char *text,
 {
     const size_t n = strlen(role);
     char *body = malloc(n + 1 + len);
-    if (!body) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!body) return ggf_no_memory(err);
     memcpy(body, role, n);
     body[n] = '\n';
     if (len) memcpy(body + n + 1, text, len);

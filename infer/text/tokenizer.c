@@ -85,7 +85,7 @@ int q3n_tokenizer_load(q3n_tokenizer **out, const ggf_file *file, ggf_error *err
     if (!r) r = check_kind(file, "tokenizer.ggml.pre", "qwen2", err);
     if (r) return r;
     q3n_tokenizer *t = calloc(1, sizeof *t);
-    if (!t) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!t) return ggf_no_memory(err);
     r = vocab_load(&t->vocab, file, err);
     if (!r) r = load_special_ids(t, file, err);
     if (r) {

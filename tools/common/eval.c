@@ -9,11 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static int no_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ==== Opening ============================================================= */
 
 static int open_model(struct eval *e, struct eval_model *m, const char *path,
@@ -31,7 +26,7 @@ static int open_models(struct eval *e, const char *const *paths, uint32_t n_path
 {
     const char *base = e->o->base_model;
     e->models = calloc(n_paths + 1, sizeof *e->models);
-    if (!e->models) return no_memory(err);
+    if (!e->models) return ggf_no_memory(err);
     e->n_models = n_paths;
     e->n_running = n_paths + !!base;
     if (base) e->base = &e->models[n_paths];
@@ -50,7 +45,7 @@ static int read_text(struct eval *e, ggf_error *err)
     int r = q3n_tokenizer_load(&t, q3n_model_file(model), err);
     if (!r) r = input_read(&in, e->o->file, err);
     if (!r) e->bos = q3n_tokenizer_bos(t);
-    if (!r && e->bos >= 0 && !q3n_ids_push(&e->ids, e->bos)) r = no_memory(err);
+    if (!r && e->bos >= 0 && !q3n_ids_push(&e->ids, e->bos)) r = ggf_no_memory(err);
     if (!r) r = q3n_encode(t, in.bytes, in.len, false, &e->ids, err);
     free(in.bytes);
     q3n_tokenizer_free(t);
@@ -91,7 +86,7 @@ static int open_session(struct eval *e, struct eval_model *m, ggf_error *err)
                                      : e->o->base,
                         w->n_vocab, m->path, n_vocab);
     if (!divergence_alloc(&m->d, (size_t)w->n_windows * window_predictions(w->n_ctx)))
-        return no_memory(err);
+        return ggf_no_memory(err);
     return q3n_session_new(&m->session, m->model, &o, err);
 }
 
@@ -214,7 +209,7 @@ static int take_rows(void *user, const struct window_rows *w, ggf_error *err)
     struct eval *e = user;
     const size_t bytes = record_codes(w->n_vocab) * sizeof(uint16_t);
     uint16_t *records = e->out ? malloc(w->n * bytes) : NULL;
-    if (e->out && !records) return no_memory(err);
+    if (e->out && !records) return ggf_no_memory(err);
 #pragma omp parallel for schedule(static) num_threads(e->threads)
     for (uint32_t i = 0; i < w->n; i++) score(e, w, i, records);
     int r = 0;
@@ -256,7 +251,7 @@ static int finish(struct eval *e, ggf_error *err)
         struct eval_model *m = &e->models[i];
         divergence_rank(&m->d);
         if (i && !paired_compare(&m->paired, &e->models->d, &m->d, e->windows.n_windows))
-            return no_memory(err);
+            return ggf_no_memory(err);
     }
     return 0;
 }
@@ -264,7 +259,7 @@ static int finish(struct eval *e, ggf_error *err)
 int eval_run(struct eval *e, ggf_error *err)
 {
     q3n_session **sessions = calloc(e->n_running, sizeof *sessions);
-    if (!sessions) return no_memory(err);
+    if (!sessions) return ggf_no_memory(err);
     e->start = out_now();
     int r = run_windows(e, sessions, err);
     e->seconds = out_now() - e->start;

@@ -15,7 +15,7 @@ static int read_all(struct input *in, int fd, const char *path, ggf_error *err)
         if (capacity - in->len < 2) {
             capacity = capacity ? 2 * capacity : 1 << 16;
             char *bytes = realloc(in->bytes, capacity);
-            if (!bytes) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+            if (!bytes) return ggf_no_memory(err);
             in->bytes = bytes;
         }
         const ssize_t n = read(fd, in->bytes + in->len, capacity - in->len - 1);
@@ -68,7 +68,7 @@ int input_ids(int32_t **ids, size_t *n, const char *text, const char *what,
             int32_t *more = realloc(list, capacity * sizeof *more);
             if (!more) {
                 free(list);
-                return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+                return ggf_no_memory(err);
             }
             list = more;
         }

@@ -84,7 +84,7 @@ static int check_layout(struct check *c, const struct ggf_shard *s, ggf_error *e
     const uint64_t mask = s->alignment - 1;
     uint64_t end = s->data_offset, at = end;
     const struct ggf_tensor **order = malloc((s->n_tensors + 1) * sizeof *order);
-    if (!order) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!order) return ggf_no_memory(err);
     for (uint32_t i = 0; i < s->n_tensors; i++)
         order[i] = ggf_tensor(c->in->file, s->first_tensor + i);
     for (uint32_t i = 0; i + 1 < s->n_tensors; i++)

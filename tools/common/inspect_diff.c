@@ -217,7 +217,7 @@ static int run_diff(struct diff *d, ggf_error *err)
     const int s = diff_tensors(d, err);
     fine = end_section(d, "tensors") && fine;
     if (s) return s;
-    if (!fine) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!fine) return ggf_no_memory(err);
     return differing + d->differing + d->not_compared != 0;
 }
 

@@ -97,7 +97,7 @@ int facts_of(struct facts *x, const ggf_file *f, ggf_error *err)
 {
     *x = (struct facts){ .n_layers = count_layers(f), .mtp_layers = ggf_mtp_layers(f) };
     x->layers = calloc(x->n_layers + 1, sizeof *x->layers);
-    if (!x->layers) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!x->layers) return ggf_no_memory(err);
     for (uint64_t i = 0; i < ggf_tensor_count(f); i++) {
         const struct ggf_tensor *t = ggf_tensor(f, i);
         const enum ggf_role role = ggf_tensor_role(f, t);

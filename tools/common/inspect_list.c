@@ -94,8 +94,7 @@ int inspect_tensors(const struct inspect *in, const char *pattern, ggf_error *er
         else tensor_row(&table, in->file, t);
     }
     if (in->json) json_close(in->json, ']');
-    if (!table_print(&table, stdout, in->bold))
-        s = ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!table_print(&table, stdout, in->bold)) s = ggf_no_memory(err);
     if (!in->json) print_total(&sum);
     regex_free(re);
     return s < 0 ? s : 0;
@@ -235,8 +234,7 @@ int inspect_keys(const struct inspect *in, const char *pattern, ggf_error *err)
         else key_row(&table, kv, in->full);
     }
     if (in->json) json_close(in->json, ']');
-    if (!table_print(&table, stdout, in->bold))
-        s = ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!table_print(&table, stdout, in->bold)) s = ggf_no_memory(err);
     regex_free(re);
     return s < 0 ? s : 0;
 }

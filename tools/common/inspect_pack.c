@@ -149,8 +149,7 @@ static int list_records(const struct inspect *in, const ggf_pack *pack,
     for (uint32_t l = 0; l < ggf_pack_info(pack)->n_layers && !s; l++)
         s = list_layer(in, pack, l, re, &table, err);
     if (in->json) json_close(in->json, ']');
-    if (!table_print(&table, stdout, in->bold) && !s)
-        s = ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!table_print(&table, stdout, in->bold) && !s) s = ggf_no_memory(err);
     regex_free(re);
     return s;
 }

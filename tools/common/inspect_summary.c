@@ -309,5 +309,5 @@ int inspect_summary(const struct inspect *in, ggf_error *err)
         fine = print_roles(in, &x) && print_types(in, &x) && print_layers(in, &x);
     }
     facts_free(&x);
-    return fine ? 0 : ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    return fine ? 0 : ggf_no_memory(err);
 }

@@ -96,7 +96,7 @@ int manifest_read(struct manifest *m, const char *path, const char *file, ggf_er
     m->entries = calloc(lines, sizeof *m->entries);
     if (!m->entries) {
         manifest_free(m);
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        return ggf_no_memory(err);
     }
     for (char *line = m->text, *next; line; line = next) {
         next = strchr(line, '\n');

@@ -37,7 +37,7 @@ int regex_new(struct regex **out, const char *pattern, ggf_error *err)
     size_t at = 0;
     *out = NULL;
     struct regex *r = calloc(1, sizeof *r);
-    if (!r) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!r) return ggf_no_memory(err);
     r->code =
         pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
     if (!r->code) {
@@ -48,7 +48,7 @@ int regex_new(struct regex **out, const char *pattern, ggf_error *err)
     r->limits = pcre2_match_context_create(NULL);
     if (!r->data || !r->limits) {
         regex_free(r);
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+        return ggf_no_memory(err);
     }
     pcre2_set_match_limit(r->limits, MAX_STEPS);
     *out = r;

@@ -180,7 +180,7 @@ int stream_tensors(const ggf_file *file, const struct stream_lane *lanes, int n_
         s.total += ggf_tensor(file, i)->bytes;
     if (progress) progress->total = s.total;
     s.cursors = calloc((size_t)n_lanes + 2, sizeof *s.cursors);
-    if (!s.cursors) return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
+    if (!s.cursors) return ggf_no_memory(err);
     pthread_t threads[MAX_THREADS];
     int n = 0;
     for (const int want = count_threads(n_lanes) - 1; n < want; n++)

@@ -16,11 +16,6 @@ struct tensor_rule {
     bool used;
 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 static void free_rule(struct tensor_rule *rule)
 {
     regex_free(rule->regex);
@@ -38,12 +33,12 @@ int tensor_rules_add(struct tensor_rules *r, const char *text, ggf_error *err)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "'%.120s': there is no tensor type '%.40s'", text, equals + 1);
     struct tensor_rule *rules = realloc(r->rules, (size_t)(r->count + 1) * sizeof *rules);
-    if (!rules) return out_of_memory(err);
+    if (!rules) return ggf_no_memory(err);
     r->rules = rules;
     struct tensor_rule *rule = &rules[r->count];
     *rule = (struct tensor_rule){ .type = type };
     rule->pattern = strndup(text, (size_t)(equals - text));
-    if (!rule->pattern) return out_of_memory(err);
+    if (!rule->pattern) return ggf_no_memory(err);
     for (char *p = rule->pattern; r->lower_case && *p; p++)
         *p = (char)tolower((unsigned char)*p);
     const int s = regex_new(&rule->regex, rule->pattern, err);
