@@ -2,6 +2,8 @@
  * the user's demands, the fallback for rows that do not fit. */
 #include "mix_rules.h"
 
+#include "preset.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -160,6 +162,10 @@ static int choose(struct mix_state *s, struct mix_tensor *t, ggf_error *err)
     const bool quantized = ggf_type_info(o->to->base)->quantized;
     if (t->forced != MIX_NO_TYPE && (quantized || !o->compat)) {
         t->choice = (uint32_t)t->forced;
+        return 0;
+    }
+    if (o->preset) {
+        t->choice = preset_type(o->preset, s->model, t->name, s->tied);
         return 0;
     }
     return quantized && !o->pure ? mix_apply_rules(s, t, err) : 0;

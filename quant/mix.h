@@ -32,15 +32,18 @@ struct mix_tensor {
     uint32_t refused; /* out: the type that the row length ruled out, else choice */
 };
 
+struct preset; /* preset.h */
+
 struct mix_options {
-    const struct file_type *to; /* NULL: leave every tensor as it is */
-    bool pure;                  /* the base type for all */
-    bool keep_output;           /* leave output.weight alone */
-    bool has_matrix;            /* some tensor has importances */
-    bool compat;                /* as llama-quantize where that is wrong: mix_allows(),
-                                   forced types, IQ3_S (encode.h) */
-    int output_type;            /* for output.weight, or MIX_NO_TYPE */
-    int embedding_type;         /* for token_embd.weight, or MIX_NO_TYPE */
+    const struct file_type *to;  /* NULL: leave every tensor as it is */
+    const struct preset *preset; /* instead of the mixture of `to`; or NULL */
+    bool pure;                   /* the base type for all */
+    bool keep_output;            /* leave output.weight alone */
+    bool has_matrix;             /* some tensor has importances */
+    bool compat;                 /* as llama-quantize where that is wrong: mix_allows(),
+                                    forced types, IQ3_S (encode.h) */
+    int output_type;             /* for output.weight, or MIX_NO_TYPE */
+    int embedding_type;          /* for token_embd.weight, or MIX_NO_TYPE */
 };
 
 /* Decide all tensors.  They must come in the order in which they are processed, for

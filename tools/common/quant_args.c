@@ -1,15 +1,13 @@
 /* quant_args.c - see quant_args.h.  What becomes of the options is in quant_options.c. */
 #include "quant_args.h"
 
-#include "near.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 static struct quant_args a;
-static char types_help[4096]; /* filled by list_types() */
+static char types_help[6144];
 
 static const struct opt options[] = {
     { 0, 0, OPT_HEADING, 0, "Types:" },
@@ -75,53 +73,29 @@ const struct opt_program quant_program = {
     .max_args = 4,
 };
 
-/* The table of file types, for --help. */
-static void list_types(void)
-{
-    size_t n = (size_t)snprintf(types_help, sizeof types_help, "File types:\n");
-    for (const struct file_type *t = file_types; t->name && n + 100 < sizeof types_help;
-         t++)
-        n += (size_t)sprintf(types_help + n, "  %-10s %2u  %s\n", t->name,
-                             (unsigned)t->id, t->about);
-    sprintf(types_help + n, "  %-10s     %s", "COPY", "every tensor as it is");
-}
-
 bool quant_by_target(const struct quant_args *args)
 {
     return args->target.size || args->target.bpw > 0;
 }
 
-static int unknown_type(const char *name)
+const char *quant_args_type(const struct quant_args *args)
 {
-    char near[256] = "";
-    for (int d = 1; d <= 2 && !*near; d++)
-        for (const struct file_type *t = file_types; t->name; t++)
-            if (near_distance(name, t->name) <= d && strlen(near) + 20 < sizeof near)
-                sprintf(near + strlen(near), "%s %s",
-                        *near ? "," : "; near it:", t->name);
-    if (*near)
-        return opt_error(&quant_program, "there is no file type '%s'%s", name, near);
-    for (const struct file_type *t = file_types;
-         t->name && strlen(near) + 20 < sizeof near; t++)
-        sprintf(near + strlen(near), " %s", t->name);
-    return opt_error(&quant_program, "there is no file type '%s'; known are COPY%s", name,
-                     near);
+    return quant_by_target(args) ? "AUTO" : quant_type_name(&args->type);
 }
 
-/* False if it is no type; *to is NULL for COPY. */
-static bool parse_type(const char *word, const struct file_type **to)
+static int unknown_type(const char *name)
 {
-    *to = file_type_find(word);
-    return *to || !strcasecmp(word, "COPY");
+    char known[1024];
+    quant_type_suggest(known, sizeof known, name);
+    return opt_error(&quant_program, "there is no file type '%s'; %s", name, known);
 }
 
 /* "ggml-model-TYPE.gguf" in the folder of the input. */
 static void default_output(void)
 {
-    const char *type = quant_by_target(&a) ? "AUTO" : a.to ? a.to->name : "COPY";
     const char *slash = strrchr(a.input, '/');
     snprintf(a.output, sizeof a.output, "%.*sggml-model-%s%s",
-             slash ? (int)(slash - a.input + 1) : 0, a.input, type,
+             slash ? (int)(slash - a.input + 1) : 0, a.input, quant_args_type(&a),
              a.keep_split ? "" : ".gguf");
 }
 
@@ -146,16 +120,17 @@ static int take_threads(const char *word)
 /* IN [OUT] [AUTO] [THREADS], a size being given. */
 static int take_target_words(char **words, int n)
 {
-    const struct file_type *type;
+    struct quant_type type;
     int at = 1, r = OPT_GO;
     for (int i = 1; i < n && i < 3; i++)
         if (strspn(words[i], "0123456789") != strlen(words[i]) &&
-            parse_type(words[i], &type))
+            quant_type_parse(&type, words[i]))
             return opt_error(&quant_program,
                              "%s leaves no choice: with a target the type is "
                              "AUTO or left out",
                              words[i]);
-    a.to = file_type_by_id(FT_Q8_0); /* what plans are made with until types are chosen */
+    a.type.to =
+        file_type_by_id(FT_Q8_0); /* what plans are made with until types are chosen */
     default_output();
     if (at < n && strcasecmp(words[at], "AUTO") != 0) r = take_output(words[at++]);
     if (at < n && !strcasecmp(words[at], "AUTO")) at++;
@@ -175,10 +150,10 @@ static int take_words(char **words, int n)
         if (!strcasecmp(words[i], "AUTO"))
             return opt_error(&quant_program, "AUTO needs --target-size or --target-bpw");
     int type_at = 1;
-    if (!parse_type(words[1], &a.to)) {
+    if (!quant_type_parse(&a.type, words[1])) {
         if (n < 3) return unknown_type(words[1]);
         type_at = 2;
-        if (!parse_type(words[2], &a.to)) return unknown_type(words[2]);
+        if (!quant_type_parse(&a.type, words[2])) return unknown_type(words[2]);
         if (take_output(words[1]) != OPT_GO) return OPT_USAGE;
     } else {
         default_output();
@@ -229,7 +204,7 @@ static int check_combination(void)
         { a.keep_output, "--leave-output-tensor" },
         { a.allow_requantize, "--allow-requantize" },
     };
-    for (size_t i = 0; !a.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
+    for (size_t i = 0; !a.type.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
         if (idle_in_copy[i].given)
             return opt_error(&quant_program, "%s has no effect with COPY",
                              idle_in_copy[i].name);
@@ -241,6 +216,9 @@ static int check_combination(void)
                          a.include.count ? "--include-weights" : "--exclude-weights");
     if (a.shrink && !a.matrix)
         return opt_error(&quant_program, "--imatrix-shrink needs --imatrix");
+    if (a.pure && a.type.preset)
+        return opt_error(&quant_program, "--pure has no effect with %s",
+                         a.type.preset->name);
     if (a.keep_output && a.output_type)
         return opt_error(
             &quant_program,
@@ -252,7 +230,7 @@ int quant_args_parse(const struct quant_args **args, int argc, char **argv)
 {
     char **words;
     int n;
-    list_types();
+    quant_type_list(types_help, sizeof types_help);
     int r = opt_parse(&quant_program, argc, argv, &words, &n);
     if (r == OPT_GO) r = take_words(words, n);
     if (r == OPT_GO) r = check_combination();

@@ -4,6 +4,7 @@
 #define TOOLS_QUANT_ARGS_H
 
 #include "opt.h"
+#include "quant_type.h"
 #include "target.h"
 #include "tensor_type.h"
 
@@ -17,7 +18,7 @@ struct quant_args {
     struct opt_list include, exclude, rules, overrides;
     const char *input;
     char output[PATH_MAX];
-    const struct file_type *to; /* NULL: COPY */
+    struct quant_type type;
     int threads;
 };
 
@@ -31,6 +32,9 @@ void quant_args_free(void);
 
 /* Types are to be chosen for a size. */
 bool quant_by_target(const struct quant_args *args);
+
+/* What the user calls the type: "Q4_K_M", "UD-Q4_K_XL", "AUTO", "COPY". */
+const char *quant_args_type(const struct quant_args *args);
 
 /* The plan's options, which point into args and rules.  Both start as zeros.  Returns
  * as quant_args_parse(). */

@@ -63,9 +63,11 @@ int quant_options_make(struct plan_options *po, struct tensor_rules *rules,
                        const struct quant_args *a)
 {
     ggf_error err;
-    po->mix = (struct mix_options){
-        .to = a->to, .pure = a->pure, .keep_output = a->keep_output, .compat = a->compat
-    };
+    po->mix = (struct mix_options){ .to = a->type.to,
+                                    .preset = a->type.preset,
+                                    .pure = a->pure,
+                                    .keep_output = a->keep_output,
+                                    .compat = a->compat };
     po->allow_requantize = a->allow_requantize;
     po->keep_split = a->keep_split;
     int r =

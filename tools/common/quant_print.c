@@ -68,7 +68,7 @@ void quant_print_json(const struct quant_job *job)
     json_open(&j, NULL, '{');
     json_str(&j, "input", a->input);
     json_str(&j, "output", a->output);
-    json_str(&j, "file_type", quant_by_target(a) ? "AUTO" : a->to ? a->to->name : "COPY");
+    json_str(&j, "file_type", quant_args_type(a));
     json_open(&j, "tensors", '[');
     for (size_t i = 0; i < p->n_items; i++) {
         const struct plan_item *item = &p->items[i];

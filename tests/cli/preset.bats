@@ -1,0 +1,66 @@
+# gguf-quant: presets named for Unsloth's dynamic files.
+
+setup_file() {
+    export DATA=$PWD/tests/data/quant ROOT=$PWD
+    cd "$BATS_FILE_TMPDIR" || exit
+    zstd -q -d -o moe.gguf "$DATA/moe-bf16.gguf.zst"
+    zstd -q -d -o mini.gguf "$ROOT/samples/q3n-mini-bf16.gguf.zst"
+}
+
+setup() {
+    IN=$BATS_FILE_TMPDIR MATRIX=$ROOT/samples/q3n-mini.imatrix.gguf
+    cd "$BATS_TEST_TMPDIR" || exit
+}
+
+types() { gguf-inspect "$1" --json --tensors "$2" | sed -n 's/ *"type": "\(.*\)",*/\1/p' | xargs; }
+
+@test "a preset writes its types, says its file type, names the output" {
+    cp "$IN/mini.gguf" in.gguf
+    gguf-quant -q --imatrix "$MATRIX" in.gguf UD-Q4_K_XL
+    mv ggml-model-UD-Q4_K_XL.gguf out.gguf
+    # Outliers of a model with 8 layers: 1, and for down 4 and 7 as well.
+    [ "$(types out.gguf ffn_down_exps)" = "q5_K q8_0 q5_K q5_K q8_0 q5_K q5_K q8_0" ]
+    [ "$(types out.gguf ffn_gate_exps)" = "q4_K q5_K q4_K q4_K q4_K q4_K q4_K q4_K" ]
+    [ "$(types out.gguf ffn_up_exps)" = "$(types out.gguf ffn_gate_exps)" ]
+    [ "$(types out.gguf 'attn_(qkv|q|k|v|gate|output)\.|ssm_(out|ba)|_shexp\.|token_embd|^output\.' |
+        tr ' ' '\n' | sort -u | xargs)" = "f32 q8_0" ]
+    gguf-inspect out.gguf --kv | grep -q '^general.file_type *u32 *15'
+    gguf-inspect --check out.gguf
+}
+
+@test "demands go before a preset; the JSON names it" {
+    gguf-quant --dry-run --json --tensor-type ffn_up=q6_K --output-tensor-type q5_K \
+        --imatrix "$MATRIX" "$IN/mini.gguf" ud-iq2_xxs >p.json
+    python3 - <<'P'
+import json
+p = json.load(open("p.json"))
+assert p["file_type"] == "UD-IQ2_XXS"
+to = {t["name"]: t["to"] for t in p["tensors"]}
+assert to["blk.1.ffn_up_exps.weight"] == "q6_K" and to["output.weight"] == "q5_K"
+assert to["blk.1.ffn_gate_exps.weight"] == "iq2_xs"
+assert to["blk.2.ffn_gate_exps.weight"] == "iq2_xxs"
+assert to["blk.0.ffn_gate_inp.weight"] == "f32"
+P
+}
+
+@test "presets need a matrix where their types do" {
+    run gguf-quant -q "$IN/mini.gguf" out.gguf UD-IQ2_M
+    [ "$status" -eq 1 ]
+    [[ $output == *"needs an importance matrix to become iq"* ]]
+    gguf-quant -q "$IN/moe.gguf" out.gguf UD-Q5_K_XL
+    [ "$(types out.gguf blk.0.ffn_gate_exps)" = q6_K ]
+}
+
+@test "presets that are misspelt, or asked for something else as well" {
+    run gguf-quant "$IN/mini.gguf" out.gguf Q4_K_XL
+    [ "$status" -eq 2 ]
+    [[ $output == *"there is no file type 'Q4_K_XL'; near it: UD-Q4_K_XL"* ]]
+    run gguf-quant --pure "$IN/mini.gguf" out.gguf UD-Q4_K_XL
+    [ "$status" -eq 2 ]
+    [[ $output == *"--pure has no effect with UD-Q4_K_XL"* ]]
+    run gguf-quant --target-size 9M "$IN/mini.gguf" out.gguf UD-Q4_K_XL
+    [ "$status" -eq 2 ]
+    [[ $output == *"leaves no choice"* ]]
+    run gguf-quant --help
+    [[ $output == *"  UD-IQ1_S   24  1.8 bits, iq1_s"* ]]
+}
