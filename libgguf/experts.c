@@ -149,22 +149,6 @@ void experts_free(struct expert_set *set)
     *set = (struct expert_set){ 0 };
 }
 
-int experts_record(const struct expert_set *set, uint64_t number,
-                   struct ggf_pack_record *r, ggf_error *err)
-{
-    uint32_t low = 0, high = set->n_layers; /* the last layer that starts at or before */
-    while (high - low > 1) {
-        const uint32_t mid = low + (high - low) / 2;
-        if (set->layers[mid].shape.first_record <= number) low = mid;
-        else high = mid;
-    }
-    const struct expert_layer *l = &set->layers[low];
-    *r = (struct ggf_pack_record){ .layer = low,
-                                   .expert = (uint32_t)(number - l->shape.first_record) };
-    for (int i = 0; i < GGF_PARTS; i++) r->type[i] = l->tensor[i]->type;
-    return pack_place_parts(r, &l->shape, GGF_NO_OFFSET, err);
-}
-
 uint64_t experts_part_offset(const struct expert_layer *l, uint32_t expert,
                              enum ggf_part part)
 {
@@ -265,9 +249,6 @@ int experts_gather(const struct model_input *in, const struct expert_layer *l,
             in, l->tensor[i]->shard, experts_part_offset(l, r->expert, (enum ggf_part)i),
             into + r->part_offset[i], r->part_bytes[i], err);
         if (s) return s;
-        const uint64_t end = r->part_offset[i] + r->part_bytes[i];
-        const uint64_t next = i + 1 < GGF_PARTS ? r->part_offset[i + 1] : r->raw_bytes;
-        memset(into + end, 0, next - end);
     }
     return 0;
 }

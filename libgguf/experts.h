@@ -28,11 +28,6 @@ int experts_find(struct expert_set *out, const struct ggf_tensor *const *tensors
 int experts_of_file(struct expert_set *out, const ggf_file *model, ggf_error *err);
 void experts_free(struct expert_set *set);
 
-/* The layer of a record number, and the record's layout in r (offset, hash and stored
- * bytes are not set). */
-int experts_record(const struct expert_set *set, uint64_t number,
-                   struct ggf_pack_record *r, ggf_error *err);
-
 /* Are these the layers and types of a pack's tables? */
 bool experts_fit(const struct expert_set *set, const ggf_pack *pack);
 
@@ -61,7 +56,7 @@ int write_exactly(int fd, uint64_t offset, const void *bytes, uint64_t len,
 int read_exactly(int fd, uint64_t offset, void *into, uint64_t len, const char *what,
                  ggf_error *err);
 
-/* The plain record of an expert: its three matrices, each padded with zeros. */
+/* The three matrices of an expert, each to its place in the plain record. */
 int experts_gather(const struct model_input *in, const struct expert_layer *layer,
                    const struct ggf_pack_record *r, uint8_t *into, ggf_error *err);
 

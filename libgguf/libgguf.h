@@ -526,6 +526,52 @@ GGF_API int ggf_pack_make(const ggf_file *model, const char *dense_path,
                           const char *pack_path, const struct ggf_pack_options *options,
                           ggf_error *err);
 
+/* ---- Packs from records that the caller makes, each matrix in a type of its own: for
+ * programs that quantize.  Order of calls: create, begin the dense GGUF, write, write the
+ * dense tensors (before or after that), finish. */
+
+/* Fill a plain record: matrix i is part_bytes[i] long and goes to raw + part_offset[i].
+ * Offset, stored bytes and hash of the record are not known yet.  Called from many
+ * threads; the bytes may depend on the record only. */
+typedef int (*ggf_pack_fill_fn)(void *user, const struct ggf_pack_record *record,
+                                uint8_t *raw, ggf_error *err);
+
+struct ggf_pack_content {
+    const struct ggf_pack_layer *layers; /* by block; first_record is not read */
+    uint32_t n_layers;
+    const uint32_t (*types)[GGF_PARTS]; /* of each record: by layer, then expert */
+    ggf_pack_fill_fn fill;
+    void *user;
+};
+
+/* Bytes of the finished pack if nothing is compressed, at most (the hashes of the dense
+ * tensors are stored compressed: a page may be saved). */
+GGF_API int ggf_pack_size(uint64_t *bytes, const struct ggf_pack_content *content,
+                          uint64_t dense_tensors, ggf_error *err);
+
+/* Set the keys that name a pack, without its root: writer_create() does this; apart from
+ * it to learn how large the dense GGUF will be. */
+GGF_API int ggf_pack_announce(ggf_writer *dense, const char *file_name, ggf_error *err);
+
+typedef struct ggf_pack_writer ggf_pack_writer;
+
+/* `dense` has not begun, has a path in the same folder and gets the keys that name the
+ * pack.  Layers and types are copied. */
+GGF_API int ggf_pack_writer_create(ggf_pack_writer **out, const char *path,
+                                   ggf_writer *dense,
+                                   const struct ggf_pack_content *content,
+                                   const struct ggf_pack_options *options,
+                                   ggf_error *err);
+/* Make and write all records. */
+GGF_API int ggf_pack_writer_write(ggf_pack_writer *w, ggf_error *err);
+/* Once all bytes of the dense GGUF came: hash them, write the tables, name the root in
+ * the dense GGUF, let both files appear.  Both writers are gone afterwards, whatever the
+ * result. */
+GGF_API int ggf_pack_writer_finish(ggf_pack_writer *w, ggf_error *err);
+/* Give up: nothing is left of the pack; the dense writer is still the caller's.  NULL is
+ * allowed. */
+GGF_API void ggf_pack_writer_discard(ggf_pack_writer *w);
+
 /* The model again, bit for bit.  Hashes of all records and tensors are checked on the
  * way.  For a split set `path` gives the prefix: PREFIX.gguf or one of its parts. */
 GGF_API int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack,

@@ -1,5 +1,5 @@
 /* output.c - files that appear under their name whole or not at all. */
-#include "libgguf.h"
+#include "writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +117,8 @@ int ggf_output_create(ggf_output **out, const char *path, bool force, ggf_error 
     return 0;
 }
 
+const char *output_path(const ggf_output *o) { return o->path; }
+
 int ggf_output_write(ggf_output *o, uint64_t offset, const void *bytes, size_t len,
                      ggf_error *err)
 {
@@ -127,6 +129,24 @@ int ggf_output_write(ggf_output *o, uint64_t offset, const void *bytes, size_t l
         if (n <= 0) {
             if (n == 0) errno = ENOSPC;
             return system_error(err, "write", o->path);
+        }
+        p += n;
+        offset += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int output_read(const ggf_output *o, uint64_t offset, void *into, size_t len,
+                ggf_error *err)
+{
+    char *p = into;
+    while (len) {
+        const ssize_t n = pread(o->fd, p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            if (n == 0) errno = EIO;
+            return system_error(err, "read back", o->path);
         }
         p += n;
         offset += (uint64_t)n;

@@ -78,6 +78,9 @@ struct ggf_pack {
 int pack_place_parts(struct ggf_pack_record *r, const struct ggf_pack_layer *layer,
                      uint64_t at, ggf_error *err);
 
+/* Zero what lies between and behind the matrices of a plain record. */
+void pack_zero_padding(const struct ggf_pack_record *r, uint8_t *raw);
+
 /* The root hash of header and tables; `header` may hold any root. */
 int pack_root(uint8_t out[GGF_SHA256_BYTES], const uint8_t *header, const uint8_t *layers,
               uint64_t layers_bytes, const uint8_t *index, uint64_t index_bytes,

@@ -8,6 +8,15 @@
 #include <string.h>
 #include <zstd.h>
 
+void pack_zero_padding(const struct ggf_pack_record *r, uint8_t *raw)
+{
+    for (int i = 0; i < GGF_PARTS; i++) {
+        const uint64_t end = r->part_offset[i] + r->part_bytes[i];
+        const uint64_t next = i + 1 < GGF_PARTS ? r->part_offset[i + 1] : r->raw_bytes;
+        memset(raw + end, 0, next - end);
+    }
+}
+
 int ggf_pack_verify_record(const ggf_pack *p, const struct ggf_pack_record *r,
                            const void *stored, ggf_error *err)
 {

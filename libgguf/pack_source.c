@@ -65,10 +65,10 @@ static bool split(struct pack_source *s, uint64_t bytes, bool *no_memory)
     s->n_files = load_u32(head);
     s->n_extras = load_u32(head + 4);
     s->n_hashes = load_u64(head + 8);
-    if (s->n_files == 0 || s->n_files > bytes / FILE_BYTES ||
-        s->n_extras > bytes / EXTRA_BYTES || s->n_hashes > bytes / GGF_SHA256_BYTES)
+    if (s->n_files > bytes / FILE_BYTES || s->n_extras > bytes / EXTRA_BYTES ||
+        s->n_hashes > bytes / GGF_SHA256_BYTES)
         return false;
-    s->files = calloc(s->n_files, sizeof *s->files);
+    s->files = calloc((size_t)s->n_files + 1, sizeof *s->files);
     s->extras = calloc((size_t)s->n_extras + 1, sizeof *s->extras);
     if ((*no_memory = !s->files || !s->extras)) return false;
     for (uint32_t i = 0; i < s->n_files; i++)
@@ -228,7 +228,7 @@ static int put_extras(struct builder *b, uint32_t index, ggf_error *err)
 static int build(struct builder *b, const uint8_t *hashes, uint64_t n_hashes,
                  ggf_error *err)
 {
-    const uint32_t n_files = ggf_shard_count(b->model);
+    const uint32_t n_files = b->model ? ggf_shard_count(b->model) : 0;
     uint8_t *p = grow(b, HEAD_BYTES);
     int s = p ? 0 : ggf_no_memory(err);
     for (uint32_t i = 0; i < n_files && !s; i++) s = put_file(b, i, err);
@@ -243,6 +243,11 @@ static int build(struct builder *b, const uint8_t *hashes, uint64_t n_hashes,
     if (!s && b->n > PACK_MAX_SOURCE)
         s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the model's header is too large");
     return s;
+}
+
+uint64_t pack_source_bound(uint64_t n_hashes)
+{
+    return ZSTD_compressBound(HEAD_BYTES + n_hashes * GGF_SHA256_BYTES);
 }
 
 int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw,

@@ -8,6 +8,7 @@
  *     tensors:  SHA-256 of each tensor that is not an expert's, in the model's order
  *     extras:   u64 offset  u64 bytes  u32 file  u32 0  bytes
  *
+ * A pack that was not made of a model has no files.
  * A header is everything up to the data section.  Extras are bytes between and behind
  * the tensors that are not zero. */
 #ifndef GGF_PACK_SOURCE_H
@@ -41,8 +42,12 @@ struct pack_source {
 int pack_source_load(struct pack_source *out, const ggf_pack *pack, ggf_error *err);
 void pack_source_free(struct pack_source *s);
 
-/* Build the section of a model, compressed, malloc'd; hashes are those of its dense
- * tensors. */
+/* The compressed section of a pack without source files takes at most so much. */
+uint64_t pack_source_bound(uint64_t n_hashes);
+
+/* Build the section, compressed, malloc'd; hashes are those of the dense tensors.  The
+ * model is what the pack was made of, with its input; or NULL if there is none to give
+ * back. */
 int pack_source_build(uint8_t **out, uint64_t *stored, uint64_t *raw,
                       const ggf_file *model, const struct model_input *in,
                       const uint8_t *hashes, uint64_t n_hashes, ggf_error *err);

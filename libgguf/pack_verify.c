@@ -250,6 +250,7 @@ static int remake(const struct verifier *v, const struct expert_set *set,
 {
     const int s = experts_gather(model, &set->layers[r->layer], r, raw, err);
     if (s) return s;
+    pack_zero_padding(r, raw);
     if (r->compressed) {
         const size_t n = ZSTD_compress(packed, r->raw_bytes - 1, raw, r->raw_bytes,
                                        v->pack->info.zstd_level);

@@ -1,7 +1,7 @@
 /* writer.c - builds a GGUF file: header in memory, tensor data streamed behind it. */
 #include "bytes.h"
-#include "libgguf.h"
 #include "names.h"
+#include "writer.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -374,6 +374,16 @@ static int place_tensors(ggf_writer *w, ggf_error *err)
     return 0;
 }
 
+static int write_header(const ggf_writer *w, ggf_error *err)
+{
+    uint8_t *header = malloc(header_bytes(w));
+    if (!header) return ggf_no_memory(err);
+    put_header(w, header);
+    const int s = ggf_output_write(w->out, 0, header, header_bytes(w), err);
+    free(header);
+    return s;
+}
+
 int ggf_writer_begin(ggf_writer *w, ggf_error *err)
 {
     uint64_t start, bytes;
@@ -385,6 +395,7 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "the tensors are too large together");
     int s = place_tensors(w, err);
+<<<<<<< HEAD
     if (s) return s;
     uint8_t *header = malloc(header_bytes(w));
     if (!header) return ggf_no_memory(err);
@@ -392,8 +403,21 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
     s = ggf_output_resize(w->out, start + bytes, err); /* padding reads as zeros */
     if (!s) s = ggf_output_write(w->out, 0, header, header_bytes(w), err);
     free(header);
+=======
+    if (!s)
+        s = ggf_output_resize(w->out, start + bytes, err); /* padding reads as zeros */
+    if (!s) s = write_header(w, err);
+>>>>>>> 06961c0 (libgguf: packs from records that the caller makes)
     if (!s) w->data_offset = start;
     return s;
+}
+
+int writer_replace_str(ggf_writer *w, const char *key, const char *text, ggf_error *err)
+{
+    for (uint64_t i = 0; i < w->n_keys; i++)
+        if (!strcmp(w->keys[i].key, key))
+            memcpy(w->keys[i].value + 12, text, w->keys[i].bytes - 12); /* type, length */
+    return write_header(w, err);
 }
 
 /* Where in the file a piece of a tensor belongs. */
@@ -431,6 +455,29 @@ int ggf_writer_copy(ggf_writer *w, uint64_t index, uint64_t offset, int fd, uint
     int s = place_piece(w, index, offset, len, &at, err);
     if (!s) s = ggf_output_copy(w->out, at, fd, from, len, err);
     if (!s) atomic_fetch_add(&w->written, len);
+    return s;
+}
+
+const char *writer_path(const ggf_writer *w) { return output_path(w->out); }
+
+uint64_t writer_tensor_count(const ggf_writer *w) { return w->n_tensors; }
+
+int writer_sha256(const ggf_writer *w, uint64_t index, uint8_t out[GGF_SHA256_BYTES],
+                  ggf_error *err)
+{
+    enum { PIECE = 1 << 20 };
+    const struct tensor_entry *t = &w->tensors[index];
+    uint8_t *piece = malloc(PIECE);
+    ggf_sha256 *h = ggf_sha256_new();
+    int s = piece && h ? 0 : ggf_no_memory(err);
+    for (uint64_t at = 0; at < t->bytes && !s; at += PIECE) {
+        const uint64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
+        s = output_read(w->out, w->data_offset + t->offset + at, piece, n, err);
+        if (!s) ggf_sha256_update(h, piece, n);
+    }
+    if (!s) ggf_sha256_final(h, out);
+    ggf_sha256_free(h);
+    free(piece);
     return s;
 }
 
