@@ -573,7 +573,9 @@ GGF_API int ggf_pack_writer_finish(ggf_pack_writer *w, ggf_error *err);
 GGF_API void ggf_pack_writer_discard(ggf_pack_writer *w);
 
 /* The model again, bit for bit.  Hashes of all records and tensors are checked on the
- * way.  For a split set `path` gives the prefix: PREFIX.gguf or one of its parts. */
+ * way.  For a split set `path` gives the prefix: PREFIX.gguf or one of its parts.  A pack
+ * that was not made of a model gives a plain GGUF with the same values, if the experts of
+ * each block have the same types; else GGF_E_ARG. */
 GGF_API int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack,
                              const char *path, const struct ggf_pack_options *options,
                              ggf_error *err);
@@ -589,6 +591,10 @@ GGF_API int ggf_pack_verify(const ggf_pack *pack, const ggf_file *dense,
 GGF_API int ggf_pack_repair(const char *path, const ggf_file *model,
                             const struct ggf_pack_options *options, uint64_t *n_repaired,
                             ggf_error *err);
+/* The same from a copy of the pack. */
+GGF_API int ggf_pack_repair_from(const char *path, const ggf_pack *copy,
+                                 const struct ggf_pack_options *options,
+                                 uint64_t *n_repaired, ggf_error *err);
 
 /* A file the pack was made of. */
 struct ggf_pack_source {

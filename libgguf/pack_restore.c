@@ -312,6 +312,10 @@ int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack, const char *pa
     pthread_mutex_init(&r.write_lock, NULL);
     int s = ggf_pack_matches(dense, pack, err);
     if (!s) s = pack_source_load(&r.source, pack, err);
+    if (!s && !r.source.n_files) {
+        free_restorer(&r);
+        return pack_to_plain(dense, pack, path, r.options, err);
+    }
     if (!s) s = parse_headers(&r, err);
     if (!s) s = match_experts(&r, err);
     if (!s) s = match_dense(&r, err);

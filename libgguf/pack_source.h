@@ -45,6 +45,11 @@ void pack_source_free(struct pack_source *s);
 /* The compressed section of a pack without source files takes at most so much. */
 uint64_t pack_source_bound(uint64_t n_hashes);
 
+/* ggf_pack_restore() for a pack without source files: GGF_E_ARG if the experts of a block
+ * have different types. */
+int pack_to_plain(const ggf_file *dense, const ggf_pack *pack, const char *path,
+                  const struct ggf_pack_options *options, ggf_error *err);
+
 /* Build the section, compressed, malloc'd; hashes are those of the dense tensors.  The
  * model is what the pack was made of, with its input; or NULL if there is none to give
  * back. */

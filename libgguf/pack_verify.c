@@ -288,12 +288,19 @@ static int mend_record(const struct verifier *v, const struct expert_set *set,
     return s;
 }
 
-static int mend(struct verifier *v, const ggf_file *model, int fd, uint64_t *n_repaired,
-                ggf_error *err)
+/* From the model: needs a pack that was made of one. */
+static int mend_from_model(struct verifier *v, const ggf_file *model, int fd,
+                           uint64_t *n_repaired, ggf_error *err)
 {
     struct expert_set set = { 0 };
     struct model_input in = { 0 };
-    int s = experts_of_file(&set, model, err);
+    int s = pack_source_load(&v->source, v->pack, err);
+    if (!s && !v->source.n_files)
+        s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                     "%.150s was not made of a model that could give its records again; "
+                     "it can be repaired from a copy of the pack",
+                     v->pack->info.path);
+    if (!s) s = experts_of_file(&set, model, err);
     if (!s && !experts_fit(&set, v->pack))
         s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                      "%.150s has other experts than %.150s: it is not the model that was "
@@ -304,18 +311,57 @@ static int mend(struct verifier *v, const ggf_file *model, int fd, uint64_t *n_r
         s = mend_record(v, &set, &in, fd, &v->pack->records[v->bad[i]], err);
         *n_repaired += !s;
     }
-    if (!s) s = check_padding(v, fd, n_repaired, err);
-    if (!s && fsync(fd) != 0)
-        s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write the pack: %s",
-                     strerror(errno));
     model_input_close(&in);
     experts_free(&set);
     return s;
 }
 
-int ggf_pack_repair(const char *path, const ggf_file *model,
-                    const struct ggf_pack_options *options, uint64_t *n_repaired,
-                    ggf_error *err)
+/* From another pack: from each record that has the hash which the index asks for. */
+static int mend_from_copy(struct verifier *v, const ggf_pack *copy, int fd,
+                          uint64_t *n_repaired, ggf_error *err)
+{
+    int s = 0;
+    for (uint64_t i = 0; i < v->n_bad && !s; i++) {
+        const struct ggf_pack_record *r = &v->pack->records[v->bad[i]];
+        const uint32_t block = v->pack->layers[r->layer].block;
+        const int64_t layer = ggf_pack_layer_of(copy, block);
+        const struct ggf_pack_record *c =
+            layer < 0 ? NULL : ggf_pack_record(copy, (uint32_t)layer, r->expert);
+        if (!c || c->stored_bytes != r->stored_bytes ||
+            memcmp(c->sha256, r->sha256, GGF_SHA256_BYTES) != 0)
+            return ggf_fail(err, GGF_E_HASH, r->offset,
+                            "%.150s is not a copy: it has another expert %" PRIu32
+                            " of block %" PRIu32,
+                            copy->info.path, r->expert, block);
+        s = ggf_pack_verify_record(copy, c, NULL, err);
+        if (!s) s = write_exactly(fd, r->offset, c->stored, c->stored_bytes, err);
+        *n_repaired += !s;
+    }
+    return s;
+}
+
+/* From the model, or else from the copy. */
+static int mend(struct verifier *v, const ggf_file *model, const ggf_pack *copy,
+                uint64_t *n_repaired, ggf_error *err)
+{
+    const char *path = v->pack->info.path;
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write %s: %s", path,
+                        strerror(errno));
+    int s = model ? mend_from_model(v, model, fd, n_repaired, err)
+                  : mend_from_copy(v, copy, fd, n_repaired, err);
+    if (!s) s = check_padding(v, fd, n_repaired, err);
+    if (!s && fsync(fd) != 0)
+        s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write the pack: %s",
+                     strerror(errno));
+    close(fd);
+    return s;
+}
+
+static int repair(const char *path, const ggf_file *model, const ggf_pack *copy,
+                  const struct ggf_pack_options *options, uint64_t *n_repaired,
+                  ggf_error *err)
 {
     static const struct ggf_pack_options none;
     struct verifier v = { .options = options ? options : &none, .fd = -1 };
@@ -328,14 +374,23 @@ int ggf_pack_repair(const char *path, const ggf_file *model,
     if (!s) s = check_records(&v, err);
     if (!s) {
         tell_records(&v);
-        const int fd = open(path, O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-            s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write %s: %s", path,
-                         strerror(errno));
-        else s = mend(&v, model, fd, n_repaired, err);
-        if (fd >= 0) close(fd);
+        s = mend(&v, model, copy, n_repaired, err);
     }
     finish(&v);
     ggf_pack_close(pack);
     return s;
+}
+
+int ggf_pack_repair(const char *path, const ggf_file *model,
+                    const struct ggf_pack_options *options, uint64_t *n_repaired,
+                    ggf_error *err)
+{
+    return repair(path, model, NULL, options, n_repaired, err);
+}
+
+int ggf_pack_repair_from(const char *path, const ggf_pack *copy,
+                         const struct ggf_pack_options *options, uint64_t *n_repaired,
+                         ggf_error *err)
+{
+    return repair(path, NULL, copy, options, n_repaired, err);
 }

@@ -2,6 +2,7 @@
  * put it together again; look into packs, verify and repair them. */
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/pack_types.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -206,14 +207,19 @@ static int run_verify(struct settings *s, const char *path, ggf_error *err)
 
 static int run_repair(struct settings *s, const char *path, ggf_error *err)
 {
-    ggf_file *model;
+    const bool from_pack = is_pack(s->repair);
+    ggf_file *model = NULL;
+    ggf_pack *copy = NULL;
     uint64_t n = 0;
-    int e = ggf_open(&model, s->repair, NULL, err);
+    int e = from_pack ? ggf_pack_open(&copy, s->repair, err)
+                      : ggf_open(&model, s->repair, NULL, err);
     if (e) return e;
     s->progress.what = "repairing";
-    e = ggf_pack_repair(path, model, &s->options, &n, err);
+    e = from_pack ? ggf_pack_repair_from(path, copy, &s->options, &n, err)
+                  : ggf_pack_repair(path, model, &s->options, &n, err);
     progress_end(&s->progress);
     if (!e || n) printf("%s: %" PRIu64 " repaired\n", path, n);
+    ggf_pack_close(copy);
     ggf_close(model);
     return e;
 }
@@ -227,18 +233,38 @@ static void hex(char out[65], const uint8_t hash[GGF_SHA256_BYTES])
     for (int i = 0; i < GGF_SHA256_BYTES; i++) snprintf(out + 2 * i, 3, "%02x", hash[i]);
 }
 
+static const char *type_or_mixed(const struct pack_types *t, enum ggf_part part)
+{
+    const char *only = pack_types_only(t, part);
+    return only ? only : "mixed";
+}
+
+/* A line for each part whose experts have different types. */
+static void print_mixed(const struct pack_types *t)
+{
+    char text[512];
+    for (int k = 0; k < GGF_PARTS; k++) {
+        if (pack_types_only(t, (enum ggf_part)k)) continue;
+        pack_types_text(text, sizeof text, t, (enum ggf_part)k);
+        printf("       %-4s  %s\n", part_names[k], text);
+    }
+}
+
 static void print_layers(const ggf_pack *pack)
 {
     printf("\nblock  experts  n_embd   n_ff  gate     up       down     bytes/expert\n");
     for (uint32_t i = 0; i < ggf_pack_info(pack)->n_layers; i++) {
         const struct ggf_pack_layer *l = ggf_pack_layer(pack, i);
-        const struct ggf_pack_record *r = ggf_pack_record(pack, i, 0);
-        printf("%5" PRIu32 "  %7" PRIu32 "  %6" PRIu64 " %6" PRIu64
-               "  %-8s %-8s %-8s %" PRIu64 "%s\n",
-               l->block, l->n_expert, l->n_embd, l->n_ff,
-               ggf_type_name(r->type[GGF_GATE]), ggf_type_name(r->type[GGF_UP]),
-               ggf_type_name(r->type[GGF_DOWN]), r->raw_bytes,
-               l->fused ? "  (fused source)" : "");
+        struct pack_types t;
+        pack_types_of(&t, pack, i);
+        printf("%5" PRIu32 "  %7" PRIu32 "  %6" PRIu64 " %6" PRIu64, l->block,
+               l->n_expert, l->n_embd, l->n_ff);
+        for (int k = 0; k < GGF_PARTS; k++)
+            printf("%s%-8s", k ? " " : "  ", type_or_mixed(&t, (enum ggf_part)k));
+        printf(" %" PRIu64, t.least_bytes);
+        if (t.most_bytes != t.least_bytes) printf(" to %" PRIu64, t.most_bytes);
+        printf("%s\n", l->fused ? "  (fused source)" : "");
+        print_mixed(&t);
     }
 }
 
@@ -269,15 +295,20 @@ static void json_layers(struct json *j, const ggf_pack *pack)
     json_open(j, "layers", '[');
     for (uint32_t i = 0; i < ggf_pack_info(pack)->n_layers; i++) {
         const struct ggf_pack_layer *l = ggf_pack_layer(pack, i);
-        const struct ggf_pack_record *r = ggf_pack_record(pack, i, 0);
+        struct pack_types t;
+        pack_types_of(&t, pack, i);
         json_open(j, NULL, '{');
         json_u64(j, "block", l->block);
         json_u64(j, "experts", l->n_expert);
         json_u64(j, "n_embd", l->n_embd);
         json_u64(j, "n_ff", l->n_ff);
         for (int k = 0; k < GGF_PARTS; k++)
-            json_str(j, part_names[k], ggf_type_name(r->type[k]));
-        json_u64(j, "bytes_per_expert", r->raw_bytes);
+            json_str(j, part_names[k], type_or_mixed(&t, (enum ggf_part)k));
+        json_open(j, "types", '{');
+        for (int k = 0; k < GGF_PARTS; k++)
+            pack_types_json(j, part_names[k], &t, (enum ggf_part)k);
+        json_close(j, '}');
+        json_u64(j, "bytes_per_expert", t.most_bytes);
         json_bool(j, "fused", l->fused);
         json_close(j, '}');
     }
@@ -378,8 +409,10 @@ int main(int argc, char **argv)
         { "--verify", NULL, OPT_FLAG, &s.verify,
           "PACK.xpack or DENSE.gguf: check every byte against\nits hash, list what is "
           "damaged" },
-        { "--repair", "MODEL.gguf", OPT_STR, &s.repair,
-          "PACK.xpack: rewrite damaged records from the model it\nwas made of" },
+        { "--repair", "FILE", OPT_STR, &s.repair,
+          "PACK.xpack: rewrite damaged records from the model it\nwas made of, or from a "
+          "copy "
+          "of the pack" },
         { "--info", NULL, OPT_FLAG, &s.info,
           "PACK.xpack or DENSE.gguf: say what is in it" },
         { "--json", NULL, OPT_FLAG, &s.json, "--info as JSON" },
