@@ -29,11 +29,6 @@ struct plain {
     uint64_t total;
 };
 
-static int out_of_memory(ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory");
-}
-
 /* ---- Can it be done? ---------------------------------------------------------- */
 
 static int check_uniform(const ggf_pack *pack, ggf_error *err)
@@ -131,7 +126,7 @@ static int copy_tensor(void *user, int lane, uint64_t number, ggf_error *err)
     const struct ggf_tensor *t = ggf_tensor(p->dense, number);
     uint8_t hash[GGF_SHA256_BYTES], *piece = p->raw[lane];
     ggf_sha256 *h = ggf_sha256_new();
-    int s = h ? 0 : out_of_memory(err);
+    int s = h ? 0 : ggf_no_memory(err);
     for (uint64_t at = 0; at < t->bytes && !s; at += PIECE) {
         const uint64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
         s = model_input_read(&p->in, t->shard, t->offset + at, piece, n, err);
@@ -188,11 +183,11 @@ static int make_lanes(struct plain *p, ggf_error *err)
     p->threads = parallel_threads(p->options->threads, in->n_records);
     p->stored = calloc((size_t)p->threads, sizeof *p->stored);
     p->raw = calloc((size_t)p->threads, sizeof *p->raw);
-    if (!p->stored || !p->raw) return out_of_memory(err);
+    if (!p->stored || !p->raw) return ggf_no_memory(err);
     for (int i = 0; i < p->threads; i++) {
         p->stored[i] = malloc(in->max_stored_bytes);
         p->raw[i] = malloc(in->max_raw_bytes < PIECE ? PIECE : in->max_raw_bytes);
-        if (!p->stored[i] || !p->raw[i]) return out_of_memory(err);
+        if (!p->stored[i] || !p->raw[i]) return ggf_no_memory(err);
     }
     return 0;
 }
@@ -202,7 +197,7 @@ static int prepare(struct plain *p, ggf_error *err)
     const uint64_t n_dense = ggf_tensor_count(p->dense);
     p->place = calloc(n_dense + 1, sizeof *p->place);
     p->first = malloc(p->pack->info.n_layers * sizeof *p->first);
-    if (!p->place || !p->first) return out_of_memory(err);
+    if (!p->place || !p->first) return ggf_no_memory(err);
     memset(p->first, 0xff, p->pack->info.n_layers * sizeof *p->first);
     for (uint64_t i = 0; i < n_dense; i++) p->total += ggf_tensor(p->dense, i)->bytes;
     p->total += p->pack->info.raw_bytes;

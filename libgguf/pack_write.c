@@ -453,6 +453,7 @@ int pack_writer_finish(ggf_pack_writer *w, const ggf_file *model,
     int s = w->placed == w->n_records
                 ? 0
                 : ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the records are not written");
+    if (!s) s = writer_check(w->dense, err);
     if (!s) s = build_source(w, model, in, &source_raw, err);
     if (!s) s = write_tables(w, source_raw, err);
     if (!s) s = name_root(w, err);

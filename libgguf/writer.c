@@ -395,19 +395,9 @@ int ggf_writer_begin(ggf_writer *w, ggf_error *err)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "the tensors are too large together");
     int s = place_tensors(w, err);
-<<<<<<< HEAD
-    if (s) return s;
-    uint8_t *header = malloc(header_bytes(w));
-    if (!header) return ggf_no_memory(err);
-    put_header(w, header);
-    s = ggf_output_resize(w->out, start + bytes, err); /* padding reads as zeros */
-    if (!s) s = ggf_output_write(w->out, 0, header, header_bytes(w), err);
-    free(header);
-=======
     if (!s)
         s = ggf_output_resize(w->out, start + bytes, err); /* padding reads as zeros */
     if (!s) s = write_header(w, err);
->>>>>>> 06961c0 (libgguf: packs from records that the caller makes)
     if (!s) w->data_offset = start;
     return s;
 }
@@ -482,7 +472,7 @@ int writer_sha256(const ggf_writer *w, uint64_t index, uint8_t out[GGF_SHA256_BY
 }
 
 /* Every byte of every tensor must have come. */
-static int check_complete(const ggf_writer *w, ggf_error *err)
+int writer_check(const ggf_writer *w, ggf_error *err)
 {
     uint64_t expected = 0;
     const uint64_t written = atomic_load(&w->written);
@@ -504,7 +494,7 @@ int ggf_writer_sync(ggf_writer *w, ggf_error *err)
 
 int ggf_writer_finish(ggf_writer *w, ggf_error *err)
 {
-    int s = check_complete(w, err);
+    int s = writer_check(w, err);
     if (s) ggf_output_discard(w->out);
     else s = ggf_output_commit(w->out, err);
     free_writer(w);

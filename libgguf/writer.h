@@ -12,6 +12,8 @@ int output_read(const ggf_output *out, uint64_t offset, void *into, size_t len,
 const char *output_path(const ggf_output *out);
 const char *writer_path(const ggf_writer *w);
 uint64_t writer_tensor_count(const ggf_writer *w);
+/* Has every byte of every tensor come? */
+int writer_check(const ggf_writer *w, ggf_error *err);
 /* SHA-256 of a tensor's data as written; all its pieces must have come. */
 int writer_sha256(const ggf_writer *w, uint64_t index, uint8_t out[GGF_SHA256_BYTES],
                   ggf_error *err);
