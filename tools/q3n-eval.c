@@ -6,13 +6,14 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NAME "q3n-eval"
 
 enum { NOT_GIVEN = INT_MIN };
 
 static struct {
-    const char *model, *experts, *file, *base, *base_model;
+    const char *model, *experts, *file, *base, *base_model, *form;
     struct opt_list others;
     int ctx, chunks, threads, ubatch;
     bool exact, json, compare, force;
@@ -33,6 +34,8 @@ static const struct opt options[] = {
     { NULL, NULL, OPT_HEADING, NULL, "Distance from a reference:" },
     { "--kl-divergence-base, --save-all-logits", "FILE", OPT_STR, &opt.base,
       "write the model's log-probabilities to this file,\nto compare other models with" },
+    { "--base-format", "FORM", OPT_STR, &opt.form,
+      "llama: that of llama-perplexity, 16 bits (default);\nf32: exact, twice as large" },
     { "--force", NULL, OPT_FLAG, &opt.force, "replace that file" },
     { "--kl-divergence", NULL, OPT_FLAG, &opt.compare,
       "read them from that file, with its text and windows,\nand print how far the model "
@@ -78,6 +81,11 @@ static int check_sources(void)
     if (!reads && !opt.file) return opt_error(&program, "-f TEXT is missing");
     if (opt.force && !opt.base)
         return opt_error(&program, "--force has no effect without --kl-divergence-base");
+    if (opt.form && (!opt.base || reads))
+        return opt_error(&program, "--base-format has no effect without a base file to "
+                                   "write");
+    if (opt.form && strcmp(opt.form, "llama") != 0 && strcmp(opt.form, "f32") != 0)
+        return opt_error(&program, "--base-format %s: expected llama or f32", opt.form);
     return OPT_GO;
 }
 
@@ -97,6 +105,12 @@ static void print_result(const struct eval *e)
 {
     const double tokens = (double)e->windows.n_windows * e->windows.n_ctx;
     char memory[24];
+    for (uint32_t i = 0; i < e->n_models && e->base; i++)
+        if (!e->models[i].follow)
+            fprintf(stderr,
+                    NAME ": %s and %s differ in their layers, which are not "
+                         "compared\n",
+                    e->models[i].path, e->base->path);
     if (opt.json) {
         eval_json(e, stdout);
         return;
@@ -117,6 +131,7 @@ static int evaluate(const char *const *paths, ggf_error *err)
         .experts = opt.experts,
         .save = opt.base && !reads_base(),
         .force = opt.force,
+        .form = opt.form && !strcmp(opt.form, "f32") ? KLD_F32 : KLD_LLAMA,
         .exact = opt.exact,
         .n_ctx = opt.ctx != NOT_GIVEN ? (uint32_t)opt.ctx : 512,
         .max_windows = (uint32_t)opt.chunks,

@@ -1,6 +1,11 @@
 # q3n-eval on the sample model.
 
-setup_file() { export MODEL=$BUILD/samples/q3n-mini-bf16.gguf TEXT=$BATS_FILE_TMPDIR/text; }
+setup_file() {
+    export MODEL=$BUILD/samples/q3n-mini-bf16.gguf TEXT=$BATS_FILE_TMPDIR/text
+    export Q4=$BATS_FILE_TMPDIR/q4.gguf Q8=$BATS_FILE_TMPDIR/q8.gguf
+    gguf-quant "$MODEL" "$Q4" Q4_0 >/dev/null 2>&1
+    gguf-quant "$MODEL" "$Q8" Q8_0 >/dev/null 2>&1
+}
 
 setup() {
     cd "$BATS_TEST_DIRNAME/../.." || exit
@@ -66,13 +71,13 @@ assert abs(d["ppl_ratio"]["mean"] - 1) < 1e-4
     printf 'x' | dd of="$base" bs=1 seek=3 conv=notrunc 2>/dev/null
     run q3n-eval -m "$MODEL" --kl-divergence --kl-divergence-base "$base"
     [ "$status" -eq 1 ]
-    [[ "$output" == *"does not start with"* ]]
+    [[ "$output" == *"starts neither with"* ]]
 }
 
 @test "two models against one base, window by window" {
     cd "$BATS_TEST_TMPDIR"
-    gguf-quant "$MODEL" q8.gguf Q8_0 2>/dev/null >/dev/null
-    gguf-quant "$MODEL" q4.gguf Q4_0 2>/dev/null >/dev/null
+    ln -s "$Q8" q8.gguf
+    ln -s "$Q4" q4.gguf
     q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 4 --kl-divergence-base base.kld >/dev/null 2>&1
     q3n-eval -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld --json >file.json
     q3n-eval -m q4.gguf --compare q8.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 4 --json >model.json
@@ -101,10 +106,39 @@ PY
     q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 2>/dev/null | grep '^Maximum KLD .* 0.000000$'
 }
 
+@test "an exact base file and a base model give the same figures, bit for bit" {
+    cd "$BATS_TEST_TMPDIR"
+    ln -s "$Q4" q4.gguf
+    q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 3 --kl-divergence-base exact --base-format f32 >/dev/null 2>&1
+    [ "$(stat -c %s exact)" -eq $((64 + 3 * 64 * 4 + 3 * 31 * 4096 * 4)) ]
+    q3n-eval -m q4.gguf --kl-divergence --kl-divergence-base exact --json >file.json
+    q3n-eval -m q4.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 3 --json >model.json
+    python3 - <<'PY'
+import json
+f, m = json.load(open("file.json")), json.load(open("model.json"))
+assert f["divergence"] == m["divergence"] and f["tokens_sha256"] == m["tokens_sha256"]
+assert "layers" not in f and len(m["layers"]) == 8
+for l in m["layers"]:
+    assert 0.3 < l["expert_overlap"] < 1 and 0.001 < l["state_error"] < 1 and l["same_experts"] <= 1, l
+PY
+    q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 --json >self.json
+    python3 - <<'PY'
+import json
+d = json.load(open("self.json"))
+assert d["divergence"]["kld_ranks"]["max"] == 0 and d["output_state_error"] == 0
+assert all(l["expert_overlap"] == 1 and l["state_error"] == 0 for l in d["layers"])
+PY
+    printf '\377\377\377\377' | dd of=exact bs=1 seek=$((64 + 3 * 64 * 4)) conv=notrunc 2>/dev/null
+    run q3n-eval -m q4.gguf --kl-divergence --kl-divergence-base exact
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"infinite or not numbers"* ]]
+}
+
 @test "wrong usage, and a text too short" {
     for args in "-f x --kl-divergence" "-f x --force" "" "-f x -c 3" "-f x -c -4" "-f x --chunks 0" "-f x -ub 0" "-f x -t 0" \
         "--kl-divergence --kl-divergence-base x -f y" "--kl-divergence --kl-divergence-base x -c 64" \
-        "-f x --compare y" "--compare y" "--compare y --kl-divergence-base x -f z" "-f x --base-model y --kl-divergence-base z"; do
+        "-f x --compare y" "--compare y" "--compare y --kl-divergence-base x -f z" "-f x --base-model y --kl-divergence-base z" \
+        "-f x --base-format f32" "-f x --kl-divergence-base y --base-format f16" "--kl-divergence --kl-divergence-base x --base-format f32"; do
         run q3n-eval -m "$MODEL" $args
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done

@@ -45,7 +45,7 @@ START_TEST(file_of_llama_perplexity)
     ck_assert_uint_eq(window_predictions(CTX), 31);
     ck_assert_uint_eq(kld_record_offset(&b, WINDOWS, 0), FILE_BYTES);
     for (size_t i = 0; i < WINDOWS * 31; i++) {
-        const uint16_t *record = b.records + i * record_codes(VOCAB);
+        const uint16_t *record = kld_codes(&b, i);
         double sum = 0;
         for (int32_t t = 0; t < VOCAB; t++) sum += exp(-(double)record_nll(record, t));
         ck_assert_msg(fabs(sum - 1) < 1e-3, "record %zu: probabilities sum to %g", i,
@@ -172,6 +172,97 @@ START_TEST(printed_statistics)
 }
 END_TEST
 
+/* ==== The exact form ====================================================== */
+
+static const float exact_logits[2][5] = { { 0.5f, -3, 2.25f, 1, 0 },
+                                          { 4, 4.5f, -9, 0, 1 } };
+static const int32_t exact_tokens[8] = { 1, 2, 3, 4, 0, 4, 3, 2 };
+
+/* Two windows of four tokens, written by the writer. */
+static const char *save_exact(void)
+{
+    const char *path = scratch("exact.kld");
+    const struct kld_base b = {
+        .form = KLD_F32, .n_ctx = 4, .n_vocab = 5, .n_windows = 2, .tokens = exact_tokens
+    };
+    ggf_output *out;
+    ck_assert_int_eq(ggf_output_create(&out, path, true, NULL), 0);
+    ck_assert_int_eq(kld_base_write_head(&b, out, NULL), 0);
+    for (uint32_t w = 0; w < 2; w++)
+        ck_assert_int_eq(ggf_output_write(out, kld_record_offset(&b, w, 0),
+                                          exact_logits[w], sizeof exact_logits[w], NULL),
+                         0);
+    ck_assert_int_eq(ggf_output_commit(out, NULL), 0);
+    return path;
+}
+
+START_TEST(exact_file)
+{
+    struct kld_base b;
+    ggf_error err;
+    ck_assert_msg(!kld_base_open(&b, save_exact(), &err), "%s", err.message);
+    ck_assert_int_eq(b.form, KLD_F32);
+    ck_assert_uint_eq(b.map_bytes, 64 + 8 * 4 + 2 * 5 * 4);
+    ck_assert_mem_eq(b.tokens, exact_tokens, sizeof exact_tokens);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_mem_eq(kld_logits(&b, i), exact_logits[i], sizeof exact_logits[i]);
+    kld_base_close(&b);
+}
+END_TEST
+
+static const struct {
+    const char *says;
+    size_t at;
+    uint8_t value;
+    int code;
+} exact_damages[] = {
+    { "is of version 2", 8, 2, GGF_E_FORMAT },
+    { "a context of 3", 12, 3, GGF_E_FORMAT },
+    { "take", 12, 5, GGF_E_FORMAT },
+    { "a vocabulary of 0", 16, 0, GGF_E_FORMAT },
+    { "0 windows", 20, 0, GGF_E_FORMAT },
+    { "must be 0", 31, 1, GGF_E_FORMAT },
+    { "not those that were written", 32, 0, GGF_E_HASH },
+    { "not those that were written", 64, 2, GGF_E_HASH },
+    { "too short", 0, 0, GGF_E_FORMAT }, /* that one: cut off */
+};
+
+START_TEST(damaged_exact_file)
+{
+    uint8_t bytes[256];
+    FILE *f = fopen(save_exact(), "rb");
+    ck_assert_ptr_nonnull(f);
+    size_t len = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    if (exact_damages[_i].at) bytes[exact_damages[_i].at] = exact_damages[_i].value;
+    else len = 63;
+    struct kld_base b;
+    ggf_error err = { 0 };
+    ck_assert_int_eq(kld_base_open(&b, save_bytes(bytes, len), &err),
+                     exact_damages[_i].code);
+    ck_assert_msg(strstr(err.message, exact_damages[_i].says) != NULL, "'%s'",
+                  err.message);
+}
+END_TEST
+
+/* The exact distance of known rows; of a row from itself it is 0, not nearly 0. */
+START_TEST(exact_distance)
+{
+    const float p[4] = { 0, 1, 2, -30 }, q[4] = { 0.5f, 2, 1.5f, 0 };
+    double sum_p = 0, sum_q = 0, want = 0;
+    for (int i = 0; i < 4; i++) sum_p += exp((double)p[i]), sum_q += exp((double)q[i]);
+    for (int i = 0; i < 4; i++) {
+        const double lp = (double)p[i] - log(sum_p), lq = (double)q[i] - log(sum_q);
+        want += exp(lp) * (lp - lq);
+    }
+    const struct row_distance d = row_distance_exact(q, p, 4);
+    ck_assert_double_eq_tol(d.kld, want, 1e-14);
+    ck_assert_int_eq(d.same_top, 0);
+    ck_assert_double_eq(row_distance_exact(p, p, 4).kld, 0);
+    ck_assert_int_eq(row_distance_exact(p, p, 4).same_top, 1);
+}
+END_TEST
+
 /* ==== Damaged files ======================================================= */
 
 static const struct {
@@ -181,9 +272,9 @@ static const struct {
     int32_t value;
 } damages[] = {
     { "empty", "too short", 1, 0, 0 },
-    { "magic", "does not start", 0, 0, 0x41414141 },
+    { "magic", "starts neither", 0, 0, 0x41414141 },
     { "context 0", "a context of 0", 0, 8, 0 },
-    { "context -1", "a context of -1", 0, 8, -1 },
+    { "context -1", "a context of 4294967295", 0, 8, -1 },
     { "context huge", "a context of 2147483647", 0, 8, INT32_MAX },
     { "vocabulary 0", "a vocabulary of 0", 0, 12, 0 },
     { "vocabulary huge", "a vocabulary of 2147483647", 0, 12, INT32_MAX },
@@ -220,6 +311,10 @@ int main(void)
     tcase_add_test(tc, distance_of_known_rows);
     tcase_add_test(tc, estimates);
     tcase_add_test(tc, printed_statistics);
+    tcase_add_test(tc, exact_file);
+    tcase_add_test(tc, exact_distance);
+    tcase_add_loop_test(tc, damaged_exact_file, 0,
+                        (int)(sizeof exact_damages / sizeof *exact_damages));
     tcase_add_loop_test(tc, damaged_file, 0, (int)(sizeof damages / sizeof *damages));
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);

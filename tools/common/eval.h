@@ -1,10 +1,11 @@
 /* eval.h - an evaluation: models, a text in windows, and what is compared with what.
- * eval.c runs it, eval_report.c prints what came out. */
+ * eval.c opens it, eval_run.c runs it, eval_report.c prints what came out. */
 #ifndef TOOLS_EVAL_H
 #define TOOLS_EVAL_H
 
 #include "../../infer/text/tokenizer.h"
 #include "divergence.h"
+#include "follow.h"
 #include "kldbase.h"
 #include "out.h"
 #include "paired.h"
@@ -15,7 +16,8 @@ struct eval_options {
     const char *base;       /* base file to read or to write; NULL: none */
     const char *base_model; /* NULL: none */
     const char *experts;    /* pack of the first model; NULL: the one that it names */
-    bool save;              /* write the base file */
+    bool save;              /* write the base file, */
+    enum kld_form form;     /* in this form */
     bool force;             /* replace it */
     bool exact;             /* float32 activations */
     uint32_t n_ctx;         /* of a window, if there is a text */
@@ -31,7 +33,8 @@ struct eval_model {
     q3n_session *session;
     struct divergence d; /* a place for each prediction */
     double nll, nll_squares;
-    struct paired paired; /* with the first model, for all but that */
+    struct paired paired;  /* with the first model, for all but that */
+    struct follow *follow; /* with the base model; NULL if there is none of its shape */
 };
 
 struct eval {
@@ -39,6 +42,7 @@ struct eval {
     struct eval_model *models; /* the one of -m, then those of --compare, */
     uint32_t n_models;
     struct eval_model *base; /* the reference, if it runs too: behind these */
+    struct trail *trail;     /* of it */
     uint32_t n_running;      /* all of them */
     struct q3n_ids ids;      /* of the text, unless it is the base file's */
     struct kld_base windows; /* and tokens; records if a base file is read */
