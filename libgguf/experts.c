@@ -44,7 +44,7 @@ static bool shape_is(const struct ggf_tensor *t, uint64_t ne0, uint64_t ne1, uin
     return t->ne[0] == ne0 && t->ne[1] == ne1 && t->ne[2] == ne2 && t->ne[3] == 1;
 }
 
-static int make_layer(struct expert_layer *l, const struct found *f, uint32_t block,
+static int make_layer(struct ggf_expert_layer *l, const struct found *f, uint32_t block,
                       ggf_error *err)
 {
     const struct ggf_tensor *down = f->tensor[GGF_DOWN], *fused = f->tensor[FUSED];
@@ -78,7 +78,7 @@ static int make_layers(struct expert_set *set, const struct found *found, ggf_er
         bool any = false;
         for (int k = 0; k < N_KINDS; k++) any |= found[b].tensor[k] != NULL;
         if (!any) continue;
-        struct expert_layer *l = &set->layers[set->n_layers++];
+        struct ggf_expert_layer *l = &set->layers[set->n_layers++];
         const int s = make_layer(l, &found[b], b, err);
         if (s) return s;
         l->shape.first_record = set->n_records;
@@ -124,6 +124,21 @@ int experts_of_file(struct expert_set *out, const ggf_file *model, ggf_error *er
     return s;
 }
 
+int ggf_expert_layers(struct ggf_expert_layer **out, uint32_t *n, const ggf_file *model,
+                      ggf_error *err)
+{
+    struct expert_set set;
+    *out = NULL;
+    *n = 0;
+    const int s = experts_of_file(&set, model, err);
+    if (s) return s;
+    *out = set.layers;
+    *n = set.n_layers;
+    set.layers = NULL;
+    experts_free(&set);
+    return 0;
+}
+
 bool experts_fit(const struct expert_set *set, const ggf_pack *pack)
 {
     if (set->n_layers != pack->info.n_layers || set->n_records != pack->info.n_records)
@@ -149,7 +164,7 @@ void experts_free(struct expert_set *set)
     *set = (struct expert_set){ 0 };
 }
 
-uint64_t experts_part_offset(const struct expert_layer *l, uint32_t expert,
+uint64_t experts_part_offset(const struct ggf_expert_layer *l, uint32_t expert,
                              enum ggf_part part)
 {
     const struct ggf_tensor *t = l->tensor[part];
@@ -241,7 +256,7 @@ int model_input_read(const struct model_input *in, uint32_t shard, uint64_t offs
     return read_exactly(in->fds[shard], offset, into, len, "the model", err);
 }
 
-int experts_gather(const struct model_input *in, const struct expert_layer *l,
+int experts_gather(const struct model_input *in, const struct ggf_expert_layer *l,
                    const struct ggf_pack_record *r, uint8_t *into, ggf_error *err)
 {
     for (int i = 0; i < GGF_PARTS; i++) {

@@ -5,15 +5,8 @@
 
 #include "pack.h"
 
-/* The experts of one block.  With a fused tensor gate and up are the same one: of its
- * 2 * n_ff rows per expert the first half is gate, the second up. */
-struct expert_layer {
-    struct ggf_pack_layer shape;
-    const struct ggf_tensor *tensor[GGF_PARTS];
-};
-
 struct expert_set {
-    struct expert_layer *layers; /* in order of their blocks */
+    struct ggf_expert_layer *layers; /* in order of their blocks */
     uint32_t n_layers;
     uint64_t n_records;
     bool *packed; /* for each tensor: is it one of the experts'? */
@@ -32,7 +25,7 @@ void experts_free(struct expert_set *set);
 bool experts_fit(const struct expert_set *set, const ggf_pack *pack);
 
 /* Where in the file of its tensor a matrix of an expert lies. */
-uint64_t experts_part_offset(const struct expert_layer *layer, uint32_t expert,
+uint64_t experts_part_offset(const struct ggf_expert_layer *layer, uint32_t expert,
                              enum ggf_part part);
 
 /* The files of a model, to be read without mapping them: a mapping's pages would count as
@@ -57,7 +50,7 @@ int read_exactly(int fd, uint64_t offset, void *into, uint64_t len, const char *
                  ggf_error *err);
 
 /* The three matrices of an expert, each to its place in the plain record. */
-int experts_gather(const struct model_input *in, const struct expert_layer *layer,
+int experts_gather(const struct model_input *in, const struct ggf_expert_layer *layer,
                    const struct ggf_pack_record *r, uint8_t *into, ggf_error *err);
 
 #endif

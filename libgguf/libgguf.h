@@ -489,6 +489,17 @@ GGF_API int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_er
  * GGF_E_NOT_FOUND if it names none. */
 GGF_API int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err);
 
+/* The routed experts of a block in a plain model.  With a fused tensor gate and up are the
+ * same one: of its 2 * n_ff rows for each expert the first half is gate, the second up. */
+struct ggf_expert_layer {
+    struct ggf_pack_layer shape;
+    const struct ggf_tensor *tensor[GGF_PARTS];
+};
+/* All of them by block: what ggf_pack_make() would pack.  *out is the caller's to free().
+ * GGF_E_NOT_FOUND if the model has none, GGF_E_FORMAT if their shapes do not fit. */
+GGF_API int ggf_expert_layers(struct ggf_expert_layer **out, uint32_t *n,
+                              const ggf_file *model, ggf_error *err);
+
 /* ---- Whole packs: make, restore, verify, repair.  These read and write gigabytes;
  * memory stays at a few records per thread. */
 

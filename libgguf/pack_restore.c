@@ -158,7 +158,7 @@ static int restore_record(void *user, int lane, uint64_t number, ggf_error *err)
 {
     struct restorer *r = user;
     const struct ggf_pack_record *rec = &r->pack->records[number];
-    const struct expert_layer *l = &r->experts.layers[rec->layer];
+    const struct ggf_expert_layer *l = &r->experts.layers[rec->layer];
     uint8_t *stored = r->stored[lane], *raw = stored;
     int s =
         read_exactly(r->pack_fd, rec->offset, stored, rec->stored_bytes, "the pack", err);

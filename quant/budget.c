@@ -40,17 +40,11 @@ static bool fits(uint32_t type, uint64_t row)
     return row % block == 0 && (block == 256 || row % 256 || type == GGF_Q8_0);
 }
 
-/* The types that an item may get, in the order of the table above. */
-struct choice {
-    uint32_t types[KNAPSACK_OPTIONS];
-    int n;
-};
-
-static void list_types(struct choice *c, const struct error_table *t, size_t i,
-                       const char *name, double floor, enum budget_kind kind)
+int budget_types(uint32_t types[KNAPSACK_OPTIONS], const struct error_table *t, size_t i,
+                 const char *name, double floor, enum budget_kind kind)
 {
     const struct error_entry *e = &t->entries[i];
-    c->n = 0;
+    int n = 0;
     for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
         const uint32_t type = candidates[k].type;
         if ((kind == BUDGET_K && !candidates[k].k) ||
@@ -58,8 +52,20 @@ static void list_types(struct choice *c, const struct error_table *t, size_t i,
             continue;
         if (!error_table_can(t, i, type) || !fits(type, e->tensor->ne[0])) continue;
         if (!e->importances && mix_wants_matrix(name, type, NULL)) continue;
-        if (type_bits(type) >= floor || type == GGF_Q8_0) c->types[c->n++] = type;
+        if (type_bits(type) >= floor || type == GGF_Q8_0) types[n++] = type;
     }
+    return n;
+}
+
+bool budget_is_open(const struct plan *plan, const struct plan_options *po, size_t i)
+{
+    const struct mix_options *mix = &po->mix;
+    const struct mix_tensor t = plan_mix_tensor(plan, po, i);
+    if (t.forced != MIX_NO_TYPE || !mix_allows(&t, mix)) return false;
+    if (mix->output_type != MIX_NO_TYPE && !strcmp(t.name, "output.weight")) return false;
+    if (mix->embedding_type != MIX_NO_TYPE && !strcmp(t.name, "token_embd.weight"))
+        return false;
+    return plan->items[i].source->ne[0] % 32 == 0;
 }
 
 /* ---- From tensors to a choice ----------------------------------------------- */
@@ -70,6 +76,12 @@ struct group {
     size_t member[2]; /* numbers of items */
     int n;
     struct knapsack_option options[KNAPSACK_OPTIONS];
+};
+
+/* The types that an item may get. */
+struct choice {
+    uint32_t types[KNAPSACK_OPTIONS];
+    int n;
 };
 
 struct work {
@@ -89,18 +101,6 @@ static uint64_t padded(const struct work *w, uint64_t bytes)
 {
     const uint64_t a = w->o->alignment;
     return (bytes + a - 1) / a * a;
-}
-
-static bool is_open(const struct work *w, size_t i)
-{
-    const struct plan_item *item = &w->plan->items[i];
-    const struct mix_options *mix = &w->po->mix;
-    const struct mix_tensor t = plan_mix_tensor(w->plan, w->po, i);
-    if (t.forced != MIX_NO_TYPE || !mix_allows(&t, mix)) return false;
-    if (mix->output_type != MIX_NO_TYPE && !strcmp(t.name, "output.weight")) return false;
-    if (mix->embedding_type != MIX_NO_TYPE && !strcmp(t.name, "token_embd.weight"))
-        return false;
-    return item->source->ne[0] % 32 == 0;
 }
 
 static bool allocate(struct work *w)
@@ -131,10 +131,11 @@ static void list_open(struct work *w, double mean)
     for (size_t i = 0; i < p->n_items; i++) {
         const struct plan_item *item = &p->items[i];
         w->types[i] = item->type;
-        w->b->items[i].open = is_open(w, i);
+        w->b->items[i].open = budget_is_open(p, w->po, i);
         if (w->b->items[i].open)
-            list_types(&w->choices[i], w->table, i, item->name,
-                       density_floor(item->name, mean, tied), w->o->kind);
+            w->choices[i].n =
+                budget_types(w->choices[i].types, w->table, i, item->name,
+                             density_floor(item->name, mean, tied), w->o->kind);
         else w->b->fixed_bytes += padded(w, item->bytes);
     }
 }

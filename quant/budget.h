@@ -45,4 +45,15 @@ int budget_choose(struct budget *b, struct plan *plan,
                   const struct budget_options *options, ggf_error *err);
 void budget_free(struct budget *b);
 
+/* ---- Parts of that, for choices that go deeper than tensors */
+
+/* Is the type of an item neither demanded by the user nor kept by rule? */
+bool budget_is_open(const struct plan *plan, const struct plan_options *plan_options,
+                    size_t item);
+
+/* The candidates for an item whose output is called `name`, of `floor` bits at least;
+ * returns how many. */
+int budget_types(uint32_t types[KNAPSACK_OPTIONS], const struct error_table *table,
+                 size_t item, const char *name, double floor, enum budget_kind kind);
+
 #endif

@@ -133,32 +133,61 @@ static void add_up(const struct knapsack_item *items, size_t n, struct knapsack_
     }
 }
 
-/* While something fits: the step that saves most for a byte. */
-static void upgrade(struct knapsack_item *items, size_t n, uint64_t budget,
+/* Another option for an item, and what it saves for a byte more. */
+struct step {
+    double saves;
+    size_t item;
+    int option;
+};
+
+static int compare_steps(const void *a, const void *b)
+{
+    const struct step *x = a, *y = b;
+    if (x->saves != y->saves) return x->saves > y->saves ? -1 : 1;
+    return (x->item > y->item) - (x->item < y->item);
+}
+
+/* The step of an item that saves most for a byte, of those that fit. */
+static bool best_step(struct step *best, const struct knapsack_item *items, size_t i,
+                      uint64_t room)
+{
+    const struct knapsack_option *o = items[i].options, *now = &o[items[i].chosen];
+    *best = (struct step){ .item = i };
+    for (int k = 0; k < items[i].n_options; k++) {
+        const uint64_t more = o[k].bytes > now->bytes ? o[k].bytes - now->bytes : 0;
+        if (o[k].cost >= now->cost || more > room) continue;
+        const double saves = (now->cost - o[k].cost) / (more ? (double)more : 0.5);
+        if (saves <= best->saves) continue;
+        best->saves = saves;
+        best->option = k;
+    }
+    return best->saves > 0;
+}
+
+/* While something fits: one step for each item at most, those that save most for a byte
+ * first.  False if memory ends. */
+static bool upgrade(struct knapsack_item *items, size_t n, uint64_t budget,
                     struct knapsack_result *r)
 {
-    for (;;) {
-        double best = 0;
-        size_t item = 0;
-        int option = 0;
-        for (size_t i = 0; i < n; i++) {
-            const struct knapsack_option *o = items[i].options,
-                                         *now = &o[items[i].chosen];
-            for (int k = 0; k < items[i].n_options; k++) {
-                if (o[k].cost >= now->cost) continue;
-                const double more =
-                    o[k].bytes > now->bytes ? (double)(o[k].bytes - now->bytes) : 0.5;
-                if (r->bytes - now->bytes + o[k].bytes > budget) continue;
-                if ((now->cost - o[k].cost) / more <= best) continue;
-                best = (now->cost - o[k].cost) / more;
-                item = i;
-                option = k;
-            }
+    struct step *steps = malloc((n + 1) * sizeof *steps);
+    for (size_t n_steps = 1; steps && n_steps;) {
+        n_steps = 0;
+        for (size_t i = 0; i < n; i++)
+            if (best_step(&steps[n_steps], items, i, budget - r->bytes)) n_steps++;
+        qsort(steps, n_steps, sizeof *steps, compare_steps);
+        for (size_t k = 0; k < n_steps; k++) {
+            struct knapsack_item *item = &items[steps[k].item];
+            const uint64_t left = r->bytes - item->options[item->chosen].bytes;
+            const uint64_t wanted = item->options[steps[k].option].bytes;
+            if (wanted > budget - left) continue;
+            r->bytes = left + wanted;
+            item->chosen = steps[k].option;
         }
-        if (best <= 0) return;
-        items[item].chosen = option;
-        add_up(items, n, r);
     }
+    add_up(items, n, r);
+    const bool ok = steps != NULL;
+    free(steps);
+    return ok;
 }
 
 /* ---- Dynamic programming ---------------------------------------------------- */
@@ -321,8 +350,8 @@ static void take_best(struct solver *s, struct knapsack_result *r)
     add_up(s->items, s->n, r);
 }
 
-int knapsack_solve(struct knapsack_item *items, size_t n, uint64_t budget, size_t states,
-                   struct knapsack_result *r, ggf_error *err)
+int knapsack_lagrange(struct knapsack_item *items, size_t n, uint64_t budget,
+                      struct knapsack_result *r, ggf_error *err)
 {
     *r = (struct knapsack_result){ .bytes = choose_smallest(items, n) };
     if (r->bytes > budget)
@@ -331,7 +360,14 @@ int knapsack_solve(struct knapsack_item *items, size_t n, uint64_t budget, size_
                         r->bytes, budget);
     find_price(items, n, budget, r);
     add_up(items, n, r);
-    upgrade(items, n, budget, r);
+    return upgrade(items, n, budget, r) ? 0 : ggf_no_memory(err);
+}
+
+int knapsack_solve(struct knapsack_item *items, size_t n, uint64_t budget, size_t states,
+                   struct knapsack_result *r, ggf_error *err)
+{
+    const int status = knapsack_lagrange(items, n, budget, r, err);
+    if (status) return status;
     struct solver s = { .items = items,
                         .n = n,
                         .limit = states ? states : DEFAULT_STATES,

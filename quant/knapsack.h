@@ -34,4 +34,10 @@ struct knapsack_result {
 int knapsack_solve(struct knapsack_item *items, size_t n, uint64_t budget, size_t states,
                    struct knapsack_result *result, ggf_error *err);
 
+/* The first part of that: Lagrange's price, then upgrades into what is left of the
+ * budget.  For very many items, of which each takes little of it: then the answer is as
+ * good, and cost - bound says so. */
+int knapsack_lagrange(struct knapsack_item *items, size_t n, uint64_t budget,
+                      struct knapsack_result *result, ggf_error *err);
+
 #endif
