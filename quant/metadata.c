@@ -147,6 +147,7 @@ static int copy_keys(ggf_writer *w, const struct metadata *m, ggf_error *err)
     for (uint64_t i = 0; i < ggf_kv_count(m->source) && !s; i++) {
         const struct ggf_kv *kv = ggf_kv(m->source, i);
         if (is_replaced(kv->key)) continue;
+        if (provenance_is_key(kv->key) && !m->copy && !m->compat) continue;
         if (m->pruned && !m->compat && is_per_layer(m, kv))
             s = copy_pruned_array(w, m, kv, err);
         else s = ggf_writer_set_kv(w, kv, err);
@@ -195,6 +196,7 @@ static int set_model_keys(ggf_writer *w, const struct metadata *m, ggf_error *er
         s = set_override(w, &m->overrides[i], m->compat, err);
     if (!s && m->matrix) s = set_matrix_keys(w, m, err);
     if (!s && m->pruned) s = set_block_count(w, m, err);
+    if (!s && m->provenance) s = provenance_write(w, m->provenance, err);
     return s;
 }
 

@@ -4,6 +4,7 @@
 #define QUANT_METADATA_H
 
 #include "imatrix.h"
+#include "provenance.h"
 
 enum override_kind { OVERRIDE_INT, OVERRIDE_FLOAT, OVERRIDE_BOOL, OVERRIDE_STR };
 
@@ -30,8 +31,10 @@ struct metadata {
     const bool *pruned; /* one for each layer of the source; NULL: none */
     uint32_t n_layers;  /* of the source */
     uint32_t shard, n_shards;
-    uint64_t n_tensors; /* of all shards */
-    bool compat;        /* write integers and pruned arrays as llama-quantize does */
+    uint64_t n_tensors;                  /* of all shards */
+    const struct provenance *provenance; /* or NULL */
+    bool copy;   /* types stay: so does what the source says of them */
+    bool compat; /* write integers and pruned arrays as llama-quantize does */
 };
 
 /* Set the keys of one output file. */

@@ -70,6 +70,8 @@ static int write_keys(const struct outputs *o, const ggf_file *f, const struct p
                           .n_layers = p->model.n_layers,
                           .n_shards = o->n,
                           .n_tensors = p->n_items,
+                          .provenance = q->provenance,
+                          .copy = !po->mix.to,
                           .compat = po->mix.compat };
     int s = 0;
     for (uint32_t i = 0; i < o->n && !s; i++) {

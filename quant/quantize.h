@@ -9,6 +9,7 @@ struct quantize_options {
     bool force;       /* replace what is there */
     int threads;      /* <= 0: one for each processor */
     const char *matrix_path; /* as it is to be recorded; NULL without a matrix */
+    const struct provenance *provenance; /* to be recorded; or NULL */
 };
 
 /* Carry out a plan that plan_check() found good.  `file` must be open with its data.

@@ -1,6 +1,7 @@
 /* gguf-quant - quantize a GGUF model, with the command line of llama-quantize. */
 #include "common/out.h"
 #include "common/quant_print.h"
+#include "common/quant_record.h"
 #include "common/shrink.h"
 
 #include <limits.h>
@@ -65,19 +66,23 @@ static int open_matrix(struct quant_job *job, ggf_error *err)
     return imatrix_check(job->matrix, err);
 }
 
-static struct quantize_options quantize_options(const struct quant_args *a)
+static struct quantize_options quantize_options(const struct quant_job *job)
 {
+    const struct quant_args *a = job->args;
     return (struct quantize_options){ .path = a->output,
                                       .force = a->force,
                                       .threads = a->threads,
-                                      .matrix_path = a->matrix };
+                                      .matrix_path = a->matrix,
+                                      .provenance = job->provenance.recipe
+                                                        ? &job->provenance
+                                                        : NULL };
 }
 
 static int quantize(const struct quant_job *job, ggf_error *err)
 {
     const struct quant_args *a = job->args;
     const struct plan *p = &job->plan;
-    const struct quantize_options q = quantize_options(a);
+    const struct quantize_options q = quantize_options(job);
     struct talk talk = {
         .plan = p,
         .bar = { .what = "quantizing", .total = p->source_bytes, .off = a->quiet },
@@ -97,9 +102,13 @@ static int quantize(const struct quant_job *job, ggf_error *err)
 
 static int choose_types(struct quant_job *job, ggf_error *err)
 {
-    const struct quantize_options q = quantize_options(job->args);
-    return target_choose(&job->target, &job->args->target, job->file, &job->plan,
-                         &job->options, &q, err);
+    const struct quantize_options q = quantize_options(job);
+    int s = target_choose(&job->target, &job->args->target, job->file, &job->plan,
+                          &job->options, &q, err);
+    if (!s) s = quant_record(job, err);
+    if (s) return s;
+    return quantize_size(&job->target.file_bytes, job->file, &job->plan, &job->options,
+                         &q, err);
 }
 
 /* With the plan made: show it or carry it out. */
@@ -108,8 +117,13 @@ static int follow(struct quant_job *job, ggf_error *err)
     const struct quant_args *a = job->args;
     const bool by_target = quant_by_target(a);
     int s = plan_check(&job->plan, &job->options, err);
+    if (!s) s = quant_record(job, err);
     if (!s && by_target) s = choose_types(job, err);
     if (s && by_target) return s;
+    if (a->plan_out && (!s || a->dry_run)) {
+        const int written = quant_write_plan(job, err);
+        if (written) return written;
+    }
     if (!a->quiet && (!s || a->dry_run)) quant_print_notes(job);
     if (a->dry_run) {
         if (s && !a->quiet)
@@ -132,10 +146,16 @@ static int run(struct quant_job *job, ggf_error *err)
                                          .allow_gaps = true };
     int s = ggf_open(&job->file, a->input, &oo, err);
     if (!s) s = open_matrix(job, err);
+    if (!s && a->plan_in) s = quant_read_plan(&job->plan_in, a->plan_in, err);
     if (!s) s = plan_make(&job->plan, job->file, &job->options, err);
     if (!s && *job->rules.error)
         s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s", job->rules.error);
+    if (!s && a->plan_in)
+        s = recipe_check(job->plan_in, &job->plan, &job->options, a->plan_only, err);
+    job->plan.mixed = a->plan_only;
     if (!s) s = follow(job, err);
+    quant_record_free(job);
+    recipe_free(job->plan_in);
     target_free(&job->target);
     plan_free(&job->plan);
     imatrix_close(job->matrix);
@@ -149,9 +169,9 @@ int main(int argc, char **argv)
     ggf_error err = { 0 };
     out_handle_signals();
     int r = quant_args_parse(&job.args, argc, argv);
-    if (r == OPT_GO) r = quant_options_make(&job.options, &job.rules, job.args);
+    if (r == OPT_GO) r = quant_options_make(&job);
     if (r == OPT_GO) r = run(&job, &err) ? out_error(quant_program.name, &err) : 0;
-    quant_options_free(&job.options, &job.rules);
+    quant_options_free(&job);
     quant_args_free();
     return r;
 }

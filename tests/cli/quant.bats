@@ -434,7 +434,7 @@ mini_target() { gguf-quant --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$@";
 @test "--target-size: beyond the largest types all is q8_0" {
     mini_target -q --target-size 1G "$IN/mini.gguf" s.gguf
     gguf-quant -q --pure --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$IN/mini.gguf" t.gguf Q8_0
-    cmp s.gguf t.gguf
+    [ "$(digests s.gguf)" = "$(digests t.gguf)" ]
 }
 
 @test "--target-size: the plan as JSON adds up, and gate is as up" {

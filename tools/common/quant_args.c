@@ -24,6 +24,11 @@ static const struct opt options[] = {
       "leave output.weight as it is" },
     { "--allow-requantize", 0, OPT_FLAG, &a.allow_requantize,
       "quantize tensors that are quantized already" },
+    { "--plan-in", "FILE", OPT_STR, &a.plan_in,
+      "types from a plan file, or those of a GGUF; TYPE is for tensors\nthat it leaves "
+      "out" },
+    { "--plan-out", "FILE", OPT_STR, &a.plan_out,
+      "write the types decided on as a plan file, also with --dry-run" },
     { 0, 0, OPT_HEADING, 0, "Types by measured error, for a size given:" },
     { "--target-size", "SIZE", OPT_SIZE, &a.target.size,
       "bytes of the finished file, at most; 12G, 512M, 4096" },
@@ -50,7 +55,7 @@ static const struct opt options[] = {
     { "-f, --force", 0, OPT_FLAG, &a.force, "replace an existing output" },
     { 0, 0, OPT_HEADING, 0, "Talk:" },
     { "--dry-run", 0, OPT_FLAG, &a.dry_run,
-      "print the plan and its sizes, write nothing" },
+      "print the plan and its sizes, do not write the output" },
     { "--json", 0, OPT_FLAG, &a.json, "print the plan as JSON" },
     { "-q, --quiet", 0, OPT_FLAG, &a.quiet, "print nothing but errors" },
     { "--compat", 0, OPT_FLAG, &a.compat,
@@ -67,7 +72,8 @@ const struct opt_program quant_program = {
         "Quantizes a model to a file type such as Q4_K_M (listed below), or\n"
         "rewrites it as it is (COPY).  Without OUT.gguf it writes ggml-model-TYPE.gguf\n"
         "beside the input.  THREADS defaults to the number of processors.\n"
-        "With --target-size or --target-bpw TYPE is left out or AUTO.",
+        "With --target-size or --target-bpw TYPE is left out or AUTO; with --plan-in it\n"
+        "may be left out.",
     .options = options,
     .min_args = 1,
     .max_args = 4,
@@ -80,7 +86,8 @@ bool quant_by_target(const struct quant_args *args)
 
 const char *quant_args_type(const struct quant_args *args)
 {
-    return quant_by_target(args) ? "AUTO" : quant_type_name(&args->type);
+    if (quant_by_target(args)) return "AUTO";
+    return args->plan_only ? "PLAN" : quant_type_name(&args->type);
 }
 
 static int unknown_type(const char *name)
@@ -117,14 +124,18 @@ static int take_threads(const char *word)
     return OPT_GO;
 }
 
+static bool is_number(const char *word)
+{
+    return strspn(word, "0123456789") == strlen(word);
+}
+
 /* IN [OUT] [AUTO] [THREADS], a size being given. */
 static int take_target_words(char **words, int n)
 {
     struct quant_type type;
     int at = 1, r = OPT_GO;
     for (int i = 1; i < n && i < 3; i++)
-        if (strspn(words[i], "0123456789") != strlen(words[i]) &&
-            quant_type_parse(&type, words[i]))
+        if (!is_number(words[i]) && quant_type_parse(&type, words[i]))
             return opt_error(&quant_program,
                              "%s leaves no choice: with a target the type is "
                              "AUTO or left out",
@@ -140,11 +151,34 @@ static int take_target_words(char **words, int n)
     return r;
 }
 
+/* IN [OUT] [TYPE] [THREADS], types being given by a plan.  A number is one of threads. */
+static int take_plan_words(char **words, int n)
+{
+    struct quant_type type;
+    int at = 1, r = OPT_GO;
+    const bool named =
+        at < n && !is_number(words[at]) && !quant_type_parse(&type, words[at]);
+    if (named) r = take_output(words[at++]);
+    if (at < n && !is_number(words[at])) {
+        if (!quant_type_parse(&a.type, words[at])) return unknown_type(words[at]);
+        at++;
+    } else {
+        a.plan_only = a.pure = true;
+        a.type.to = file_type_by_id(FT_Q8_0); /* of no tensor */
+    }
+    if (!named) default_output();
+    if (r == OPT_GO && at < n) r = take_threads(words[at++]);
+    if (r == OPT_GO && at < n)
+        r = opt_error(&quant_program, "unexpected argument '%s'", words[at]);
+    return r;
+}
+
 /* IN [OUT] TYPE [THREADS] */
 static int take_words(char **words, int n)
 {
     a.input = words[0];
     if (quant_by_target(&a)) return take_target_words(words, n);
+    if (a.plan_in) return take_plan_words(words, n);
     if (n < 2) return opt_error(&quant_program, "missing argument: the type");
     for (int i = 1; i < n && i < 3; i++)
         if (!strcasecmp(words[i], "AUTO"))
@@ -203,6 +237,8 @@ static int check_combination(void)
         { a.pure, "--pure" },
         { a.keep_output, "--leave-output-tensor" },
         { a.allow_requantize, "--allow-requantize" },
+        { a.plan_in, "--plan-in" },
+        { a.plan_out, "--plan-out" },
     };
     for (size_t i = 0; !a.type.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
         if (idle_in_copy[i].given)
@@ -219,6 +255,10 @@ static int check_combination(void)
     if (a.pure && a.type.preset)
         return opt_error(&quant_program, "--pure has no effect with %s",
                          a.type.preset->name);
+    if (a.plan_in && quant_by_target(&a))
+        return opt_error(&quant_program, "--plan-in and a target exclude each other");
+    if (a.plan_out && !strcmp(a.plan_out, a.output))
+        return opt_error(&quant_program, "--plan-out is the output, %s", a.output);
     if (a.keep_output && a.output_type)
         return opt_error(
             &quant_program,

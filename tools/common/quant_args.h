@@ -1,5 +1,4 @@
-/* quant_args.h - gguf-quant's command line: its options and words, and the plan's options
- * that they come to. */
+/* quant_args.h - gguf-quant's command line: its options and words. */
 #ifndef TOOLS_QUANT_ARGS_H
 #define TOOLS_QUANT_ARGS_H
 
@@ -13,12 +12,14 @@
 struct quant_args {
     bool allow_requantize, keep_output, pure, shrink, keep_split, dry_run, force, json,
         quiet, compat;
-    const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds;
+    const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds,
+        *plan_in, *plan_out;
     struct target target;
     struct opt_list include, exclude, rules, overrides;
     const char *input;
     char output[PATH_MAX];
     struct quant_type type;
+    bool plan_only; /* all types are in plan_in: `type` was not given */
     int threads;
 };
 
@@ -33,13 +34,7 @@ void quant_args_free(void);
 /* Types are to be chosen for a size. */
 bool quant_by_target(const struct quant_args *args);
 
-/* What the user calls the type: "Q4_K_M", "UD-Q4_K_XL", "AUTO", "COPY". */
+/* What the user calls the type: "Q4_K_M", "UD-Q4_K_XL", "AUTO", "PLAN", "COPY". */
 const char *quant_args_type(const struct quant_args *args);
-
-/* The plan's options, which point into args and rules.  Both start as zeros.  Returns
- * as quant_args_parse(). */
-int quant_options_make(struct plan_options *options, struct tensor_rules *rules,
-                       const struct quant_args *args);
-void quant_options_free(struct plan_options *options, struct tensor_rules *rules);
 
 #endif

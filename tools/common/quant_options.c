@@ -1,5 +1,5 @@
 /* quant_options.c - from gguf-quant's command line to the options of a plan. */
-#include "quant_args.h"
+#include "quant_job.h"
 
 #include "out.h"
 
@@ -42,8 +42,7 @@ static int usage_error(const ggf_error *err)
     return opt_error(&quant_program, "%s", err->message);
 }
 
-static int parse_rules(struct tensor_rules *rules, struct plan_options *po,
-                       const struct quant_args *a)
+static int parse_rules(struct tensor_rules *rules, const struct quant_args *a)
 {
     ggf_error err;
     rules->lower_case = a->compat;
@@ -52,16 +51,21 @@ static int parse_rules(struct tensor_rules *rules, struct plan_options *po,
     if (a->rules_file && tensor_rules_add_file(rules, a->rules_file, &err))
         return err.code == GGF_E_IO ? out_error(quant_program.name, &err)
                                     : usage_error(&err);
-    if (rules->count) {
-        po->forced = tensor_rules_find;
-        po->user = rules;
-    }
     return OPT_GO;
 }
 
-int quant_options_make(struct plan_options *po, struct tensor_rules *rules,
-                       const struct quant_args *a)
+/* What --tensor-type says goes before --plan-in. */
+static int demanded(void *user, const char *name)
 {
+    struct quant_job *job = user;
+    const int type = tensor_rules_find(&job->rules, name);
+    return type >= 0 ? type : recipe_type(job->plan_in, name);
+}
+
+int quant_options_make(struct quant_job *job)
+{
+    const struct quant_args *a = job->args;
+    struct plan_options *po = &job->options;
     ggf_error err;
     po->mix = (struct mix_options){ .to = a->type.to,
                                     .preset = a->type.preset,
@@ -70,13 +74,17 @@ int quant_options_make(struct plan_options *po, struct tensor_rules *rules,
                                     .compat = a->compat };
     po->allow_requantize = a->allow_requantize;
     po->keep_split = a->keep_split;
+    if (a->rules.count || a->rules_file || a->plan_in) {
+        po->forced = demanded;
+        po->user = job;
+    }
     int r =
         parse_tensor_type("--output-tensor-type", a->output_type, &po->mix.output_type);
     if (r == OPT_GO)
         r = parse_tensor_type("--token-embedding-type", a->embedding_type,
                               &po->mix.embedding_type);
     if (r == OPT_GO && a->prune) r = parse_prune(po, a);
-    if (r == OPT_GO) r = parse_rules(rules, po, a);
+    if (r == OPT_GO) r = parse_rules(&job->rules, a);
     if (r != OPT_GO || !a->overrides.count) return r;
     struct kv_override *list = calloc((size_t)a->overrides.count, sizeof *list);
     if (!list) return opt_error(&quant_program, "out of memory");
@@ -87,9 +95,9 @@ int quant_options_make(struct plan_options *po, struct tensor_rules *rules,
     return OPT_GO;
 }
 
-void quant_options_free(struct plan_options *po, struct tensor_rules *rules)
+void quant_options_free(struct quant_job *job)
 {
-    free((void *)po->prune);
-    free((void *)po->overrides);
-    tensor_rules_free(rules);
+    free((void *)job->options.prune);
+    free((void *)job->options.overrides);
+    tensor_rules_free(&job->rules);
 }

@@ -40,7 +40,8 @@ void quant_type_list(char *out, size_t size)
         append(out, size, "  %-10s %2u  %s\n", t->name, (unsigned)t->id, t->about);
     append(out, size, "  %-10s     every tensor as it is\n\n", "COPY");
     append(out, size,
-           "Presets for mixture-of-experts models, after Unsloth's (bits of Qwen3-Next-80B;\n"
+           "Presets for mixture-of-experts models, after Unsloth's (bits of "
+           "Qwen3-Next-80B;\n"
            "gate and up, down):");
     for (const struct preset *p = presets; p->name; p++)
         append(out, size, "\n  %-10s %2u  %s", p->name, (unsigned)p->file_type, p->about);

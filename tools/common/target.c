@@ -89,7 +89,7 @@ void target_print_items(FILE *f, const struct target_result *r, const struct pla
     }
 }
 
-static double gap(const struct target_result *r)
+double target_gap(const struct target_result *r)
 {
     const struct knapsack_result *k = &r->budget.solution;
     return k->cost > k->bound ? k->cost - k->bound : 0;
@@ -103,7 +103,7 @@ void target_print_totals(FILE *f, const struct target_result *r, const struct ta
         fprintf(f, ", %.3f %% of the target",
                 100 * (double)r->file_bytes / (double)t->size);
     fprintf(f, "\ncost        = %.6e, no choice of this size below %.6e (gap %.3f %%)\n",
-            k->cost, k->bound, k->cost > 0 ? 100 * gap(r) / k->cost : 0);
+            k->cost, k->bound, k->cost > 0 ? 100 * target_gap(r) / k->cost : 0);
     fprintf(f, "measured    = %" PRIu64 " weights in %.1f s\n",
             error_table_sampled(&r->table), r->seconds);
 }
@@ -126,6 +126,6 @@ void target_json_totals(struct json *j, const struct target_result *r,
     json_u64(j, "file_bytes", r->file_bytes);
     json_f64(j, "cost", k->cost);
     json_f64(j, "cost_bound", k->bound);
-    json_f64(j, "dual_gap", gap(r));
+    json_f64(j, "dual_gap", target_gap(r));
     json_f64(j, "seconds", r->seconds);
 }

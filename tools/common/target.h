@@ -35,6 +35,8 @@ void target_print_items(FILE *f, const struct target_result *r, const struct pla
 /* Size, cost, bound and gap. */
 void target_print_totals(FILE *f, const struct target_result *r,
                          const struct target *target);
+/* How far the cost may be above the least that there is. */
+double target_gap(const struct target_result *r);
 /* The same as keys of the object that is open. */
 void target_json_item(struct json *j, const struct budget_item *item);
 void target_json_totals(struct json *j, const struct target_result *r,

@@ -74,7 +74,7 @@ int tensor_rules_add_file(struct tensor_rules *r, const char *path, ggf_error *e
     int s = 0;
     for (char *word = strtok_r(text, " \t\r\n", &rest); word && !s;
          word = strtok_r(NULL, " \t\r\n", &rest))
-        s = tensor_rules_add(r, word, err);
+        if (*word != '#') s = tensor_rules_add(r, word, err);
     free(text);
     return s;
 }

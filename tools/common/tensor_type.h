@@ -17,7 +17,8 @@ struct tensor_rules {
  */
 int tensor_rules_add(struct tensor_rules *r, const char *text, ggf_error *err);
 
-/* Add the rules of a file, separated by blanks and line breaks. */
+/* Add the rules of a file, separated by blanks and line breaks; no name matches those
+ * that start with '#', which are the head of a plan file. */
 int tensor_rules_add_file(struct tensor_rules *r, const char *path, ggf_error *err);
 
 /* The type of the first rule that matches, or -1.  `rules` is a struct tensor_rules. */

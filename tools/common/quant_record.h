@@ -1,0 +1,20 @@
+/* quant_record.h - what gguf-quant records of a choice of types: keys in the output, and
+ * plan files, which it also reads. */
+#ifndef TOOLS_QUANT_RECORD_H
+#define TOOLS_QUANT_RECORD_H
+
+#include "quant_job.h"
+
+/* --plan-in: a plan file, or a GGUF whose types are to be taken. */
+int quant_read_plan(recipe **out, const char *path, ggf_error *err);
+
+/* --plan-out. */
+int quant_write_plan(struct quant_job *job, ggf_error *err);
+
+/* Fill job->provenance, if this output gets those keys at all.  Called before types are
+ * chosen for a size, the keys take the most room that they can; after that it is to be
+ * called again. */
+int quant_record(struct quant_job *job, ggf_error *err);
+void quant_record_free(struct quant_job *job);
+
+#endif
