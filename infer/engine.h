@@ -23,6 +23,9 @@ struct q3n_model_options {
     bool exact;          /* float32 activations: slow, for comparisons */
     bool mlock;   /* lock the mapped weights in memory; failing that, warn via stats */
     bool no_mmap; /* read the weights into memory of our own */
+    /* A GGUF whose tensors take the place of those of the same name and shape, but for
+     * experts in a pack; always mapped.  NULL: none. */
+    const char *overlay;
 };
 
 /* Open and bind everything; no weight is read yet unless options ask for it. */

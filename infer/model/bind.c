@@ -32,12 +32,17 @@ static struct tensor_name full_name(const struct binder *b, const char *suffix)
 
 static const struct ggf_tensor *find(const struct binder *b, const char *suffix)
 {
-    return ggf_find_tensor(b->model->file, full_name(b, suffix).text);
+    const struct q3n_model *m = b->model;
+    const struct tensor_name name = full_name(b, suffix);
+    const struct ggf_tensor *t =
+        m->overlay ? ggf_find_tensor(m->overlay, name.text) : NULL;
+    return t ? t : ggf_find_tensor(m->file, name.text);
 }
 
 static const uint8_t *data_of(const struct binder *b, const struct ggf_tensor *t)
 {
     const struct q3n_model *m = b->model;
+    if (m->overlay && ggf_find_tensor(m->overlay, t->name) == t) return t->data;
     return m->tensor_data[t - ggf_tensor(m->file, 0)];
 }
 

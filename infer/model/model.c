@@ -163,6 +163,7 @@ static int open_model(struct q3n_model *m, const char *path,
     m->exact = o->exact;
     m->threads = o->threads ? o->threads : omp_get_num_procs();
     if ((e = ggf_open(&m->file, path, NULL, err)) ||
+        (o->overlay && (e = ggf_open(&m->overlay, o->overlay, NULL, err))) ||
         (e = hparams_read(&m->hp, m->file, err)) || (e = open_pack(m, o->experts, err)) ||
         (e = place_tensors(m, o->no_mmap, err)) || (e = model_bind(m, err)))
         return e;
@@ -206,6 +207,7 @@ void q3n_model_close(q3n_model *m)
     free(m->tensor_data);
     free(m->copy);
     ggf_pack_close(m->pack);
+    ggf_close(m->overlay);
     ggf_close(m->file);
     free(m);
 }

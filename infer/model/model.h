@@ -34,6 +34,7 @@ struct q3n_model {
     bool exact;
 
     ggf_file *file;
+    ggf_file *overlay;           /* tensors of it come before those of `file`; or NULL */
     ggf_pack *pack;              /* NULL: the experts are in the file */
     const uint8_t **tensor_data; /* of each tensor: mapped, or our own copy */
     void *copy;                  /* of all weights, without mmap */

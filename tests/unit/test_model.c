@@ -109,6 +109,27 @@ START_TEST(quantized)
 }
 END_TEST
 
+/* A tensor of an overlay counts, those that it does not have are the file's. */
+START_TEST(overlay)
+{
+    float whole[TINY_TOKENS * VOCAB], laid_over[TINY_TOKENS * VOCAB];
+    const char *name = tiny_tensors[_i].name;
+    char other[80];
+    ggf_error err;
+    if (!tiny_tensors[_i].matrix) return;
+    logits_of(&(struct tiny){ .type_of = name, .type = GGF_Q8_0 }, whole);
+    tiny_write(path, &(struct tiny){ 0 });
+    snprintf(other, sizeof other, "%s-overlay", path);
+    tiny_write(other, &(struct tiny){
+                          .only_tensor = name, .type_of = name, .type = GGF_Q8_0 });
+    const struct q3n_model_options o = { .overlay = other };
+    const int e = tiny_run(path, &o, laid_over, &err);
+    unlink(other);
+    ck_assert_msg(!e, "%s", err.message);
+    ck_assert_mem_eq(whole, laid_over, sizeof whole);
+}
+END_TEST
+
 START_TEST(information)
 {
     ggf_error err;
@@ -235,6 +256,8 @@ START_TEST(other_files)
     ck_assert_int_eq(q3n_model_open(&model, path, &many, &err), GGF_E_ARG);
     const struct q3n_model_options o = { .experts = "/nowhere/model.xpack" };
     ck_assert_int_eq(q3n_model_open(&model, path, &o, &err), GGF_E_IO);
+    const struct q3n_model_options over = { .overlay = "/nowhere/overlay.gguf" };
+    ck_assert_int_eq(q3n_model_open(&model, path, &over, &err), GGF_E_IO);
 }
 END_TEST
 
@@ -247,6 +270,7 @@ int main(void)
     tcase_add_test(tc, tied_output);
     tcase_add_test(tc, draft_block);
     tcase_add_loop_test(tc, quantized, 0, TINY_TENSORS);
+    tcase_add_loop_test(tc, overlay, 0, TINY_TENSORS);
     tcase_add_test(tc, information);
     tcase_add_loop_test(tc, missing_tensor, 0, TINY_TENSORS);
     tcase_add_loop_test(tc, wrong_shape, 0, TINY_TENSORS);

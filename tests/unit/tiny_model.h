@@ -114,6 +114,7 @@ enum { TINY_KEYS = sizeof tiny_keys / sizeof *tiny_keys };
 struct tiny {
     const char *arch;
     const char *drop_tensor, *drop_key;
+    const char *only_tensor; /* all others are left out */
     const char *wide_tensor; /* has one row (or element) more */
     const char *key;         /* set to `value`, or added if it is not there */
     double value;
@@ -272,6 +273,7 @@ static inline void tiny_fused_gate_up(struct tiny_writer *w, int layer)
 static inline bool tiny_left_out(const struct tiny *t, const char *name)
 {
     if (t->drop_tensor && !strcmp(t->drop_tensor, name)) return true;
+    if (t->only_tensor && strcmp(t->only_tensor, name) != 0) return true;
     if (t->tied && !strcmp(name, "output.weight")) return true;
     if (t->ssm_in && (strstr(name, "blk.0.attn_qkv") || strstr(name, "attn_gate")))
         return true;
