@@ -13,7 +13,7 @@ enum { CODES_2 = 0xaaaa + 1, CODES_3 = 1 << 12, DISTANCES = 256 };
 /* The lists of a grid take exactly `room` elements: that follows from its points. */
 #define GRID(name, bits, shells, room)                                                   \
     static int32_t where_##name[(bits) == 2 ? CODES_2 : CODES_3];                        \
-    static uint16_t lists_##name[room];                                                  \
+    static uint16_t lists_##name[(room) + GRID_PAST];                                    \
     static struct grid name = { grid_##name,  sizeof grid_##name / sizeof *grid_##name,  \
                                 bits,         shells,                                    \
                                 where_##name, lists_##name };                            \

@@ -20,6 +20,9 @@ enum grid_id {
     GRID_COUNT
 };
 
+/* Vectors may read so many elements past the end of a list. */
+enum { GRID_PAST = 16 };
+
 struct grid {
     const uint16_t *points; /* codes in rising order */
     int n, bits;            /* 2 bits: 8 levels of 0..2; 3 bits: 4 levels of 0..7 */

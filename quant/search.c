@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-enum { MAX_N = 32, SWEEPS = 5 };
+enum { MAX_N = 32 };
 
 /* l = the integer nearest to r * (x - offset), in low..high. */
 ALWAYS_INLINE void make_levels(const float *x, int n, float r, float offset, int low,
@@ -117,7 +117,7 @@ static float symmetric_q3(const float *x, uint8_t *codes)
     }
     make_levels(x, 16, -4.0f / m, 0, -4, 3, l);
     struct fit f = fit_levels(wx, w, l, 16);
-    for (int i = 0; i < SWEEPS; i++)
+    for (int i = 0; i < SEARCH_SWEEPS; i++)
         if (!sweep_q3(x, w, &f, l)) break;
     store_codes(l, 16, 4, codes);
     return f.b > 0 ? f.a / f.b : 0;
@@ -302,7 +302,7 @@ float search_positive(const float *v, const float *w, int n, int max, uint8_t *c
         f.a += w[i] * v[i] * (float)l;
         f.b += w[i] * (float)l * (float)l;
     }
-    for (int i = 0; i < SWEEPS; i++)
+    for (int i = 0; i < SEARCH_SWEEPS; i++)
         if (!sweep_positive(v, w, n, max, &f, codes)) break;
     return f.b > 0 ? f.a / f.b : 0;
 }

@@ -18,6 +18,9 @@
 /* A largest value smaller than this counts as 0. */
 #define SEARCH_EPSILON 1e-15f
 
+/* Rounds of moving single codes. */
+enum { SEARCH_SWEEPS = 5 };
+
 /* `blocks` neighbouring blocks of n values, 16 or 32: x ~ scale * (code - half), code in
  * 0..2 * half - 1; w are the weights.  A scale may be negative; an all-zero block has
  * scale 0 and codes 0. */

@@ -20,6 +20,12 @@ static inline void encode_init_x86(encode_fn *t)
     t[GGF_Q6_K] = encode_q6_k_avx2;
     t[GGF_IQ4_NL] = encode_iq4_nl_avx2;
     t[GGF_IQ4_XS] = encode_iq4_xs_avx2;
+    t[GGF_IQ2_XXS] = encode_iq2_xxs_avx2;
+    t[GGF_IQ2_XS] = encode_iq2_xs_avx2;
+    t[GGF_IQ2_S] = encode_iq2_s_avx2;
+    t[GGF_IQ3_XXS] = encode_iq3_xxs_avx2;
+    t[GGF_IQ3_S] = encode_iq3_s_avx2;
+    t[IQ3_S_COMPAT] = encode_iq3_s_compat_avx2;
 
     if (!(flags & CPU_AVX512)) return;
     t[GGF_Q4_0] = encode_q4_0_avx512;
@@ -34,4 +40,10 @@ static inline void encode_init_x86(encode_fn *t)
     t[GGF_Q6_K] = encode_q6_k_avx512;
     t[GGF_IQ4_NL] = encode_iq4_nl_avx512;
     t[GGF_IQ4_XS] = encode_iq4_xs_avx512;
+    t[GGF_IQ2_XXS] = encode_iq2_xxs_avx512;
+    t[GGF_IQ2_XS] = encode_iq2_xs_avx512;
+    t[GGF_IQ2_S] = encode_iq2_s_avx512;
+    t[GGF_IQ3_XXS] = encode_iq3_xxs_avx512;
+    t[GGF_IQ3_S] = encode_iq3_s_avx512;
+    t[IQ3_S_COMPAT] = encode_iq3_s_compat_avx512;
 }

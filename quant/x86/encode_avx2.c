@@ -40,7 +40,51 @@ static inline vf gather(const float *p, vi index)
     return (vf)_mm256_i32gather_ps(p, (__m256i)index, 4);
 }
 
+static inline vi gather_int(const int32_t *p, vi index)
+{
+    return (vi)_mm256_i32gather_epi32(p, (__m256i)index, 4);
+}
+
 static inline vf load(const float *p) { return (vf)_mm256_loadu_ps(p); }
+static inline void store(float *p, vf v) { _mm256_storeu_ps(p, (__m256)v); }
+static inline vf root(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+
+static inline vu load_short(const uint16_t *p)
+{
+    return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
+static inline unsigned negative(vi a) { return (unsigned)_mm256_movemask_ps((__m256)a); }
+
+static inline unsigned same(vf a, vf b)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ));
+}
+
+static inline vm below(int n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
+}
+
+static inline vf smallest(vf a)
+{
+    __m256 m = (__m256)a;
+    m = _mm256_min_ps(m, _mm256_permute2f128_ps(m, m, 1));
+    m = _mm256_min_ps(m, _mm256_permute_ps(m, 0x4e));
+    return (vf)_mm256_min_ps(m, _mm256_permute_ps(m, 0xb1));
+}
+
+static inline vf pick4(vf t, vu i)
+{
+    return (vf)_mm256_permutevar_ps((__m256)t, (__m256i)i);
+}
+
+static inline vf pick8(vf t, vu i)
+{
+    return (vf)_mm256_permutevar8x32_ps((__m256)t, (__m256i)i);
+}
+
 static inline vi to_whole(vf a) { return (vi)_mm256_cvttps_epi32((__m256)a); }
 
 static inline void store_bytes(void *p, vi v)
@@ -59,3 +103,5 @@ static inline void store_bytes(void *p, vi v)
 #include "../encode_k.h"
 #include "../encode_iq4.h"
 #include "../encode_simple.h"
+#include "../lanes_grid.h"
+#include "../encode_grid.h"

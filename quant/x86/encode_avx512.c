@@ -36,7 +36,48 @@ static inline vf gather(const float *p, vi index)
     return (vf)_mm512_i32gather_ps((__m512i)index, p, 4);
 }
 
+static inline vi gather_int(const int32_t *p, vi index)
+{
+    return (vi)_mm512_i32gather_epi32((__m512i)index, p, 4);
+}
+
 static inline vf load(const float *p) { return (vf)_mm512_loadu_ps(p); }
+static inline void store(float *p, vf v) { _mm512_storeu_ps(p, (__m512)v); }
+static inline vf root(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+
+static inline vu load_short(const uint16_t *p)
+{
+    return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+}
+
+static inline unsigned negative(vi a) { return _mm512_movepi32_mask((__m512i)a); }
+
+static inline unsigned same(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+}
+
+static inline vm below(int n) { return (vm)(n < 16 ? (1 << n) - 1 : 0xffff); }
+
+static inline vf smallest(vf a)
+{
+    __m512 m = (__m512)a;
+    m = _mm512_min_ps(m, _mm512_shuffle_f32x4(m, m, 0x4e));
+    m = _mm512_min_ps(m, _mm512_shuffle_f32x4(m, m, 0xb1));
+    m = _mm512_min_ps(m, _mm512_permute_ps(m, 0x4e));
+    return (vf)_mm512_min_ps(m, _mm512_permute_ps(m, 0xb1));
+}
+
+static inline vf pick4(vf t, vu i)
+{
+    return (vf)_mm512_permutevar_ps((__m512)t, (__m512i)i);
+}
+
+static inline vf pick8(vf t, vu i)
+{
+    return (vf)_mm512_permutexvar_ps((__m512i)i, (__m512)t);
+}
+
 static inline vi to_whole(vf a) { return (vi)_mm512_cvttps_epi32((__m512)a); }
 
 static inline void store_bytes(void *p, vi v)
@@ -50,3 +91,5 @@ static inline void store_bytes(void *p, vi v)
 #include "../encode_k.h"
 #include "../encode_iq4.h"
 #include "../encode_simple.h"
+#include "../lanes_grid.h"
+#include "../encode_grid.h"

@@ -16,7 +16,13 @@
     decl_encode_fn(encode_q5_k_##isa);                                                   \
     decl_encode_fn(encode_q6_k_##isa);                                                   \
     decl_encode_fn(encode_iq4_nl_##isa);                                                 \
-    decl_encode_fn(encode_iq4_xs_##isa)
+    decl_encode_fn(encode_iq4_xs_##isa);                                                 \
+    decl_encode_fn(encode_iq2_xxs_##isa);                                                \
+    decl_encode_fn(encode_iq2_xs_##isa);                                                 \
+    decl_encode_fn(encode_iq2_s_##isa);                                                  \
+    decl_encode_fn(encode_iq3_xxs_##isa);                                                \
+    decl_encode_fn(encode_iq3_s_##isa);                                                  \
+    decl_encode_fn(encode_iq3_s_compat_##isa)
 
 DECL_ENCODERS(avx2);
 DECL_ENCODERS(avx512);

@@ -98,11 +98,10 @@ static void check_row(uint32_t type, encode_fn fn, encode_fn ref, size_t n,
         check_fail("n=%zu numbers=%d importances=%d: wrote outside", n, kind, important);
 }
 
-static void check_type(uint32_t type, const char *name, bool weighted)
+static void check_type(uint32_t type, encode_fn fn, const char *name, bool weighted)
 {
     static float x[BENCH], weights[BENCH];
     static uint8_t out[BENCH * sizeof(float)];
-    const encode_fn fn = encode_for(type);
     const encode_fn ref = (encode_fn)check_begin((check_fn)fn, "encode_%s%s", name,
                                                  weighted ? "_weighted" : "");
     if (!ref) return;
@@ -128,7 +127,9 @@ void check_encode(void)
     for (uint32_t type = 0; type < GGF_TYPE_COUNT; type++) {
         const struct ggf_type_info *t = ggf_type_info(type);
         if (!t || !encode_for(type) || !t->quantized) continue;
-        if (!encode_needs_weights(type)) check_type(type, t->name, false);
-        check_type(type, t->name, true);
+        if (!encode_needs_weights(type))
+            check_type(type, encode_for(type), t->name, false);
+        check_type(type, encode_for(type), t->name, true);
     }
+    check_type(GGF_IQ3_S, encode_for_compat(GGF_IQ3_S), "iq3_s_compat", true);
 }
