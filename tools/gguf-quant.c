@@ -124,6 +124,9 @@ static int follow(struct quant_job *job, ggf_error *err)
         const int written = quant_write_plan(job, err);
         if (written) return written;
     }
+    if (a->type.to)
+        lint_plan(&job->lint, &job->plan, &job->options, a->target.kind == BUDGET_K,
+                  a->shrink);
     if (!a->quiet && (!s || a->dry_run)) quant_print_notes(job);
     if (a->dry_run) {
         if (s && !a->quiet)

@@ -64,3 +64,23 @@ P
     run gguf-quant --help
     [[ $output == *"  UD-IQ1_S   24  1.8 bits, iq1_s"* ]]
 }
+
+@test "warnings of what could be better, where types were chosen; else in the JSON" {
+    run gguf-quant --dry-run -q --imatrix "$MATRIX" "$IN/mini.gguf" UD-Q2_K_XL
+    [ "${#lines[@]}" -eq 2 ]
+    gguf-quant --dry-run --imatrix "$MATRIX" "$IN/mini.gguf" UD-Q2_K_XL 2>log >plan
+    grep -q 'warning: 14 expert tensors are q2_K: iq2_s takes no more bytes' log
+    grep -q 'warning: 7 expert tensors are q3_K: iq3_s takes no more bytes' log
+    gguf-quant --dry-run --tensor-type 'attn_v=q4_0' --tensor-type gate_exps=q5_K "$IN/mini.gguf" Q8_0 2>log >plan
+    grep -q 'warning: gate and up differ in 8 layers (blk.0.ffn_gate_exps.weight q5_K, up q8_0)' log
+    grep -q 'warning: 2 tensors have fewer bits than their class should (blk.3.attn_v.weight: q4_0, at least 8.50 bits)' log
+    gguf-quant --dry-run --json "$IN/mini.gguf" Q3_K_M 2>log >p.json
+    [ ! -s log ]
+    python3 - <<'P'
+import json
+w = {x["kind"]: x for x in json.load(open("p.json"))["warnings"]}
+assert w["dominated_type"]["count"] > 8 and w["floor"]["first"] == "token_embd.weight"
+assert "iq3_s" in w["dominated_type"]["message"]
+P
+    gguf-quant --dry-run --json "$IN/mini.gguf" COPY | grep -q '"warnings": \[\]'
+}

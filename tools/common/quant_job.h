@@ -4,6 +4,7 @@
 
 #include "digest.h"
 #include "quant_args.h"
+#include "../../quant/lint.h"
 #include "../../quant/recipe.h"
 
 struct quant_job {
@@ -13,7 +14,8 @@ struct quant_job {
     ggf_file *file; /* the source */
     imatrix *matrix;
     struct plan plan;
-    struct target_result target;     /* if types were chosen for a size */
+    struct target_result target; /* if types were chosen for a size */
+    struct lint lint;
     recipe *plan_in;                 /* or NULL */
     char matrix_sha256[DIGEST_TEXT]; /* or "" */
     struct provenance provenance;    /* recipe NULL: no such keys */

@@ -40,6 +40,15 @@ void quant_print_totals(FILE *f, const struct plan *p)
             bits_per_weight(p->bytes, p->n_elements));
 }
 
+/* Of a plain file type nobody chose the single types: the rest is in the JSON. */
+static bool is_worth_a_line(const struct quant_job *job, enum lint_kind kind)
+{
+    const struct quant_args *a = job->args;
+    const bool chosen = a->type.preset || a->plan_in || a->rules.count || a->rules_file ||
+                        a->output_type || a->embedding_type || quant_by_target(a);
+    return chosen || kind == LINT_ROWS || kind == LINT_COVERAGE;
+}
+
 void quant_print_notes(const struct quant_job *job)
 {
     const struct plan *p = &job->plan;
@@ -47,16 +56,29 @@ void quant_print_notes(const struct quant_job *job)
     for (const char *unused; (unused = tensor_rules_unused(&job->rules, &i));)
         fprintf(stderr, "%s: warning: --tensor-type '%s' decided no tensor\n",
                 quant_program.name, unused);
-    if (p->n_fallback)
-        fprintf(stderr,
-                "%s: warning: %zu of %zu tensors have rows that do not fit the type "
-                "chosen and "
-                "get a larger one\n",
-                quant_program.name, p->n_fallback, p->n_items);
+    for (i = 0; i < job->lint.n; i++)
+        if (is_worth_a_line(job, job->lint.findings[i].kind))
+            fprintf(stderr, "%s: warning: %s\n", quant_program.name,
+                    job->lint.findings[i].message);
     if (p->n_unmatched)
         fprintf(stderr,
                 "%s: %zu of the %zu tensors to convert have no entry in the matrix\n",
                 quant_program.name, p->n_unmatched, p->n_changed);
+}
+
+static void json_findings(struct json *j, const struct lint *l)
+{
+    json_open(j, "warnings", '[');
+    for (int i = 0; i < l->n; i++) {
+        const struct lint_finding *f = &l->findings[i];
+        json_open(j, NULL, '{');
+        json_str(j, "kind", lint_name(f->kind));
+        json_u64(j, "count", f->count);
+        json_str(j, "first", f->first);
+        json_str(j, "message", f->message);
+        json_close(j, '}');
+    }
+    json_close(j, ']');
 }
 
 void quant_print_json(const struct quant_job *job)
@@ -87,6 +109,7 @@ void quant_print_json(const struct quant_job *job)
         json_close(&j, '}');
     }
     json_close(&j, ']');
+    json_findings(&j, &job->lint);
     json_u64(&j, "elements", p->n_elements);
     json_u64(&j, "bytes_from", p->source_bytes);
     json_u64(&j, "bytes", p->bytes);
