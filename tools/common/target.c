@@ -54,6 +54,7 @@ int target_choose(struct target_result *r, const struct target *t, const ggf_fil
     o.measure.threads = q->threads;
     o.measure.progress = on_progress;
     o.measure.user = &bar;
+    o.measure.mapped = true;
     if (t->size) o.bytes = t->size > header ? t->size - header : 0;
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
     const double start = out_now();
