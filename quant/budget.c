@@ -197,6 +197,7 @@ static void fill_groups(struct work *w)
 
 static void take_over(struct work *w)
 {
+    double variance = 0;
     for (size_t g = 0; g < w->n_groups; g++)
         for (int m = 0; m < w->groups[g].n; m++) {
             const size_t i = w->groups[g].member[m];
@@ -207,7 +208,9 @@ static void take_over(struct work *w)
             item->error = e->error[type];
             item->spread = e->spread[type];
             item->weight = e->weight;
+            variance += pow(item->weight * item->error * item->spread, 2);
         }
+    w->b->cost_spread = sqrt(variance);
     plan_set_types(w->plan, w->po, w->types);
 }
 

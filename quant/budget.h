@@ -32,6 +32,7 @@ struct budget_item {
 struct budget {
     struct budget_item *items;
     struct knapsack_result solution; /* of the open items together, in padded bytes */
+    double cost_spread;              /* standard error of its cost, from sampling */
     uint64_t fixed_bytes;            /* of the others, padded */
 };
 

@@ -105,8 +105,11 @@ void target_print_totals(FILE *f, const struct target_result *r, const struct ta
                 100 * (double)r->file_bytes / (double)t->size);
     fprintf(f, "\ncost        = %.6e, no choice of this size below %.6e (gap %.3f %%)\n",
             k->cost, k->bound, k->cost > 0 ? 100 * target_gap(r) / k->cost : 0);
-    fprintf(f, "measured    = %" PRIu64 " weights in %.1f s\n",
-            error_table_sampled(&r->table), r->seconds);
+    fprintf(f,
+            "measured    = %" PRIu64 " weights in %.1f s, standard error of the cost "
+            "%.2f %%\n",
+            error_table_sampled(&r->table), r->seconds,
+            k->cost > 0 ? 100 * r->budget.cost_spread / k->cost : 0);
 }
 
 void target_json_item(struct json *j, const struct budget_item *item)
@@ -126,6 +129,7 @@ void target_json_totals(struct json *j, const struct target_result *r,
     else json_f64(j, "target_bits_per_weight", (double)t->bpw);
     json_u64(j, "file_bytes", r->file_bytes);
     json_f64(j, "cost", k->cost);
+    json_f64(j, "cost_spread", r->budget.cost_spread);
     json_f64(j, "cost_bound", k->bound);
     json_f64(j, "dual_gap", target_gap(r));
     json_f64(j, "seconds", r->seconds);
