@@ -53,25 +53,25 @@ struct scratch {
 
 /* ---- Cutting ---------------------------------------------------------------- */
 
-static int cut_job(struct cut *c, const struct convert_job *job, ggf_error *err)
+static int cut_item(struct cut *c, const struct plan_item *item, uint32_t type,
+                    bool compat, ggf_error *err)
 {
-    const struct plan_item *item = job->item;
     const struct ggf_tensor *t = item->source;
     const struct ggf_type_info *from = ggf_type_info(t->type);
-    const bool copy = item->type == t->type;
+    const bool copy = type == t->type;
     c->unit_elements = copy ? from->block : t->ne[0];
     c->n_units = t->count / c->unit_elements;
     c->source_bytes = ggf_row_bytes(t->type, c->unit_elements);
-    c->bytes = ggf_row_bytes(item->type, c->unit_elements);
+    c->bytes = ggf_row_bytes(type, c->unit_elements);
     c->tile_units =
         c->unit_elements < TILE_ELEMENTS ? TILE_ELEMENTS / c->unit_elements : 1;
     if (copy) return 0;
-    c->encode = job->compat ? encode_for_compat(item->type) : encode_for(item->type);
+    c->encode = compat ? encode_for_compat(type) : encode_for(type);
     c->decode = decode_for(t->type);
     if (!c->encode || !c->decode)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "tensor '%s' cannot go from %s to %s", t->name,
-                        ggf_type_name(t->type), ggf_type_name(item->type));
+                        ggf_type_name(t->type), ggf_type_name(type));
     return 0;
 }
 
@@ -81,7 +81,8 @@ static int cut_all(struct work *w, ggf_error *err)
     if (!w->cuts) return ggf_no_memory(err);
     for (size_t i = 0; i < w->n_jobs; i++) {
         struct cut *c = &w->cuts[i];
-        const int s = cut_job(c, &w->jobs[i], err);
+        const int s = cut_item(c, w->jobs[i].item, w->jobs[i].item->type,
+                               w->jobs[i].compat, err);
         if (s) return s;
         c->first_tile = w->n_tiles;
         c->tiles_left = (c->n_units + c->tile_units - 1) / c->tile_units;
@@ -121,17 +122,27 @@ static int bad_value(const struct ggf_tensor *t, uint64_t element, const char *w
 /* Tell the kernel about source bytes: what comes, or that we are through.  Rounded
  * outward, for a fault maps what is around it, but never out of the mapping: what lies
  * beside it in memory is not ours to drop. */
-static void advise(const struct convert_job *job, const uint8_t *bytes, uint64_t len,
+static void advise(const struct ggf_shard *mapped, const uint8_t *bytes, uint64_t len,
                    int advice)
 {
     const uintptr_t mask = PAGES - 1;
-    if (!job->mapped) return;
+    if (!mapped) return;
     uintptr_t start = (uintptr_t)bytes & ~mask,
               end = ((uintptr_t)bytes + len + mask) & ~mask;
-    const uintptr_t low = (uintptr_t)job->mapped->bytes, high = low + job->mapped->size;
+    const uintptr_t low = (uintptr_t)mapped->bytes, high = low + mapped->size;
     if (start < low) start = low;
     if (end > high) end = high;
     madvise((void *)start, end - start, advice);
+}
+
+/* n elements of the source from `first` on: are they good? */
+static int check_source(const struct ggf_tensor *t, const uint8_t *from, uint64_t first,
+                        uint64_t n, ggf_error *err)
+{
+    const size_t bad = row_bad_block(t->type, from, n);
+    if (bad == SIZE_MAX) return 0;
+    return bad_value(t, first + bad * ggf_type_info(t->type)->block, "the source in",
+                     t->type, err);
 }
 
 static int copy_units(const struct convert_job *job, const struct cut *c, uint64_t first,
@@ -139,12 +150,11 @@ static int copy_units(const struct convert_job *job, const struct cut *c, uint64
 {
     const struct ggf_tensor *t = job->item->source;
     const uint8_t *from = t->data + first * c->bytes;
-    const size_t bad = row_bad_block(t->type, from, n * c->unit_elements);
-    if (bad != SIZE_MAX)
-        return bad_value(t, (first + bad) * c->unit_elements, "the source in", t->type,
-                         err);
-    return ggf_writer_write(job->to, job->index, first * c->bytes, from, n * c->bytes,
-                            err);
+    const int e =
+        check_source(t, from, first * c->unit_elements, n * c->unit_elements, err);
+    return e ? e
+             : ggf_writer_write(job->to, job->index, first * c->bytes, from,
+                                n * c->bytes, err);
 }
 
 /* The importances of a row, or NULL: those of its expert, dimension 2. */
@@ -161,28 +171,37 @@ static const float *row_weights(struct scratch *s, const struct plan_item *item,
     return s->weights;
 }
 
-static int encode_rows(const struct convert_job *job, const struct cut *c,
-                       struct scratch *s, uint64_t first, uint64_t n, ggf_error *err)
+/* Encode n rows to `out`. */
+static int encode_rows(const struct plan_item *item, uint32_t type, const struct cut *c,
+                       struct scratch *s, uint64_t first, uint64_t n, uint8_t *out,
+                       ggf_error *err)
 {
-    const struct plan_item *item = job->item;
     const struct ggf_tensor *t = item->source;
     const uint8_t *from = t->data + first * c->source_bytes;
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t row = first + i, columns = c->unit_elements;
-        uint8_t *to = s->out + i * c->bytes;
-        size_t bad = row_bad_block(t->type, from + i * c->source_bytes, columns);
-        if (bad != SIZE_MAX)
-            return bad_value(t, row * columns + bad * ggf_type_info(t->type)->block,
-                             "the source in", t->type, err);
+        uint8_t *to = out + i * c->bytes;
+        const int e =
+            check_source(t, from + i * c->source_bytes, row * columns, columns, err);
+        if (e) return e;
         c->decode(from + i * c->source_bytes, s->row, columns);
         c->encode(s->row, columns, row_weights(s, item, row), to);
-        bad = row_bad_block(item->type, to, columns);
+        const size_t bad = row_bad_block(type, to, columns);
         if (bad != SIZE_MAX)
-            return bad_value(t, row * columns + bad * ggf_type_info(item->type)->block,
-                             "the result in", item->type, err);
+            return bad_value(t, row * columns + bad * ggf_type_info(type)->block,
+                             "the result in", type, err);
     }
-    return ggf_writer_write(job->to, job->index, first * c->bytes, s->out, n * c->bytes,
-                            err);
+    return 0;
+}
+
+static int encode_units(const struct convert_job *job, const struct cut *c,
+                        struct scratch *s, uint64_t first, uint64_t n, ggf_error *err)
+{
+    const int e =
+        encode_rows(job->item, job->item->type, c, s, first, n, s->out, err);
+    return e ? e
+             : ggf_writer_write(job->to, job->index, first * c->bytes, s->out,
+                                n * c->bytes, err);
 }
 
 static int do_tile(const struct work *w, size_t j, uint64_t tile, struct scratch *s,
@@ -194,10 +213,10 @@ static int do_tile(const struct work *w, size_t j, uint64_t tile, struct scratch
                    left = c->n_units - first;
     const uint64_t n = left < c->tile_units ? left : c->tile_units;
     const uint8_t *from = job->item->source->data + first * c->source_bytes;
-    advise(job, from, n * c->source_bytes, MADV_WILLNEED);
-    const int status = c->encode ? encode_rows(job, c, s, first, n, err)
+    advise(job->mapped, from, n * c->source_bytes, MADV_WILLNEED);
+    const int status = c->encode ? encode_units(job, c, s, first, n, err)
                                  : copy_units(job, c, first, n, err);
-    advise(job, from, n * c->source_bytes, MADV_DONTNEED);
+    advise(job->mapped, from, n * c->source_bytes, MADV_DONTNEED);
     return status;
 }
 
@@ -259,6 +278,33 @@ static void thread_main(struct work *w)
     free(s.row);
     free(s.weights);
     free(s.out);
+}
+
+int convert_rows(const struct plan_item *item, uint32_t type, bool compat,
+                 const struct ggf_shard *mapped, uint64_t first, uint64_t n, uint8_t *out,
+                 ggf_error *err)
+{
+    const struct ggf_tensor *t = item->source;
+    const uint64_t columns = t->ne[0], bytes = ggf_row_bytes(t->type, columns) * n;
+    const uint8_t *from = t->data + ggf_row_bytes(t->type, columns) * first;
+    struct cut c = { 0 };
+    struct scratch s = { 0 };
+    int e = cut_item(&c, item, type, compat, err);
+    if (e) return e;
+    advise(mapped, from, bytes, MADV_WILLNEED);
+    if (c.encode) {
+        s.row = malloc(columns * sizeof *s.row);
+        s.weights = malloc(columns * sizeof *s.weights);
+        e = s.row && s.weights ? encode_rows(item, type, &c, &s, first, n, out, err)
+                               : ggf_no_memory(err);
+        free(s.row);
+        free(s.weights);
+    } else {
+        e = check_source(t, from, first * columns, n * columns, err);
+        if (!e) memcpy(out, from, bytes);
+    }
+    advise(mapped, from, bytes, MADV_DONTNEED);
+    return e;
 }
 
 int convert_run(const struct convert_job *jobs, size_t n, int threads,

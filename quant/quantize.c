@@ -52,9 +52,9 @@ static bool *pruned_layers(const struct plan *p, const struct plan_options *po)
     return pruned;
 }
 
-static int write_keys(const struct outputs *o, const ggf_file *f, const struct plan *p,
-                      const struct plan_options *po, const struct quantize_options *q,
-                      ggf_error *err)
+int quantize_keys(ggf_writer *const *writers, uint32_t n, const ggf_file *f,
+                  const struct plan *p, const struct plan_options *po,
+                  const struct quantize_options *q, ggf_error *err)
 {
     bool *pruned = pruned_layers(p, po);
     if (po->n_prune && !pruned) return ggf_no_memory(err);
@@ -68,22 +68,21 @@ static int write_keys(const struct outputs *o, const ggf_file *f, const struct p
                           .arch = p->model.arch,
                           .pruned = pruned,
                           .n_layers = p->model.n_layers,
-                          .n_shards = o->n,
+                          .n_shards = n,
                           .n_tensors = p->n_items,
                           .provenance = q->provenance,
                           .copy = !po->mix.to,
                           .compat = po->mix.compat };
     int s = 0;
-    for (uint32_t i = 0; i < o->n && !s; i++) {
+    for (uint32_t i = 0; i < n && !s; i++) {
         m.shard = i;
-        s = metadata_write(o->writers[i], &m, err);
+        s = metadata_write(writers[i], &m, err);
     }
     free(pruned);
     return s;
 }
 
-/* NULL if the file was not opened by its path: then the memory is the caller's. */
-static const struct ggf_shard *mapping_of(const ggf_file *f, uint32_t shard)
+const struct ggf_shard *quantize_mapping(const ggf_file *f, uint32_t shard)
 {
     const struct ggf_shard *s = ggf_shard(f, shard);
     return *s->path ? s : NULL;
@@ -102,7 +101,7 @@ static int add_tensors(const struct outputs *o, const ggf_file *f, const struct 
         jobs[i] = (struct convert_job){ .item = item,
                                         .to = o->writers[to],
                                         .index = counts[to]++,
-                                        .mapped = mapping_of(f, shard),
+                                        .mapped = quantize_mapping(f, shard),
                                         .compat = compat };
         s = ggf_writer_add_tensor(jobs[i].to, item->name, item->type, item->source->ne,
                                   err);
@@ -131,7 +130,7 @@ int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_opt
     struct convert_job *jobs = calloc(p->n_items + 1, sizeof *jobs);
     if (!jobs) return ggf_no_memory(err);
     int s = create_writers(&o, q, po->keep_split, err);
-    if (!s) s = write_keys(&o, f, p, po, q, err);
+    if (!s) s = quantize_keys(o.writers, o.n, f, p, po, q, err);
     if (!s) s = add_tensors(&o, f, p, po->mix.compat, jobs, err);
     if (!s) s = convert_run(jobs, p->n_items, q->threads, watch, err);
     if (!s) s = finish(&o, err);
@@ -146,9 +145,8 @@ int quantize_size(uint64_t *bytes, const ggf_file *f, const struct plan *p,
                   ggf_error *err)
 {
     ggf_writer *w = NULL;
-    const struct outputs o = { &w, 1 };
     int s = ggf_writer_create(&w, NULL, NULL, err);
-    if (!s) s = write_keys(&o, f, p, po, q, err);
+    if (!s) s = quantize_keys(&w, 1, f, p, po, q, err);
     for (size_t i = 0; i < p->n_items && !s; i++)
         s = ggf_writer_add_tensor(w, p->items[i].name, p->items[i].type,
                                   p->items[i].source->ne, err);

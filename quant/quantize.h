@@ -28,4 +28,15 @@ int quantize_size(uint64_t *bytes, const ggf_file *file, const struct plan *plan
 int quantize_output_name(char *out, size_t size, const char *path, bool keep_split,
                          uint32_t shard, uint32_t n_shards);
 
+/* ---- Parts of that, for outputs of another form (quantize_pack.h) */
+
+/* Set the keys of all outputs. */
+int quantize_keys(ggf_writer *const *writers, uint32_t n, const ggf_file *file,
+                  const struct plan *plan, const struct plan_options *plan_options,
+                  const struct quantize_options *options, ggf_error *err);
+
+/* The mapping of a part of the source, or NULL if it was not opened by its path: then the
+ * memory is the caller's. */
+const struct ggf_shard *quantize_mapping(const ggf_file *file, uint32_t shard);
+
 #endif
