@@ -81,8 +81,8 @@ static int cut_all(struct work *w, ggf_error *err)
     if (!w->cuts) return ggf_no_memory(err);
     for (size_t i = 0; i < w->n_jobs; i++) {
         struct cut *c = &w->cuts[i];
-        const int s = cut_item(c, w->jobs[i].item, w->jobs[i].item->type,
-                               w->jobs[i].compat, err);
+        const int s =
+            cut_item(c, w->jobs[i].item, w->jobs[i].item->type, w->jobs[i].compat, err);
         if (s) return s;
         c->first_tile = w->n_tiles;
         c->tiles_left = (c->n_units + c->tile_units - 1) / c->tile_units;
@@ -153,8 +153,8 @@ static int copy_units(const struct convert_job *job, const struct cut *c, uint64
     const int e =
         check_source(t, from, first * c->unit_elements, n * c->unit_elements, err);
     return e ? e
-             : ggf_writer_write(job->to, job->index, first * c->bytes, from,
-                                n * c->bytes, err);
+             : ggf_writer_write(job->to, job->index, first * c->bytes, from, n * c->bytes,
+                                err);
 }
 
 /* The importances of a row, or NULL: those of its expert, dimension 2. */
@@ -197,8 +197,7 @@ static int encode_rows(const struct plan_item *item, uint32_t type, const struct
 static int encode_units(const struct convert_job *job, const struct cut *c,
                         struct scratch *s, uint64_t first, uint64_t n, ggf_error *err)
 {
-    const int e =
-        encode_rows(job->item, job->item->type, c, s, first, n, s->out, err);
+    const int e = encode_rows(job->item, job->item->type, c, s, first, n, s->out, err);
     return e ? e
              : ggf_writer_write(job->to, job->index, first * c->bytes, s->out,
                                 n * c->bytes, err);

@@ -39,7 +39,8 @@ uint64_t expert_matrix_bytes(const struct expert_layer_items *l, int part, uint3
 {
     const struct ggf_pack_layer *s = &l->layer.shape;
     const uint64_t row = part == GGF_DOWN ? s->n_ff : s->n_embd;
-    const uint64_t bytes = ggf_row_bytes(type, row) * (part == GGF_DOWN ? s->n_embd : s->n_ff);
+    const uint64_t bytes =
+        ggf_row_bytes(type, row) * (part == GGF_DOWN ? s->n_embd : s->n_ff);
     return (bytes + EXPERT_PAGE - 1) / EXPERT_PAGE * EXPERT_PAGE;
 }
 
@@ -58,6 +59,25 @@ static size_t item_of(const struct plan *p, const struct ggf_tensor *t)
     for (size_t i = 0; i < p->n_items; i++)
         if (p->items[i].source == t) return i;
     return SIZE_MAX;
+}
+
+static uint64_t count_records(const struct expert_budget *b)
+{
+    uint64_t n = 0;
+    for (uint32_t l = 0; l < b->n_layers; l++) n += b->layers[l].layer.shape.n_expert;
+    return n;
+}
+
+/* Each expert's types are those of the plan. */
+static bool start_types(struct expert_budget *b, const struct plan *plan)
+{
+    uint64_t n = 0;
+    b->types = calloc(count_records(b) + 1, sizeof *b->types);
+    for (uint32_t l = 0; b->types && l < b->n_layers; l++)
+        for (uint32_t e = 0; e < b->layers[l].layer.shape.n_expert; e++, n++)
+            for (int p = 0; p < GGF_PARTS; p++)
+                b->types[n][p] = plan->items[b->layers[l].item[p]].type;
+    return b->types;
 }
 
 int expert_budget_init(struct expert_budget *b, const struct plan *plan,
@@ -79,6 +99,7 @@ int expert_budget_init(struct expert_budget *b, const struct plan *plan,
         }
     }
     free(layers);
+    if (!s) s = start_types(b, plan) ? 0 : ggf_no_memory(err);
     if (s) expert_budget_free(b);
     return s;
 }
@@ -97,19 +118,15 @@ void expert_budget_free(struct expert_budget *b)
 static bool allocate(struct work *w)
 {
     const size_t n_items = w->plan->n_items + 1;
-    uint64_t records = 0;
-    for (uint32_t l = 0; l < w->b->n_layers; l++)
-        records += w->b->layers[l].layer.shape.n_expert;
-    const uint64_t n = n_items + records * GGF_PARTS;
+    const uint64_t n = n_items + count_records(w->b) * GGF_PARTS;
     w->b->items = calloc(n_items, sizeof *w->b->items);
-    w->b->types = calloc(records + 1, sizeof *w->b->types);
     w->candidates = calloc(n_items, sizeof *w->candidates);
     w->types = calloc(n_items, sizeof *w->types);
     w->choices = calloc(n, sizeof *w->choices);
     w->knapsack = calloc(n, sizeof *w->knapsack);
     w->options = calloc(n, KNAPSACK_OPTIONS * sizeof *w->options);
-    return w->b->items && w->b->types && w->candidates && w->types && w->choices &&
-           w->knapsack && w->options;
+    return w->b->items && w->candidates && w->types && w->choices && w->knapsack &&
+           w->options;
 }
 
 static void release(struct work *w)
@@ -147,14 +164,15 @@ static uint64_t tensor_bytes(const struct work *w, size_t item, uint32_t type)
 static void add_choice(struct work *w, size_t item, uint64_t record, unsigned parts)
 {
     const uint64_t n = w->b->n_choices++;
-    w->choices[n] = (struct choice){ item, record, parts,
-                                     w->options + n * KNAPSACK_OPTIONS };
+    w->choices[n] =
+        (struct choice){ item, record, parts, w->options + n * KNAPSACK_OPTIONS };
     w->knapsack[n].options = w->choices[n].options;
     w->knapsack[n].n_options = w->candidates[item].n;
 }
 
 /* The matrices of one expert: gate and up together if they have the same candidates. */
-static void add_expert(struct work *w, const struct expert_layer_items *x, uint64_t record)
+static void add_expert(struct work *w, const struct expert_layer_items *x,
+                       uint64_t record)
 {
     const bool joint = w->b->items[x->item[GGF_GATE]].open &&
                        w->b->items[x->item[GGF_UP]].open &&
@@ -163,12 +181,10 @@ static void add_expert(struct work *w, const struct expert_layer_items *x, uint6
     for (int p = 0; p < GGF_PARTS; p++) {
         const size_t item = x->item[p];
         if (joint && p == GGF_UP) continue;
-        w->b->types[record][p] = w->plan->items[item].type;
         if (w->b->items[item].open)
             add_choice(w, item, record,
                        1u << p | (joint && p == GGF_GATE ? 1u << GGF_UP : 0));
-        else
-            w->b->fixed_bytes += expert_matrix_bytes(x, p, w->plan->items[item].type);
+        else w->b->fixed_bytes += expert_matrix_bytes(x, p, w->plan->items[item].type);
     }
 }
 
@@ -197,14 +213,13 @@ static const struct expert_layer_items *layer_of(const struct expert_budget *b,
     return &b->layers[l];
 }
 
-/* What a type costs in a matrix of an expert, or in a dense tensor.  A fused tensor's cost
- * is that of gate and up together. */
+/* What a type costs in a matrix of an expert, or in a dense tensor.  A fused tensor's
+ * cost is that of gate and up together. */
 static double cost_of(const struct work *w, const struct choice *c, size_t item, int part,
                       uint32_t type)
 {
     const struct error_entry *e = &w->table->entries[item];
-    const double share =
-        c->record == UINT64_MAX ? 1 : w->b->shares.part[c->record][part];
+    const double share = c->record == UINT64_MAX ? 1 : w->b->shares.part[c->record][part];
     const double cost = e->weight * e->error[type] * share;
     return isnan(cost) ? 0 : cost;
 }
@@ -241,7 +256,8 @@ static void fill_options(struct work *w)
     }
 }
 
-/* ---- Choosing ------------------------------------------------------------------------ */
+/* ---- Choosing ------------------------------------------------------------------------
+ */
 
 static int solve(struct work *w, ggf_error *err)
 {
@@ -291,8 +307,8 @@ static void take_dense(struct work *w, size_t item, uint32_t type)
 }
 
 /* An expert tensor's item shows the type with most bytes and the mean error. */
-static void sum_up_part(struct work *w, const struct expert_layer_items *x, uint64_t first,
-                        int part)
+static void sum_up_part(struct work *w, const struct expert_layer_items *x,
+                        uint64_t first, int part)
 {
     const size_t item = x->item[part];
     const struct error_entry *e = &w->table->entries[item];

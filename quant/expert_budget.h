@@ -1,9 +1,10 @@
 /* expert_budget.h - a type for each expert of its own, so that a dense GGUF and an expert
  * pack together have a given size.
  *
- * As budget.h, but an expert's gate and up, and its down, are in the choice by themselves:
- * some ten thousand items, which Lagrange's price divides the bytes among.  What an error
- * in an expert costs is its tensor's cost times the expert's share (expert_share.h). */
+ * As budget.h, but an expert's gate and up, and its down, are in the choice by
+ * themselves: some ten thousand items, which Lagrange's price divides the bytes among.
+ * What an error in an expert costs is its tensor's cost times the expert's share
+ * (expert_share.h). */
 #ifndef QUANT_EXPERT_BUDGET_H
 #define QUANT_EXPERT_BUDGET_H
 
@@ -24,15 +25,15 @@ struct expert_budget {
     uint64_t fixed_bytes; /* of tensors and matrices whose type was demanded */
 };
 
-/* Find the plan's experts: layers and n_layers.  Before expert_budget_choose().
- * GGF_E_NOT_FOUND if there are none. */
+/* Find the plan's experts: layers, and types as the plan has them.  Before
+ * expert_budget_choose().  GGF_E_NOT_FOUND if there are none. */
 int expert_budget_init(struct expert_budget *b, const struct plan *plan,
                        const ggf_file *file, ggf_error *err);
 
 /* Decide.  options->bytes bounds the tensors of the dense GGUF, each padded to
- * `alignment`, and the matrices of the pack, each padded to EXPERT_PAGE.  The plan's items
- * get their types, experts' tensors that of which they have most bytes.  Otherwise as
- * budget_choose(). */
+ * `alignment`, and the matrices of the pack, each padded to EXPERT_PAGE.  The plan's
+ * items get their types, experts' tensors that of which they have most bytes.  Otherwise
+ * as budget_choose(). */
 int expert_budget_choose(struct expert_budget *b, struct plan *plan,
                          const struct plan_options *plan_options,
                          struct error_table *table, const struct budget_options *options,

@@ -167,7 +167,9 @@ int expert_shares_measure(struct expert_shares *out,
     for (uint32_t l = 0; l < n_layers; l++)
         out->n_records += layers[l].layer.shape.n_expert;
     const uint64_t n = out->n_records * GGF_PARTS, each = n ? SAMPLES / n : 0;
-    o.blocks = each < LEAST_BLOCKS ? LEAST_BLOCKS : each < MOST_BLOCKS ? each : MOST_BLOCKS;
+    o.blocks = each < LEAST_BLOCKS  ? LEAST_BLOCKS
+               : each < MOST_BLOCKS ? each
+                                    : MOST_BLOCKS;
     int s = allocate(&w) ? 0 : ggf_no_memory(err);
     if (!s) {
         list_matrices(&w);

@@ -8,9 +8,9 @@
  *   use     sum over tokens of the squared weight that the router gave it, or the tokens
  *           alone where the matrix does not know the weights; plus a part of the mean of
  *           the layer, for other texts use other experts
- *   output  mean of w x^2 of its down matrix: what a token gets from it.  A relative error
- *           in gate, up or down is one of this
- *   loss    the matrix's own relative error in two types over the layer's mean
+ *   output  mean of w x^2 of its down matrix: what a token gets from it.  A relative
+ * error in gate, up or down is one of this loss    the matrix's own relative error in two
+ * types over the layer's mean
  *
  * Output and loss are measured on some blocks of each matrix, in types that are quick to
  * encode; measuring every expert in every type would take hours for a large model. */
@@ -27,16 +27,16 @@ struct expert_layer_items {
 
 struct expert_shares {
     uint64_t n_records;
-    double *use;              /* of each record: share of its layer's tokens, as counted */
+    double *use; /* of each record: share of its layer's tokens, as counted */
     double (*part)[GGF_PARTS]; /* of each record: share of the error of its tensor */
-    uint64_t *tokens;         /* that the expert saw; 0 if not known */
-    bool counted;             /* the matrix counts tokens by expert */
-    bool gated;               /* and knows the router's weights */
-    uint64_t sampled;         /* elements looked at */
+    uint64_t *tokens;          /* that the expert saw; 0 if not known */
+    bool counted;              /* the matrix counts tokens by expert */
+    bool gated;                /* and knows the router's weights */
+    uint64_t sampled;          /* elements looked at */
 };
 
-/* What the experts of a tensor count for, added to the use of each, as a part of the mean:
- * an expert that the calibration text never used has so much. */
+/* What the experts of a tensor count for, added to the use of each, as a part of the
+ * mean: an expert that the calibration text never used has so much. */
 extern const double expert_use_floor;
 
 int expert_shares_measure(struct expert_shares *shares,

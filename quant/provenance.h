@@ -14,7 +14,7 @@ struct provenance {
     bool imatrix_shrink;
     double predicted_error; /* with a target: weighted by class and depth, see */
     double dual_gap;        /* error_table.h; and how far below it no choice goes */
-    const char *recipe;     /* recipe_compact() */
+    const char *recipe;     /* recipe_compact(); NULL: types differ within tensors */
 };
 
 /* True for a key that is written here: one of a source is not to be passed on. */

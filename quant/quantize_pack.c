@@ -150,9 +150,7 @@ int quantize_pack_size(uint64_t *dense, uint64_t *pack, const ggf_file *f,
                        const struct quantize_options *q, const char *pack_path,
                        const struct expert_budget *experts, ggf_error *err)
 {
-    struct packer p = {
-        .file = f, .plan = plan, .po = po, .q = q, .experts = experts
-    };
+    struct packer p = { .file = f, .plan = plan, .po = po, .q = q, .experts = experts };
     const char *slash = strrchr(pack_path, '/');
     p.jobs = calloc(plan->n_items + 1, sizeof *p.jobs);
     int s = p.jobs ? list_content(&p, err) : ggf_no_memory(err);

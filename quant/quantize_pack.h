@@ -8,7 +8,7 @@
 /* Called from one thread at a time, with bytes of source. */
 typedef void (*quantize_progress_fn)(void *user, uint64_t done, uint64_t total);
 
-/* Write options->path, which ends in ".gguf", and `pack_path` in the same folder.  Experts
+/* Write options->path, which ends in ".gguf", and `pack_path` in the same folder. Experts
  * are encoded by all threads and go straight to their places: memory is one expert for
  * each thread.  Both files appear or none; their bytes depend on neither threads nor
  * instruction set. */

@@ -1,5 +1,6 @@
 /* gguf-quant - quantize a GGUF model, with the command line of llama-quantize. */
 #include "common/out.h"
+#include "common/quant_pack.h"
 #include "common/quant_print.h"
 #include "common/quant_record.h"
 #include "common/shrink.h"
@@ -156,7 +157,7 @@ static int run(struct quant_job *job, ggf_error *err)
     if (!s && a->plan_in)
         s = recipe_check(job->plan_in, &job->plan, &job->options, a->plan_only, err);
     job->plan.mixed = a->plan_only;
-    if (!s) s = follow(job, err);
+    if (!s) s = a->pack ? quant_pack_follow(job, err) : follow(job, err);
     quant_record_free(job);
     recipe_free(job->plan_in);
     target_free(&job->target);

@@ -37,6 +37,9 @@ static const struct opt options[] = {
     { "--types", "k|iq|all", OPT_STR, &a.kinds,
       "choose among linear types, those with codebooks or uneven\nlevels, or all "
       "(default)" },
+    { "--expert-pack", "OUT", OPT_STR, &a.pack,
+      "write OUT.gguf and OUT.xpack; each expert gets types of its own,\nthe size is that "
+      "of both files" },
     { 0, 0, OPT_HEADING, 0, "Importance matrix:" },
     { "--imatrix", "FILE", OPT_STR, &a.matrix, "GGUF or the older .dat" },
     { "--include-weights", "NAME", OPT_LIST, &a.include,
@@ -73,7 +76,7 @@ const struct opt_program quant_program = {
         "rewrites it as it is (COPY).  Without OUT.gguf it writes ggml-model-TYPE.gguf\n"
         "beside the input.  THREADS defaults to the number of processors.\n"
         "With --target-size or --target-bpw TYPE is left out or AUTO; with --plan-in it\n"
-        "may be left out.",
+        "may be left out.  With --expert-pack there is no OUT.gguf beside its OUT.",
     .options = options,
     .min_args = 1,
     .max_args = 4,
@@ -129,6 +132,18 @@ static bool is_number(const char *word)
     return strspn(word, "0123456789") == strlen(word);
 }
 
+/* The two files that --expert-pack names. */
+static int take_pack(void)
+{
+    size_t n = strlen(a.pack);
+    if (n > 5 && !strcmp(a.pack + n - 5, ".gguf")) n -= 5;
+    if (n + 7 > sizeof a.output)
+        return opt_error(&quant_program, "the output's name is too long");
+    snprintf(a.output, sizeof a.output, "%.*s.gguf", (int)n, a.pack);
+    snprintf(a.pack_path, sizeof a.pack_path, "%.*s.xpack", (int)n, a.pack);
+    return OPT_GO;
+}
+
 /* IN [OUT] [AUTO] [THREADS], a size being given. */
 static int take_target_words(char **words, int n)
 {
@@ -143,7 +158,8 @@ static int take_target_words(char **words, int n)
     a.type.to =
         file_type_by_id(FT_Q8_0); /* what plans are made with until types are chosen */
     default_output();
-    if (at < n && strcasecmp(words[at], "AUTO") != 0) r = take_output(words[at++]);
+    if (a.pack) r = take_pack();
+    else if (at < n && strcasecmp(words[at], "AUTO") != 0) r = take_output(words[at++]);
     if (at < n && !strcasecmp(words[at], "AUTO")) at++;
     if (r == OPT_GO && at < n) r = take_threads(words[at++]);
     if (r == OPT_GO && at < n)
@@ -223,6 +239,19 @@ static int check_target(void)
                    : OPT_GO;
 }
 
+static int check_pack(void)
+{
+    if (!a.pack) return OPT_GO;
+    if (!quant_by_target(&a))
+        return opt_error(&quant_program,
+                         "--expert-pack needs --target-size or --target-bpw");
+    if (!a.matrix) return opt_error(&quant_program, "--expert-pack needs --imatrix");
+    if (a.prune || a.plan_out || a.compat)
+        return opt_error(&quant_program, "--expert-pack and %s exclude each other",
+                         a.prune ? "--prune-layers" : a.plan_out ? "--plan-out" : "--compat");
+    return OPT_GO;
+}
+
 /* Options that would be ignored are mistakes. */
 static int check_combination(void)
 {
@@ -274,6 +303,7 @@ int quant_args_parse(const struct quant_args **args, int argc, char **argv)
     int r = opt_parse(&quant_program, argc, argv, &words, &n);
     if (r == OPT_GO) r = take_words(words, n);
     if (r == OPT_GO) r = check_combination();
+    if (r == OPT_GO) r = check_pack();
     if (r == OPT_GO) r = check_target();
     *args = &a;
     return r;

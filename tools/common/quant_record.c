@@ -58,7 +58,7 @@ static int hash_file(char text[DIGEST_TEXT], const char *path, ggf_error *err)
     return s;
 }
 
-static int hash_matrix(struct quant_job *job, ggf_error *err)
+int quant_hash_matrix(struct quant_job *job, ggf_error *err)
 {
     if (!job->args->matrix || *job->matrix_sha256) return 0;
     return hash_file(job->matrix_sha256, job->args->matrix, err);
@@ -83,7 +83,7 @@ int quant_record(struct quant_job *job, ggf_error *err)
     const struct quant_args *a = job->args;
     const bool by_target = quant_by_target(a);
     if (a->compat || !(by_target || a->type.preset || a->plan_in)) return 0;
-    const int s = hash_matrix(job, err);
+    const int s = quant_hash_matrix(job, err);
     if (s) return s;
     quant_record_free(job);
     const struct target_result *r = &job->target;
@@ -142,7 +142,7 @@ int quant_write_plan(struct quant_job *job, ggf_error *err)
              source_bytes(job->file));
     snprintf(type, sizeof type, "type:%s", quant_args_type(a));
     snprintf(size, sizeof size, "tensor-bytes:%" PRIu64, job->plan.bytes);
-    const int bad = hash_matrix(job, err);
+    const int bad = quant_hash_matrix(job, err);
     if (bad) return bad;
     if (*job->matrix_sha256)
         snprintf(matrix, sizeof matrix, "imatrix-sha256:%s", job->matrix_sha256);

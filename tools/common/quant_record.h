@@ -11,6 +11,9 @@ int quant_read_plan(recipe **out, const char *path, ggf_error *err);
 /* --plan-out. */
 int quant_write_plan(struct quant_job *job, ggf_error *err);
 
+/* Fill job->matrix_sha256 if there is a matrix. */
+int quant_hash_matrix(struct quant_job *job, ggf_error *err);
+
 /* Fill job->provenance, if this output gets those keys at all.  Called before types are
  * chosen for a size, the keys take the most room that they can; after that it is to be
  * called again. */
