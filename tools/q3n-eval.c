@@ -13,10 +13,10 @@
 enum { NOT_GIVEN = INT_MIN };
 
 static struct {
-    const char *model, *experts, *file, *base, *base_model, *form;
+    const char *model, *experts, *file, *base, *base_model, *form, *html;
     struct opt_list others;
     int ctx, chunks, threads, ubatch;
-    bool exact, json, compare, force;
+    bool exact, json, compare, force, dry_run;
 } opt = { .ctx = NOT_GIVEN, .chunks = INT_MAX, .threads = NOT_GIVEN, .ubatch = 512 };
 
 static const struct opt options[] = {
@@ -31,12 +31,16 @@ static const struct opt options[] = {
     { "--exact", NULL, OPT_FLAG, &opt.exact,
       "float32 activations: slow, for comparisons" },
     { "--json", NULL, OPT_FLAG, &opt.json, "print the result as JSON" },
+    { "--html", "FILE", OPT_STR, &opt.html,
+      "write a page with charts of the distance from the\nreference" },
+    { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
+    { "--dry-run", NULL, OPT_FLAG, &opt.dry_run,
+      "load everything, say what would be done, write nothing" },
     { NULL, NULL, OPT_HEADING, NULL, "Distance from a reference:" },
     { "--kl-divergence-base, --save-all-logits", "FILE", OPT_STR, &opt.base,
       "write the model's log-probabilities to this file,\nto compare other models with" },
     { "--base-format", "FORM", OPT_STR, &opt.form,
       "llama: that of llama-perplexity, 16 bits (default);\nf32: exact, twice as large" },
-    { "--force", NULL, OPT_FLAG, &opt.force, "replace that file" },
     { "--kl-divergence", NULL, OPT_FLAG, &opt.compare,
       "read them from that file, with its text and windows,\nand print how far the model "
       "is from it" },
@@ -75,13 +79,21 @@ static int check_sources(void)
                                    "--kl-divergence-base FILE");
     if (opt.base_model && opt.base)
         return opt_error(&program, "--base-model and --kl-divergence-base: only one");
-    if (reads && (opt.file || opt.ctx != NOT_GIVEN || opt.force))
-        return opt_error(&program, "-f, -c and --force have no effect with %s",
+    if (reads && (opt.file || opt.ctx != NOT_GIVEN))
+        return opt_error(&program, "-f and -c have no effect with %s",
                          opt.compare ? "--kl-divergence" : "--compare and a base file");
     if (!reads && !opt.file) return opt_error(&program, "-f TEXT is missing");
-    if (opt.force && !opt.base)
-        return opt_error(&program, "--force has no effect without --kl-divergence-base");
-    if (opt.form && (!opt.base || reads))
+    return OPT_GO;
+}
+
+static int check_outputs(void)
+{
+    const bool saves = opt.base && !reads_base();
+    if (opt.html && !reads_base() && !opt.base_model)
+        return opt_error(&program, "--html needs --base-model or --kl-divergence");
+    if (opt.force && !saves && !opt.html)
+        return opt_error(&program, "--force has no effect: no file is written");
+    if (opt.form && !saves)
         return opt_error(&program, "--base-format has no effect without a base file to "
                                    "write");
     if (opt.form && strcmp(opt.form, "llama") != 0 && strcmp(opt.form, "f32") != 0)
@@ -91,7 +103,8 @@ static int check_sources(void)
 
 static int check_options(void)
 {
-    const int r = check_sources();
+    int r = check_sources();
+    if (r == OPT_GO) r = check_outputs();
     if (r != OPT_GO) return r;
     if (opt.ctx != NOT_GIVEN && opt.ctx < 4)
         return opt_error(&program, "--ctx-size must be 4 or more");
@@ -122,6 +135,45 @@ static void print_result(const struct eval *e)
             out_size(memory, peak_memory()));
 }
 
+/* What --dry-run says. */
+static void print_plan(const struct eval *e)
+{
+    const struct kld_base *w = &e->windows;
+    const uint64_t bytes = kld_record_offset(w, w->n_windows, 0);
+    char size[24];
+    printf("%u windows of %u tokens, %zu predictions, %u model%s\n", w->n_windows,
+           w->n_ctx, e->models->d.n, e->n_running, e->n_running > 1 ? "s" : "");
+    if (e->o->save)
+        printf("%s: %s (%llu bytes)\n", e->o->base, out_size(size, bytes),
+               (unsigned long long)bytes);
+    if (opt.html) printf("%s: the page\n", opt.html);
+}
+
+static int write_page(const struct eval *e, ggf_output *out, ggf_error *err)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    if (f) eval_html(e, f);
+    const bool bad = !f || ferror(f);
+    if ((f && fclose(f)) || bad) {
+        free(text);
+        return ggf_no_memory(err);
+    }
+    const int r = ggf_output_write(out, 0, text, len, err);
+    free(text);
+    return r;
+}
+
+/* With the page in `out`, or without if that is NULL. */
+static int run(struct eval *e, ggf_output *out, ggf_error *err)
+{
+    const int r = eval_run(e, err);
+    if (r) return r;
+    print_result(e);
+    return out ? write_page(e, out, err) : 0;
+}
+
 static int evaluate(const char *const *paths, ggf_error *err)
 {
     const struct eval_options o = {
@@ -131,6 +183,7 @@ static int evaluate(const char *const *paths, ggf_error *err)
         .experts = opt.experts,
         .save = opt.base && !reads_base(),
         .force = opt.force,
+        .dry_run = opt.dry_run,
         .form = opt.form && !strcmp(opt.form, "f32") ? KLD_F32 : KLD_LLAMA,
         .exact = opt.exact,
         .n_ctx = opt.ctx != NOT_GIVEN ? (uint32_t)opt.ctx : 512,
@@ -139,9 +192,17 @@ static int evaluate(const char *const *paths, ggf_error *err)
         .threads = opt.threads != NOT_GIVEN ? opt.threads : 0,
     };
     struct eval e;
+    ggf_output *page = NULL;
     int r = eval_open(&e, &o, paths, 1 + (uint32_t)opt.others.count, err);
-    if (!r) r = eval_run(&e, err);
-    if (!r) print_result(&e);
+    if (!r && opt.html && !opt.dry_run)
+        r = ggf_output_create(&page, opt.html, opt.force, err);
+    if (!r && opt.dry_run) print_plan(&e);
+    else if (!r) r = run(&e, page, err);
+    if (!r && page) {
+        r = ggf_output_commit(page, err);
+        page = NULL;
+    }
+    ggf_output_discard(page);
     eval_close(&e);
     return r;
 }

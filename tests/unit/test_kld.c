@@ -155,15 +155,16 @@ START_TEST(printed_statistics)
     divergence_print(&d, f);
     fclose(f);
     const char *const lines[] = {
-        "Mean    KLD                   :   50.000000 ±   2.915476\n",
-        "99.9%   KLD                   :   99.900000\n",
-        "Median  KLD                   :   50.000000\n",
-        "10.0%   KLD                   :   10.000000\n",
-        "Minimum KLD                   :    0.000000\n",
-        "75.0%   Δp                    :      25.000%\n",
-        "Mean PPL(Q)-PPL(base)         :    0.000000 ±   0.000000\n",
-        "     100.00%\n",
-        "Same top p                    :  100.000000 ±   0.000000 %\n",
+        "Mean    KLD:  50.000000 ±   2.915476\n",
+        "99.9%   KLD:  99.900000\n",
+        "Median  KLD:  50.000000\n",
+        "10.0%   KLD:  10.000000\n",
+        " 5.0%   KLD:   5.000000\n",
+        "Minimum KLD:   0.000000\n",
+        "75.0%   Δp: 25.000%\n",
+        "Mean PPL(Q)-PPL(base)         :   0.000000 ±   0.000000\n",
+        "Cor(ln(PPL(Q)), ln(PPL(base))): 100.00%\n",
+        "Same top p: 100.000 ± 0.000 %\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         ck_assert_msg(strstr(text, lines[i]) != NULL, "no '%s' in:\n%s", lines[i], text);

@@ -107,7 +107,7 @@ START_TEST(two_models)
     paired_print(&p, f);
     fclose(f);
     ck_assert_ptr_nonnull(
-        strstr(text, "   -0.050000   95 % from -0.100000 to 0.050000\n"));
+        strstr(text, ":  -0.050000   95 % from -0.100000 to 0.050000\n"));
     ck_assert_ptr_nonnull(strstr(text, ": 3 closer, 1 farther of 4\n"));
     free(text);
     divergence_free(&a);

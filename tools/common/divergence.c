@@ -141,13 +141,13 @@ static const struct {
 } kld_ranks[] = {
     { "Maximum", "max", 1 },      { "99.9%", "p99.9", 0.999 }, { "99.0%", "p99", 0.99 },
     { "95.0%", "p95", 0.95 },     { "90.0%", "p90", 0.9 },     { "Median", "median", 0.5 },
-    { "10.0%", "p10", 0.1 },      { "5.0%", "p5", 0.05 },      { "1.0%", "p1", 0.01 },
-    { "0.1%", "p0.1", 0.001 },    { "Minimum", "min", 0 },
+    { "10.0%", "p10", 0.1 },      { " 5.0%", "p5", 0.05 },      { " 1.0%", "p1", 0.01 },
+    { " 0.1%", "p0.1", 0.001 },    { "Minimum", "min", 0 },
 }, dp_ranks[] = {
     { "Maximum", "max", 1 },      { "99.9%", "p99.9", 0.999 }, { "99.0%", "p99", 0.99 },
     { "95.0%", "p95", 0.95 },     { "90.0%", "p90", 0.9 },     { "75.0%", "p75", 0.75 },
     { "Median", "median", 0.5 },  { "25.0%", "p25", 0.25 },    { "10.0%", "p10", 0.1 },
-    { "5.0%", "p5", 0.05 },       { "1.0%", "p1", 0.01 },      { "0.1%", "p0.1", 0.001 },
+    { " 5.0%", "p5", 0.05 },       { " 1.0%", "p1", 0.01 },      { " 0.1%", "p0.1", 0.001 },
     { "Minimum", "min", 0 },
 };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -160,14 +160,16 @@ void divergence_rank(struct divergence *d)
     qsort(d->ranked_dp, d->n, sizeof *d->dp, by_value);
 }
 
-static void line(FILE *f, const char *name, struct estimate e, const char *unit)
+/* The lines are llama-perplexity's to the last blank: there are programs that read them.
+ */
+static void ppl_line(FILE *f, const char *name, struct estimate e)
 {
-    fprintf(f, "%-30s: %11.6f ± %10.6f%s\n", name, e.mean, e.error, unit);
+    fprintf(f, "%-30s: %10.6f ± %10.6f\n", name, e.mean, e.error);
 }
 
-static struct estimate percent(struct estimate e)
+static void percent_line(FILE *f, const char *name, struct estimate e)
 {
-    return (struct estimate){ 100 * e.mean, 100 * e.error };
+    fprintf(f, "%s: %6.3f ± %5.3f %%\n", name, 100 * e.mean, 100 * e.error);
 }
 
 void divergence_print(const struct divergence *d, FILE *f)
@@ -176,25 +178,25 @@ void divergence_print(const struct divergence *d, FILE *f)
     const struct estimate ratio = log_ratio(&p);
     const struct estimate kld = divergence_kld(d), dp = estimate_of(d->dp, d->n);
     fprintf(f, "====== Perplexity statistics ======\n");
-    line(f, "Mean PPL(Q)", estimate_exp(p.q), "");
-    line(f, "Mean PPL(base)", estimate_exp(p.base), "");
-    fprintf(f, "%-30s: %10.2f%%\n", "Cor(ln(PPL(Q)), ln(PPL(base)))",
+    ppl_line(f, "Mean PPL(Q)", estimate_exp(p.q));
+    ppl_line(f, "Mean PPL(base)", estimate_exp(p.base));
+    fprintf(f, "%-30s: %6.2f%%\n", "Cor(ln(PPL(Q)), ln(PPL(base)))",
             100 * correlation(&p));
-    line(f, "Mean ln(PPL(Q)/PPL(base))", ratio, "");
-    line(f, "Mean PPL(Q)/PPL(base)", estimate_exp(ratio), "");
-    line(f, "Mean PPL(Q)-PPL(base)", difference(&p), "");
+    ppl_line(f, "Mean ln(PPL(Q)/PPL(base))", ratio);
+    ppl_line(f, "Mean PPL(Q)/PPL(base)", estimate_exp(ratio));
+    ppl_line(f, "Mean PPL(Q)-PPL(base)", difference(&p));
     fprintf(f, "\n====== KL divergence statistics ======\n");
-    line(f, "Mean    KLD", kld, "");
+    fprintf(f, "Mean    KLD: %10.6f ± %10.6f\n", kld.mean, kld.error);
     for (size_t i = 0; i < COUNT(kld_ranks); i++)
-        fprintf(f, "%-7s KLD%19s: %11.6f\n", kld_ranks[i].name, "",
+        fprintf(f, "%-7s KLD: %10.6f\n", kld_ranks[i].name,
                 percentile(d->ranked_kld, d->n, kld_ranks[i].fraction));
     fprintf(f, "\n====== Token probability statistics ======\n");
-    line(f, "Mean    Δp", percent(dp), " %");
+    percent_line(f, "Mean    Δp", dp);
     for (size_t i = 0; i < COUNT(dp_ranks); i++)
-        fprintf(f, "%-7s Δp%20s: %11.3f%%\n", dp_ranks[i].name, "",
+        fprintf(f, "%-7s Δp: %6.3f%%\n", dp_ranks[i].name,
                 100 * percentile(d->ranked_dp, d->n, dp_ranks[i].fraction));
-    line(f, "RMS Δp", percent(root_mean_square(d->dp, d->n)), " %");
-    line(f, "Same top p", percent(divergence_same_top(d)), " %");
+    percent_line(f, "RMS Δp    ", root_mean_square(d->dp, d->n));
+    percent_line(f, "Same top p", divergence_same_top(d));
 }
 
 static void json_estimate(struct json *j, const char *key, struct estimate e)

@@ -101,7 +101,7 @@ int eval_open(struct eval *e, const struct eval_options *o, const char *const *p
     if (o->max_windows < e->windows.n_windows) e->windows.n_windows = o->max_windows;
     for (uint32_t i = 0; i < e->n_running && !r; i++)
         r = open_session(e, &e->models[i], err);
-    if (r || !o->save) return r;
+    if (r || !o->save || o->dry_run) return r;
     r = ggf_output_create(&e->out, o->base, o->force, err);
     return r ? r : kld_base_write_head(&e->windows, e->out, err);
 }

@@ -1,5 +1,6 @@
 /* eval.h - an evaluation: models, a text in windows, and what is compared with what.
- * eval.c opens it, eval_run.c runs it, eval_report.c prints what came out. */
+ * eval.c opens it, eval_run.c runs it, eval_report.c and eval_html.c print
+ * what came out. */
 #ifndef TOOLS_EVAL_H
 #define TOOLS_EVAL_H
 
@@ -16,6 +17,7 @@ struct eval_options {
     const char *base;       /* base file to read or to write; NULL: none */
     const char *base_model; /* NULL: none */
     const char *experts;    /* pack of the first model; NULL: the one that it names */
+    bool dry_run;           /* write nothing */
     bool save;              /* write the base file, */
     enum kld_form form;     /* in this form */
     bool force;             /* replace it */
@@ -69,5 +71,6 @@ struct estimate eval_ppl(const struct eval *e, const struct eval_model *m);
 /* The results. */
 void eval_print(const struct eval *e, FILE *f);
 void eval_json(const struct eval *e, FILE *f);
+void eval_html(const struct eval *e, FILE *f); /* only if it compares */
 
 #endif

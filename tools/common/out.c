@@ -183,6 +183,18 @@ void out_text(FILE *f, const char *text, uint64_t len, uint64_t max)
     }
 }
 
+void out_html(FILE *f, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    const size_t len = strlen(text);
+    for (size_t i = 0, n; i < len; i += n) {
+        n = (size_t)utf8_length(s + i, len - i);
+        if (!n || is_control(s + i)) fputs("\xef\xbf\xbd", f), n = n ? n : 1;
+        else if (strchr("<>&\"", s[i])) fprintf(f, "&#%d;", s[i]);
+        else fwrite(s + i, 1, n, f);
+    }
+}
+
 static void put_string(FILE *f, const char *text, size_t len)
 {
     const unsigned char *s = (const unsigned char *)text;

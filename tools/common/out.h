@@ -30,6 +30,10 @@ char *out_short(char buf[24], uint64_t n);
  * it cannot steer a terminal.  At most `max` bytes are shown, then "...". */
 void out_text(FILE *f, const char *text, uint64_t len, uint64_t max);
 
+/* Text inside HTML: markup is escaped; control characters and broken UTF-8 become U+FFFD.
+ */
+void out_html(FILE *f, const char *text);
+
 /* "03:12", "1:03:12"; returns buf. */
 char *out_time(char buf[24], double seconds);
 

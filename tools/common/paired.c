@@ -55,7 +55,7 @@ bool paired_compare(struct paired *p, const struct divergence *first,
 
 static void line(FILE *f, const char *name, struct interval i, double scale)
 {
-    fprintf(f, "%-30s: %11.6f", name, scale * i.value);
+    fprintf(f, "%-30s: %10.6f", name, scale * i.value);
     if (i.low <= i.high)
         fprintf(f, "   95 %% from %.6f to %.6f", scale * i.low, scale * i.high);
     putc('\n', f);
