@@ -186,6 +186,20 @@ int plan_make(struct plan *p, const ggf_file *f, const struct plan_options *o,
     return s;
 }
 
+int plan_again(struct plan *out, const struct plan *p, const struct plan_options *o,
+               ggf_error *err)
+{
+    *out = *p;
+    out->mixed = false;
+    out->items = malloc((p->n_items + 1) * sizeof *out->items);
+    if (!out->items) return ggf_no_memory(err);
+    memcpy(out->items, p->items, p->n_items * sizeof *out->items);
+    const int s = choose_types(out, o, err);
+    if (s) plan_free(out);
+    else add_up(out, o);
+    return s;
+}
+
 void plan_free(struct plan *p)
 {
     free(p->items);

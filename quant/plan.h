@@ -53,6 +53,9 @@ struct plan {
  * mix_choose().  The plan points into `file` and the matrix. */
 int plan_make(struct plan *plan, const ggf_file *file, const struct plan_options *options,
               ggf_error *err);
+/* The same tensors under other options, which may differ in `mix` alone. */
+int plan_again(struct plan *out, const struct plan *plan,
+               const struct plan_options *options, ggf_error *err);
 void plan_free(struct plan *plan);
 
 /* The tensor of item `i` as mix_allows() and mix_choose() want it. */

@@ -84,3 +84,26 @@ assert "iq3_s" in w["dominated_type"]["message"]
 P
     gguf-quant --dry-run --json "$IN/mini.gguf" COPY | grep -q '"warnings": \[\]'
 }
+
+@test "a target's plan beside the preset and the file type nearest to it" {
+    gguf-quant --dry-run --json --target-bpw 5 --types k --imatrix "$MATRIX" "$IN/mini.gguf" >p.json
+    gguf-quant --dry-run --json --imatrix "$MATRIX" "$IN/mini.gguf" UD-IQ4_XS >ud.json
+    gguf-quant --dry-run --json --imatrix "$MATRIX" "$IN/mini.gguf" Q4_K_M >q4.json
+    python3 - <<'P'
+import json
+p, ud, q4 = (json.load(open(f + ".json")) for f in ("p", "ud", "q4"))
+a, b = p["comparison"]
+assert (a["name"], b["name"]) == ("UD-IQ4_XS", "Q4_K_M")
+assert a["bytes"] == ud["bytes"] and b["bytes"] == q4["bytes"]
+for row in a, b:
+    chosen = row["cost_chosen_for_these_bytes"]
+    assert abs(row["gain"] - (1 - chosen / row["cost"])) < 1e-9 and row["gain"] > 0.2
+    # More bytes than the plan has: less cost, and the other way round.
+    assert (row["bytes"] > p["bytes"]) == (chosen < p["cost"])
+P
+    # Without a matrix what needs one is not compared with; demands hold for all.
+    gguf-quant --dry-run -q --target-bpw 3.2 "$IN/mini.gguf" >plan
+    [ "$(tail -2 plan | awk '{ print $1 }' | xargs)" = "UD-Q2_K_XL Q2_K" ]
+    gguf-quant --dry-run -q --target-bpw 3.2 --tensor-type '_(shexp|exps)=q2_K' "$IN/mini.gguf" >plan
+    [ "$(tail -2 plan | awk '{ print $3 }' | xargs)" = "3.2088 3.2088" ]
+}

@@ -229,6 +229,7 @@ static int check_target(void)
         return opt_error(&quant_program, "a target and --keep-split exclude each other");
     a.pure = true; /* until types are chosen */
     a.target.quiet = a.quiet;
+    a.target.compare = a.dry_run;
     for (int i = 0; a.kinds && i < 3; i++)
         if (!strcmp(a.kinds, kinds[i])) {
             a.target.kind = (enum budget_kind)i;

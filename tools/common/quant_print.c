@@ -132,5 +132,7 @@ void quant_print_plan(const struct quant_job *job)
     for (size_t i = 0; i < p->n_items && !a->quiet && !quant_by_target(a); i++)
         quant_print_item(stdout, p, i);
     quant_print_totals(stdout, p);
-    if (quant_by_target(a)) target_print_totals(stdout, r, &a->target);
+    if (!quant_by_target(a)) return;
+    target_print_totals(stdout, r, &a->target);
+    target_print_comparison(stdout, r, p);
 }

@@ -59,7 +59,10 @@ int target_choose(struct target_result *r, const struct target *t, const ggf_fil
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
     const double start = out_now();
     s = error_table_init(&r->table, p, po, err);
+    if (!s && t->compare)
+        s = comparison_pick(&r->comparison, p, po, o.bytes, &r->table, err);
     if (!s) s = budget_choose(&r->budget, p, po, &r->table, &o, err);
+    if (!s) s = comparison_price(&r->comparison, p, po, &r->table, &o, err);
     progress_end(&bar);
     r->seconds = out_now() - start;
     const struct budget *b = &r->budget;
@@ -72,6 +75,7 @@ void target_free(struct target_result *r)
 {
     budget_free(&r->budget);
     error_table_free(&r->table);
+    comparison_free(&r->comparison);
     *r = (struct target_result){ 0 };
 }
 
@@ -112,6 +116,43 @@ void target_print_totals(FILE *f, const struct target_result *r, const struct ta
             k->cost > 0 ? 100 * r->budget.cost_spread / k->cost : 0);
 }
 
+/* How much less the choice costs, as a share. */
+static double gain(const struct comparison_row *row)
+{
+    return row->cost > 0 ? 1 - row->chosen / row->cost : 0;
+}
+
+void target_print_comparison(FILE *f, const struct target_result *r, const struct plan *p)
+{
+    fprintf(f, "\n%-14s %15s %7s %11s %24s\n", "", "bytes", "bits", "cost",
+            "chosen for these bytes");
+    fprintf(f, "%-14s %15" PRIu64 " %7.4f %11.4e\n", "this plan", p->bytes,
+            bits(p, p->bytes), r->comparison.cost);
+    for (int i = 0; i < r->comparison.n; i++) {
+        const struct comparison_row *row = &r->comparison.rows[i];
+        fprintf(f, "%-14s %15" PRIu64 " %7.4f %11.4e %14.4e (%+.1f %%)\n", row->name,
+                row->plan.bytes, bits(&row->plan, row->plan.bytes), row->cost,
+                row->chosen, -100 * gain(row));
+    }
+}
+
+static void json_comparison(struct json *j, const struct target_result *r)
+{
+    json_open(j, "comparison", '[');
+    for (int i = 0; i < r->comparison.n; i++) {
+        const struct comparison_row *row = &r->comparison.rows[i];
+        json_open(j, NULL, '{');
+        json_str(j, "name", row->name);
+        json_u64(j, "bytes", row->plan.bytes);
+        json_f64(j, "bits_per_weight", bits(&row->plan, row->plan.bytes));
+        json_f64(j, "cost", row->cost);
+        json_f64(j, "cost_chosen_for_these_bytes", row->chosen);
+        json_f64(j, "gain", gain(row));
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
 void target_json_item(struct json *j, const struct budget_item *item)
 {
     json_bool(j, "chosen", item->open);
@@ -133,4 +174,5 @@ void target_json_totals(struct json *j, const struct target_result *r,
     json_f64(j, "cost_bound", k->bound);
     json_f64(j, "dual_gap", target_gap(r));
     json_f64(j, "seconds", r->seconds);
+    if (r->comparison.n) json_comparison(j, r);
 }

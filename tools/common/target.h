@@ -4,20 +4,21 @@
 #define TOOLS_TARGET_H
 
 #include "out.h"
-#include "../../quant/budget.h"
+#include "../../quant/compare.h"
 #include "../../quant/quantize.h"
 
 struct target {
     uint64_t size; /* bytes of the finished file; 0: not given */
     float bpw;     /* or bits of tensor data for each weight; 0: not given */
     enum budget_kind kind;
-    bool quiet;
+    bool quiet, compare; /* compare: fill in the comparison */
 };
 
 /* The outcome. */
 struct target_result {
     struct budget budget;
     struct error_table table; /* of the plan's items */
+    struct comparison comparison;
     uint64_t file_bytes;
     double seconds; /* spent on measuring and choosing */
 };
@@ -37,6 +38,9 @@ void target_print_totals(FILE *f, const struct target_result *r,
                          const struct target *target);
 /* How far the cost may be above the least that there is. */
 double target_gap(const struct target_result *r);
+/* The comparison, a line for each. */
+void target_print_comparison(FILE *f, const struct target_result *r,
+                             const struct plan *plan);
 /* The same as keys of the object that is open. */
 void target_json_item(struct json *j, const struct budget_item *item);
 void target_json_totals(struct json *j, const struct target_result *r,
