@@ -13,6 +13,7 @@
 
 enum {
     TILE_ELEMENTS = 1 << 19, /* 1 MiB of BF16 source */
+    AHEAD = 32,              /* tiles that are being read before their turn */
     PAGES = 64 << 10,        /* what a fault maps around it at most */
 };
 
@@ -105,6 +106,12 @@ static size_t job_of(const struct work *w, uint64_t tile)
         else high = mid;
     }
     return low;
+}
+
+static uint64_t tile_source_bytes(const struct cut *c, uint64_t tile)
+{
+    const uint64_t left = c->n_units - (tile - c->first_tile) * c->tile_units;
+    return (left < c->tile_units ? left : c->tile_units) * c->source_bytes;
 }
 
 /* ---- One tile --------------------------------------------------------------- */
@@ -203,6 +210,23 @@ static int encode_units(const struct convert_job *job, const struct cut *c,
                                 n * c->bytes, err);
 }
 
+static void advise_tile(const struct work *w, uint64_t tile, int advice)
+{
+    if (tile >= w->n_tiles) return;
+    const size_t j = job_of(w, tile);
+    const struct cut *c = &w->cuts[j];
+    const uint64_t first = (tile - c->first_tile) * c->tile_units;
+    advise(w->jobs[j].mapped, w->jobs[j].item->source->data + first * c->source_bytes,
+           tile_source_bytes(c, tile), advice);
+}
+
+/* Each tile is asked for once, when the one AHEAD of it is begun. */
+static void read_ahead(const struct work *w, uint64_t tile)
+{
+    for (uint64_t i = tile ? AHEAD : 0; i <= AHEAD; i++)
+        advise_tile(w, tile + i, MADV_WILLNEED);
+}
+
 static int do_tile(const struct work *w, size_t j, uint64_t tile, struct scratch *s,
                    ggf_error *err)
 {
@@ -211,21 +235,13 @@ static int do_tile(const struct work *w, size_t j, uint64_t tile, struct scratch
     const uint64_t first = (tile - c->first_tile) * c->tile_units,
                    left = c->n_units - first;
     const uint64_t n = left < c->tile_units ? left : c->tile_units;
-    const uint8_t *from = job->item->source->data + first * c->source_bytes;
-    advise(job->mapped, from, n * c->source_bytes, MADV_WILLNEED);
     const int status = c->encode ? encode_units(job, c, s, first, n, err)
                                  : copy_units(job, c, first, n, err);
-    advise(job->mapped, from, n * c->source_bytes, MADV_DONTNEED);
+    advise_tile(w, tile, MADV_DONTNEED);
     return status;
 }
 
 /* ---- The threads ------------------------------------------------------------ */
-
-static uint64_t tile_source_bytes(const struct cut *c, uint64_t tile)
-{
-    const uint64_t left = c->n_units - (tile - c->first_tile) * c->tile_units;
-    return (left < c->tile_units ? left : c->tile_units) * c->source_bytes;
-}
 
 /* Called with "report" held. */
 static void report(struct work *w, size_t j, uint64_t bytes)
@@ -265,6 +281,7 @@ static void thread_main(struct work *w)
         const uint64_t tile = atomic_fetch_add(&w->next_tile, 1);
         if (tile >= w->n_tiles) break;
         const size_t j = job_of(w, tile);
+        read_ahead(w, tile);
         const int status = do_tile(w, j, tile, &s, &err);
         if (status) {
             fail(w, status, &err);
