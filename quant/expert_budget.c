@@ -27,6 +27,7 @@ struct work {
     const struct plan_options *po;
     struct error_table *table;
     const struct budget_options *o;
+    uint32_t page;
     bool tied;
     struct candidates *candidates; /* of each item of the plan */
     struct choice *choices;
@@ -35,13 +36,14 @@ struct work {
     uint32_t *types;                 /* of each item of the plan */
 };
 
-uint64_t expert_matrix_bytes(const struct expert_layer_items *l, int part, uint32_t type)
+uint64_t expert_matrix_bytes(const struct expert_layer_items *l, int part, uint32_t type,
+                             uint32_t page)
 {
     const struct ggf_pack_layer *s = &l->layer.shape;
     const uint64_t row = part == GGF_DOWN ? s->n_ff : s->n_embd;
     const uint64_t bytes =
         ggf_row_bytes(type, row) * (part == GGF_DOWN ? s->n_embd : s->n_ff);
-    return (bytes + EXPERT_PAGE - 1) / EXPERT_PAGE * EXPERT_PAGE;
+    return (bytes + page - 1) / page * page;
 }
 
 bool expert_budget_packs(const struct expert_budget *b, size_t item)
@@ -184,7 +186,9 @@ static void add_expert(struct work *w, const struct expert_layer_items *x,
         if (w->b->items[item].open)
             add_choice(w, item, record,
                        1u << p | (joint && p == GGF_GATE ? 1u << GGF_UP : 0));
-        else w->b->fixed_bytes += expert_matrix_bytes(x, p, w->plan->items[item].type);
+        else
+            w->b->fixed_bytes +=
+                expert_matrix_bytes(x, p, w->plan->items[item].type, w->page);
     }
 }
 
@@ -232,7 +236,7 @@ static void fill_expert(struct work *w, struct choice *c)
         const bool fused_up = p == GGF_UP && x->layer.shape.fused;
         for (int k = 0; c->parts >> p & 1 && k < w->candidates[c->item].n; k++) {
             const uint32_t type = w->candidates[c->item].types[k];
-            c->options[k].bytes += expert_matrix_bytes(x, p, type);
+            c->options[k].bytes += expert_matrix_bytes(x, p, type, w->page);
             if (measured && !fused_up)
                 c->options[k].cost += cost_of(w, c, x->item[p], p, type);
         }
@@ -321,7 +325,7 @@ static void sum_up_part(struct work *w, const struct expert_layer_items *x,
         const double share = w->b->shares.part[first + i][part];
         out->error += share * e->error[type];
         out->spread = fmax(out->spread, e->spread[type]);
-        bytes[type] += expert_matrix_bytes(x, part, type);
+        bytes[type] += expert_matrix_bytes(x, part, type, w->page);
         if (bytes[type] <= most) continue;
         most = bytes[type];
         w->types[item] = type;
@@ -348,10 +352,10 @@ static void take_over(struct work *w)
 
 int expert_budget_choose(struct expert_budget *b, struct plan *plan,
                          const struct plan_options *po, struct error_table *table,
-                         const struct budget_options *o, ggf_error *err)
+                         const struct budget_options *o, uint32_t page, ggf_error *err)
 {
     struct work w = {
-        .b = b, .plan = plan, .po = po, .table = table, .o = o, .tied = true
+        .b = b, .plan = plan, .po = po, .table = table, .o = o, .page = page, .tied = true
     };
     for (size_t i = 0; i < plan->n_items; i++)
         if (!strcmp(plan->items[i].name, "output.weight")) w.tied = false;

@@ -31,20 +31,20 @@ int expert_budget_init(struct expert_budget *b, const struct plan *plan,
                        const ggf_file *file, ggf_error *err);
 
 /* Decide.  options->bytes bounds the tensors of the dense GGUF, each padded to
- * `alignment`, and the matrices of the pack, each padded to EXPERT_PAGE.  The plan's
+ * `alignment`, and the matrices of the pack, each padded to `page`.  The plan's
  * items get their types, experts' tensors that of which they have most bytes.  Otherwise
  * as budget_choose(). */
 int expert_budget_choose(struct expert_budget *b, struct plan *plan,
                          const struct plan_options *plan_options,
                          struct error_table *table, const struct budget_options *options,
-                         ggf_error *err);
+                         uint32_t page, ggf_error *err);
 void expert_budget_free(struct expert_budget *b);
 
 /* Is item `i` of the plan in the pack? */
 bool expert_budget_packs(const struct expert_budget *b, size_t item);
 
-/* Bytes of a matrix in a type, padded. */
+/* Bytes of a matrix in a type, padded to `page`. */
 uint64_t expert_matrix_bytes(const struct expert_layer_items *layer, int part,
-                             uint32_t type);
+                             uint32_t type, uint32_t page);
 
 #endif

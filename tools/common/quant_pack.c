@@ -59,7 +59,7 @@ static uint64_t other_bytes(const struct quant_job *job, const struct quant_pack
     for (uint32_t l = 0; l < b->n_layers; l++)
         for (uint32_t e = 0; e < b->layers[l].layer.shape.n_expert; e++, n++)
             for (int p = 0; p < GGF_PARTS; p++)
-                sum += expert_matrix_bytes(&b->layers[l], p, b->types[n][p]);
+                sum += expert_matrix_bytes(&b->layers[l], p, b->types[n][p], EXPERT_PAGE);
     return pack->dense_bytes + pack->pack_bytes - sum;
 }
 
@@ -107,7 +107,7 @@ static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err
     s = error_table_init(&pack->table, &job->plan, &job->options, err);
     if (!s)
         s = expert_budget_choose(&pack->budget, &job->plan, &job->options, &pack->table,
-                                 &o, err);
+                                 &o, t->size ? EXPERT_PAGE : 1, err);
     progress_end(&bar);
     pack->seconds = out_now() - start;
     const uint64_t bytes = pack->budget.fixed_bytes + pack->budget.solution.bytes;
