@@ -12,9 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What a test may want larger: types with blocks of 256 need rows of that. */
+#ifndef TINY_WIDTH
+#define TINY_WIDTH 32
+#endif
+
 /* Two layers, the first recurrent.  Every row is a multiple of 32. */
 enum {
-    EMBD = 32,
+    EMBD = TINY_WIDTH,
     VOCAB = 24,
     HEADS = 2,
     HEADS_KV = 1,
@@ -25,7 +30,7 @@ enum {
     TAPS = 4,
     EXPERTS = 4,
     USED = 2,
-    FF = 32,
+    FF = TINY_WIDTH,
     INNER = STATE * V_HEADS,
     KEYS = STATE * K_HEADS,
     CHANNELS = 2 * KEYS + INNER,
