@@ -104,8 +104,8 @@ static int quantize(const struct quant_job *job, ggf_error *err)
 static int choose_types(struct quant_job *job, ggf_error *err)
 {
     const struct quantize_options q = quantize_options(job);
-    int s = target_choose(&job->target, &job->args->target, job->file, &job->plan,
-                          &job->options, &q, err);
+    int s = target_choose(&job->target, &job->args->target, job->sens, job->file,
+                          &job->plan, &job->options, &q, err);
     if (!s) s = quant_record(job, err);
     if (s) return s;
     return quantize_size(&job->target.file_bytes, job->file, &job->plan, &job->options,
@@ -151,6 +151,7 @@ static int run(struct quant_job *job, ggf_error *err)
     int s = ggf_open(&job->file, a->input, &oo, err);
     if (!s) s = open_matrix(job, err);
     if (!s && a->plan_in) s = quant_read_plan(&job->plan_in, a->plan_in, err);
+    if (!s && a->sens) s = sens_read(&job->sens, a->sens, err);
     if (!s) s = plan_make(&job->plan, job->file, &job->options, err);
     if (!s && *job->rules.error)
         s = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s", job->rules.error);
@@ -160,6 +161,7 @@ static int run(struct quant_job *job, ggf_error *err)
     if (!s) s = a->pack ? quant_pack_follow(job, err) : follow(job, err);
     quant_record_free(job);
     recipe_free(job->plan_in);
+    sens_free(job->sens);
     target_free(&job->target);
     plan_free(&job->plan);
     imatrix_close(job->matrix);

@@ -485,10 +485,31 @@ P
     fails_with "fewest bits" mini_target -q --target-bpw 1 "$IN/mini.gguf" t.gguf
 }
 
+@test "--sens: densities and tables of a file in place of those of the class" {
+    type_of() { quick_target --target-bpw 4.6 --dry-run --json --sens f.csv "$IN/mini.gguf" |
+        python3 -c 'import json, sys
+print(*[t["to"] for t in json.load(sys.stdin)["tensors"] if t["name"] == sys.argv[1]])' "$1"; }
+    echo 'blk\.4\.ffn_down_exps,1000' >f.csv
+    [ "$(type_of blk.4.ffn_down_exps.weight)" = q8_0 ]
+    echo 'blk\.4\.ffn_down_exps,0' >f.csv
+    [ "$(type_of blk.4.ffn_down_exps.weight)" = q2_K ]
+    printf 'QTYPE,blk.4.ffn_down_exps.weight,blk.5.ffn_down_exps.weight\niq1_m,0.5,1e-6\n' >f.csv
+    [ "$(type_of blk.5.ffn_down_exps.weight)" = q2_K ]
+    rm f.csv
+    fails_with "cannot read f.csv: No such file" quick_target --sens f.csv --target-bpw 4 "$IN/mini.gguf" o.gguf
+    printf 'ffn,1\nssm_x,2\n' >f.csv
+    fails_with "f.csv, line 2: no tensor of the model matches 'ssm_x'" \
+        quick_target -q --sens f.csv --target-bpw 4 "$IN/mini.gguf" o.gguf
+    printf 'ffn,-1\n' >f.csv
+    fails_with "f.csv, line 1: expected a number from 0 to 1e9, found '-1'" \
+        quick_target --sens f.csv --target-bpw 4 "$IN/mini.gguf" o.gguf
+}
+
 @test "wrong uses of a target" {
     misused_with "leaves no choice" mini_target --target-size 9M "$IN/mini.gguf" s.gguf Q4_K_M
     misused_with "AUTO needs" gguf-quant "$IN/mini.gguf" s.gguf AUTO
     misused_with "--types needs" gguf-quant --types k "$IN/mini.gguf" s.gguf Q4_K_M
+    misused_with "--sens needs" gguf-quant --sens f "$IN/mini.gguf" s.gguf Q4_K_M
     misused_with "expected k, iq or all" mini_target --target-size 9M --types q "$IN/mini.gguf"
     misused_with "exclude each other" mini_target --target-size 9M --target-bpw 4 "$IN/mini.gguf"
     misused_with "--pure has no effect" mini_target --target-size 9M --pure "$IN/mini.gguf"

@@ -37,6 +37,9 @@ static const struct opt options[] = {
     { "--types", "k|iq|all", OPT_STR, &a.kinds,
       "choose among linear types, those with codebooks or uneven\nlevels, or all "
       "(default)" },
+    { "--sens", "FILE", OPT_STR, &a.sens,
+      "how much tensors matter: lines REGEX,DENSITY, or a table of\nmeasured divergences "
+      "(docs/gguf-quant.md)" },
     { "--expert-pack", "OUT", OPT_STR, &a.pack,
       "write OUT.gguf and OUT.xpack; each expert gets types of its own,\nthe size is that "
       "of both files" },
@@ -220,6 +223,8 @@ static int check_target(void)
         return opt_error(&quant_program, "--target-bpw is not between 0 and 64");
     if (a.kinds && !quant_by_target(&a))
         return opt_error(&quant_program, "--types needs --target-size or --target-bpw");
+    if (a.sens && !quant_by_target(&a))
+        return opt_error(&quant_program, "--sens needs --target-size or --target-bpw");
     if (!quant_by_target(&a)) return OPT_GO;
     if (a.target.size && a.target.bpw > 0)
         return opt_error(&quant_program,

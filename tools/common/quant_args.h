@@ -13,7 +13,7 @@ struct quant_args {
     bool allow_requantize, keep_output, pure, shrink, keep_split, dry_run, force, json,
         quiet, compat;
     const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds,
-        *plan_in, *plan_out, *pack;
+        *plan_in, *plan_out, *pack, *sens;
     struct target target;
     struct opt_list include, exclude, rules, overrides;
     const char *input;

@@ -4,6 +4,7 @@
 
 #include "digest.h"
 #include "quant_args.h"
+#include "sens.h"
 #include "../../quant/lint.h"
 #include "../../quant/recipe.h"
 
@@ -17,6 +18,7 @@ struct quant_job {
     struct target_result target; /* if types were chosen for a size */
     struct lint lint;
     recipe *plan_in;                 /* or NULL */
+    sens *sens;                      /* or NULL */
     char matrix_sha256[DIGEST_TEXT]; /* or "" */
     struct provenance provenance;    /* recipe NULL: no such keys */
 };

@@ -103,8 +103,10 @@ static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err
     o.measure.threads = job->args->threads;
     o.measure.progress = on_measured;
     o.measure.user = &bar;
+    o.measure.mapped = true;
     const double start = out_now();
     s = error_table_init(&pack->table, &job->plan, &job->options, err);
+    if (!s) s = sens_apply(job->sens, job->file, &job->plan, &pack->table, err);
     if (!s)
         s = expert_budget_choose(&pack->budget, &job->plan, &job->options, &pack->table,
                                  &o, t->size ? EXPERT_PAGE : 1, err);

@@ -39,8 +39,8 @@ static int too_small(const struct target *t, const struct plan *p, uint64_t head
                     bits(p, least), (double)t->bpw);
 }
 
-int target_choose(struct target_result *r, const struct target *t, const ggf_file *f,
-                  struct plan *p, const struct plan_options *po,
+int target_choose(struct target_result *r, const struct target *t, const sens *given,
+                  const ggf_file *f, struct plan *p, const struct plan_options *po,
                   const struct quantize_options *q, ggf_error *err)
 {
     uint32_t alignment = 32;
@@ -59,6 +59,7 @@ int target_choose(struct target_result *r, const struct target *t, const ggf_fil
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
     const double start = out_now();
     s = error_table_init(&r->table, p, po, err);
+    if (!s) s = sens_apply(given, f, p, &r->table, err);
     if (!s && t->compare)
         s = comparison_pick(&r->comparison, p, po, o.bytes, &r->table, err);
     if (!s) s = budget_choose(&r->budget, p, po, &r->table, &o, err);

@@ -4,6 +4,7 @@
 #define TOOLS_TARGET_H
 
 #include "out.h"
+#include "sens.h"
 #include "../../quant/compare.h"
 #include "../../quant/quantize.h"
 
@@ -23,9 +24,9 @@ struct target_result {
     double seconds; /* spent on measuring and choosing */
 };
 
-/* Choose the types of a plan that plan_check() found good.  A target that cannot be
- * reached fails with the smallest size that can. */
-int target_choose(struct target_result *r, const struct target *target,
+/* Choose the types of a plan that plan_check() found good; `given` may be NULL.  A target
+ * that cannot be reached fails with the smallest size that can. */
+int target_choose(struct target_result *r, const struct target *target, const sens *sens,
                   const ggf_file *file, struct plan *plan,
                   const struct plan_options *plan_options,
                   const struct quantize_options *options, ggf_error *err);

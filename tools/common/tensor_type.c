@@ -2,9 +2,9 @@
 #include "tensor_type.h"
 
 #include "regex.h"
+#include "text.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,29 +47,10 @@ int tensor_rules_add(struct tensor_rules *r, const char *text, ggf_error *err)
     return s;
 }
 
-/* The whole of a small text file; the caller frees it. */
-static char *read_text(const char *path, ggf_error *err)
-{
-    enum { MOST = 1 << 20 };
-    FILE *f = fopen(path, "rb");
-    char *text = f ? malloc(MOST + 1) : NULL;
-    const size_t n = text ? fread(text, 1, MOST + 1, f) : 0;
-    const bool ok = text && !ferror(f) && n <= MOST;
-    if (!ok)
-        ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read %s: %s", path,
-                 text && n > MOST ? "it is longer than 1 MiB" : strerror(errno));
-    if (f) fclose(f);
-    if (!ok) {
-        free(text);
-        return NULL;
-    }
-    text[n] = 0;
-    return text;
-}
-
 int tensor_rules_add_file(struct tensor_rules *r, const char *path, ggf_error *err)
 {
-    char *text = read_text(path, err), *rest = NULL;
+    size_t n;
+    char *text = text_read(path, 1 << 20, &n, err), *rest = NULL;
     if (!text) return GGF_E_IO;
     int s = 0;
     for (char *word = strtok_r(text, " \t\r\n", &rest); word && !s;
