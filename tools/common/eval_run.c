@@ -21,50 +21,59 @@ static void show_progress(const struct eval *e, uint32_t window, bool last_row)
     if (done == all) fputs("\r\033[K", stderr);
 }
 
-/* What the reference says of a prediction: one of the two. */
+/* What the reference says of a prediction: logits, or else a record; and -log p of the
+ * token that came. */
 struct reference {
-    const uint16_t *record;
     const float *logits;
-    struct row_norm norm; /* of the logits */
+    const uint16_t *record;
+    float nll;
 };
 
-static void compare(struct divergence *d, size_t slot, const struct window_rows *w,
-                    const float *logits, struct row_norm norm,
-                    const struct reference *base, int32_t target)
+static struct reference exact_reference(const float *logits, uint32_t n, int32_t target)
 {
-    const struct row_distance far =
-        base->logits ? row_distance_exact(logits, base->logits, w->n_vocab)
-                     : row_distance(logits, w->n_vocab, norm, base->record);
-    d->base_nll[slot] = base->logits ? row_nll(base->logits, base->norm, target)
-                                     : record_nll(base->record, target);
+    return (struct reference){ logits, NULL,
+                               row_nll(logits, row_norm(logits, n), target) };
+}
+
+/* Row i of those in hand; of the running models the base is the first. */
+static struct reference reference_of(const struct eval *e, const struct window_rows *w,
+                                     uint32_t i)
+{
+    const int32_t target = w->targets[i];
+    if (e->base)
+        return exact_reference(w->logits[0] + (size_t)i * w->n_vocab, w->n_vocab, target);
+    if (e->windows.form == KLD_F32)
+        return exact_reference(kld_logits(&e->windows, e->done + i), w->n_vocab, target);
+    const uint16_t *record = kld_codes(&e->windows, e->done + i);
+    return (struct reference){ NULL, record, record_nll(record, target) };
+}
+
+static void compare(struct divergence *d, size_t slot, const float *logits, uint32_t n,
+                    struct row_norm norm, const struct reference *base)
+{
+    const struct row_distance far = base->logits
+                                        ? row_distance_exact(logits, base->logits, n)
+                                        : row_distance(logits, n, norm, base->record);
+    d->base_nll[slot] = base->nll;
     d->kld[slot] = (float)far.kld;
-    d->dp[slot] = expf(-d->nll[slot]) - expf(-d->base_nll[slot]);
+    d->dp[slot] = expf(-d->nll[slot]) - expf(-base->nll);
     d->same[slot] = far.same_top;
 }
 
-/* Everything of one prediction that does not depend on others.  Of the running models the
- * base is first in w->logits. */
+/* Everything of one prediction that does not depend on others. */
 static void score(struct eval *e, const struct window_rows *w, uint32_t i)
 {
     const size_t slot = e->done + i, at = (size_t)i * w->n_vocab;
-    const int32_t target = w->targets[i];
     const float *const *logits = w->logits + !!e->base;
     struct reference base = { 0 };
-    if (e->base) {
-        base.logits = w->logits[0] + at;
-    } else if (e->compares && e->windows.form == KLD_F32) {
-        base.logits = kld_logits(&e->windows, slot);
-    } else if (e->compares) {
-        base.record = kld_codes(&e->windows, slot);
-    }
-    if (base.logits) base.norm = row_norm(base.logits, w->n_vocab);
-    if (e->base) e->base->d.nll[slot] = row_nll(base.logits, base.norm, target);
+    if (e->compares) base = reference_of(e, w, i);
+    if (e->base) e->base->d.nll[slot] = base.nll;
     for (uint32_t k = 0; k < e->n_models; k++) {
         struct divergence *d = &e->models[k].d;
         const float *row = logits[k] + at;
         const struct row_norm norm = row_norm(row, w->n_vocab);
-        d->nll[slot] = row_nll(row, norm, target);
-        if (e->compares) compare(d, slot, w, row, norm, &base, target);
+        d->nll[slot] = row_nll(row, norm, w->targets[i]);
+        if (e->compares) compare(d, slot, row, w->n_vocab, norm, &base);
     }
 }
 

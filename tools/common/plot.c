@@ -109,9 +109,9 @@ static void log_ticks(const struct plot *p, bool is_x)
 {
     static const double factors[] = { 1, 2, 5 };
     const struct plot_axis *a = is_x ? &p->x : &p->y;
-    const double low = floor(log10(a->min)), high = log10(a->max);
+    const int low = (int)floor(log10(a->min)), high = (int)floor(log10(a->max));
     const int n = high - low < 3 ? 3 : 1;
-    for (double k = low; k <= high; k++)
+    for (int k = low; k <= high; k++)
         for (int i = 0; i < n; i++) number_tick(p, is_x, factors[i] * pow(10, k));
 }
 
