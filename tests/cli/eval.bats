@@ -78,9 +78,9 @@ assert abs(d["ppl_ratio"]["mean"] - 1) < 1e-4
     cd "$BATS_TEST_TMPDIR"
     ln -s "$Q8" q8.gguf
     ln -s "$Q4" q4.gguf
-    q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 4 --kl-divergence-base base.kld >/dev/null 2>&1
-    q3n-eval -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld --json >file.json
-    q3n-eval -m q4.gguf --compare q8.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 4 --json >model.json
+    q3n-eval -t 1 -m "$MODEL" -f "$TEXT" -c 64 --chunks 4 --kl-divergence-base base.kld >/dev/null 2>&1
+    q3n-eval -t 1 -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld --json >file.json
+    q3n-eval -t 1 -m q4.gguf --compare q8.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 4 --json >model.json
     python3 - <<'PY'
 import json, os
 for name in "file.json", "model.json":
@@ -99,20 +99,20 @@ f, m = (json.load(open(n)) for n in ("file.json", "model.json"))
 assert abs(f["divergence"]["kld"]["mean"] - m["divergence"]["kld"]["mean"]) < 1e-4
 assert abs(f["perplexity"] / m["perplexity"] - 1) < 1e-6
 PY
-    q3n-eval -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld >text 2>/dev/null
+    q3n-eval -t 1 -m q4.gguf --compare q8.gguf --kl-divergence-base base.kld >text 2>/dev/null
     grep -q '^====== q8.gguf against q4.gguf ======$' text
     grep -q '^Windows .*: 4 closer, 0 farther of 4$' text
-    q3n-eval -m q4.gguf --compare q4.gguf --kl-divergence-base base.kld 2>/dev/null | grep '^Difference of mean KLD .* 0.000000   95 % from 0.000000 to 0.000000$'
-    q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 2>/dev/null | grep '^Maximum KLD: *0.000000$'
+    q3n-eval -t 1 -m q4.gguf --compare q4.gguf --kl-divergence-base base.kld 2>/dev/null | grep '^Difference of mean KLD .* 0.000000   95 % from 0.000000 to 0.000000$'
+    q3n-eval -t 1 -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 2>/dev/null | grep '^Maximum KLD: *0.000000$'
 }
 
 @test "an exact base file and a base model give the same figures, bit for bit" {
     cd "$BATS_TEST_TMPDIR"
     ln -s "$Q4" q4.gguf
-    q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 3 --kl-divergence-base exact --base-format f32 >/dev/null 2>&1
+    q3n-eval -t 1 -m "$MODEL" -f "$TEXT" -c 64 --chunks 3 --kl-divergence-base exact --base-format f32 >/dev/null 2>&1
     [ "$(stat -c %s exact)" -eq $((64 + 3 * 64 * 4 + 3 * 31 * 4096 * 4)) ]
-    q3n-eval -m q4.gguf --kl-divergence --kl-divergence-base exact --json >file.json
-    q3n-eval -m q4.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 3 --json >model.json
+    q3n-eval -t 1 -m q4.gguf --kl-divergence --kl-divergence-base exact --json >file.json
+    q3n-eval -t 1 -m q4.gguf --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 3 --json >model.json
     python3 - <<'PY'
 import json
 f, m = json.load(open("file.json")), json.load(open("model.json"))
@@ -121,7 +121,7 @@ assert "layers" not in f and len(m["layers"]) == 8
 for l in m["layers"]:
     assert 0.3 < l["expert_overlap"] < 1 and 0.001 < l["state_error"] < 1 and l["same_experts"] <= 1, l
 PY
-    q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 --json >self.json
+    q3n-eval -t 1 -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 --json >self.json
     python3 - <<'PY'
 import json
 d = json.load(open("self.json"))
@@ -129,7 +129,7 @@ assert d["divergence"]["kld_ranks"]["max"] == 0 and d["output_state_error"] == 0
 assert all(l["expert_overlap"] == 1 and l["state_error"] == 0 for l in d["layers"])
 PY
     printf '\377\377\377\377' | dd of=exact bs=1 seek=$((64 + 3 * 64 * 4)) conv=notrunc 2>/dev/null
-    run q3n-eval -m q4.gguf --kl-divergence --kl-divergence-base exact
+    run q3n-eval -t 1 -m q4.gguf --kl-divergence --kl-divergence-base exact
     [ "$status" -eq 1 ]
     [[ "$output" == *"infinite or not numbers"* ]]
 }
@@ -137,7 +137,7 @@ PY
 @test "--html writes a page that is complete, --dry-run nothing" {
     cd "$BATS_TEST_TMPDIR"
     ln -s "$Q8" "q8 & <b>.gguf"
-    q3n-eval -m "$Q4" --compare "q8 & <b>.gguf" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 2 --html page.html >/dev/null 2>&1
+    q3n-eval -t 1 -m "$Q4" --compare "q8 & <b>.gguf" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 2 --html page.html >/dev/null 2>&1
     python3 - <<'PY'
 import re
 import xml.etree.ElementTree as xml
@@ -151,10 +151,10 @@ for d in re.findall(r' d="([^"]*)"', text):
     numbers = [float(x) for x in re.findall(r"[0-9.]+", d)]
     assert numbers and all(0 <= x <= 640 for x in numbers), d
 PY
-    run q3n-eval -m "$Q4" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 --html page.html
+    run q3n-eval -t 1 -m "$Q4" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 1 --html page.html
     [ "$status" -eq 1 ]
-    q3n-eval -m "$Q4" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 2 --html other.html --dry-run | grep -q '^2 windows of 64 tokens, 62 predictions, 2 models$'
-    q3n-eval -m "$Q4" -f "$TEXT" -c 64 --chunks 2 --kl-divergence-base none --base-format f32 --dry-run | grep -q " ($((64 + 2 * 64 * 4 + 2 * 31 * 4096 * 4)) bytes)$"
+    q3n-eval -t 1 -m "$Q4" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 2 --html other.html --dry-run | grep -q '^2 windows of 64 tokens, 62 predictions, 2 models$'
+    q3n-eval -t 1 -m "$Q4" -f "$TEXT" -c 64 --chunks 2 --kl-divergence-base none --base-format f32 --dry-run | grep -q " ($((64 + 2 * 64 * 4 + 2 * 31 * 4096 * 4)) bytes)$"
     [ ! -e other.html ] && [ ! -e none ]
 }
 
