@@ -1,9 +1,11 @@
 /* gguf-quant - quantize a GGUF model, with the command line of llama-quantize. */
 #include "common/out.h"
+#include "common/quant_card.h"
+#include "common/quant_check.h"
+#include "common/quant_matrix.h"
 #include "common/quant_pack.h"
 #include "common/quant_print.h"
 #include "common/quant_record.h"
-#include "common/shrink.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -54,19 +56,6 @@ static int check_output(const struct quant_job *job, ggf_error *err)
     return 0;
 }
 
-static int open_matrix(struct quant_job *job, ggf_error *err)
-{
-    const struct quant_args *a = job->args;
-    if (!a->matrix) return 0;
-    int s = imatrix_open(&job->matrix, a->matrix, err);
-    if (!s && a->shrink) s = shrink_matrix(job->matrix, job->file, err);
-    if (s) return s;
-    imatrix_filter(job->matrix, a->include.items, a->include.count, a->exclude.items,
-                   a->exclude.count);
-    job->options.matrix = job->matrix;
-    return imatrix_check(job->matrix, err);
-}
-
 static struct quantize_options quantize_options(const struct quant_job *job)
 {
     const struct quant_args *a = job->args;
@@ -112,6 +101,17 @@ static int choose_types(struct quant_job *job, ggf_error *err)
                          &q, err);
 }
 
+/* --plan-out and --model-card. */
+static int write_texts(struct quant_job *job, ggf_error *err)
+{
+    const struct quantize_options q = quantize_options(job);
+    uint64_t bytes;
+    int s = job->args->plan_out ? quant_write_plan(job, err) : 0;
+    if (s || !job->args->card) return s;
+    s = quantize_size(&bytes, job->file, &job->plan, &job->options, &q, err);
+    return s ? s : quant_write_card(job, bytes, err);
+}
+
 /* With the plan made: show it or carry it out. */
 static int follow(struct quant_job *job, ggf_error *err)
 {
@@ -121,13 +121,11 @@ static int follow(struct quant_job *job, ggf_error *err)
     if (!s) s = quant_record(job, err);
     if (!s && by_target) s = choose_types(job, err);
     if (s && by_target) return s;
-    if (a->plan_out && (!s || a->dry_run)) {
-        const int written = quant_write_plan(job, err);
-        if (written) return written;
-    }
     if (a->type.to)
         lint_plan(&job->lint, &job->plan, &job->options, a->target.kind == BUDGET_K,
                   a->shrink);
+    const int written = !s || a->dry_run ? write_texts(job, err) : 0;
+    if (written) return written;
     if (!a->quiet && (!s || a->dry_run)) quant_print_notes(job);
     if (a->dry_run) {
         if (s && !a->quiet)
@@ -149,7 +147,8 @@ static int run(struct quant_job *job, ggf_error *err)
     const struct ggf_open_options oo = { .header_only = a->dry_run && !quant_by_target(a),
                                          .allow_gaps = true };
     int s = ggf_open(&job->file, a->input, &oo, err);
-    if (!s) s = open_matrix(job, err);
+    if (!s) s = quant_open_matrix(&job->matrix, a, job->file, err);
+    job->options.matrix = job->matrix;
     if (!s && a->plan_in) s = quant_read_plan(&job->plan_in, a->plan_in, err);
     if (!s && a->sens) s = sens_read(&job->sens, a->sens, err);
     if (!s) s = plan_make(&job->plan, job->file, &job->options, err);
@@ -176,6 +175,8 @@ int main(int argc, char **argv)
     out_handle_signals();
     int r = quant_args_parse(&job.args, argc, argv);
     if (r == OPT_GO) r = quant_options_make(&job);
+    if (r == OPT_GO && job.args->compare)
+        r = quant_check_tensor(job.args, &err) ? out_error(quant_program.name, &err) : 0;
     if (r == OPT_GO) r = run(&job, &err) ? out_error(quant_program.name, &err) : 0;
     quant_options_free(&job);
     quant_args_free();

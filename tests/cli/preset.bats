@@ -12,6 +12,7 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || exit
 }
 
+digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  |p"; }
 types() { gguf-inspect "$1" --json --tensors "$2" | sed -n 's/ *"type": "\(.*\)",*/\1/p' | xargs; }
 
 @test "a preset writes its types, says its file type, names the output" {
@@ -106,4 +107,73 @@ P
     [ "$(tail -2 plan | awk '{ print $1 }' | xargs)" = "UD-Q2_K_XL Q2_K" ]
     gguf-quant --dry-run -q --target-bpw 3.2 --tensor-type '_(shexp|exps)=q2_K' "$IN/mini.gguf" >plan
     [ "$(tail -2 plan | awk '{ print $3 }' | xargs)" = "3.2088 3.2088" ]
+}
+
+@test "--model-card: what Hugging Face wants of a README.md" {
+    gguf-quant -q --imatrix "$MATRIX" --model-card card.md --tensor-type 'attn_(k|v)=q6_K' \
+        --override-kv=general.base_model.0.repo_url=str:https://huggingface.co/A/B \
+        --override-kv 'general.name=str:A *model*|' "$IN/mini.gguf" out.gguf UD-IQ4_XS
+    [ "$(head -10 card.md)" = '---
+base_model: "A/B"
+base_model_relation: quantized
+quantized_by: "gguf-quant"
+license: "cc0-1.0"
+tags:
+- gguf
+- imatrix
+- moe
+---' ]
+    grep -qx '# A _model__, UD-IQ4_XS' card.md
+    grep -qF ", $(stat -c %s out.gguf) bytes |" card.md
+    grep -qF "| $(sha256sum <"$MATRIX" | cut -d' ' -f1) |" card.md
+    # The lines of the table add up to the tensors of the file.
+    gguf-quant --dry-run --json --imatrix "$MATRIX" --tensor-type 'attn_(k|v)=q6_K' \
+        "$IN/mini.gguf" UD-IQ4_XS >p.json
+    [ "$(awk -F' *[|] *' '/^## / { on = /Types/ } on && $4 + 0 { n += $5 } END { print n }' card.md)" = \
+        "$(sed -n 's/^  "bytes": \([0-9]*\),/\1/p' p.json)" ]
+    # What is in the block is a command.
+    sed -n '/^```sh$/,/^```$/p' card.md | sed '1d;$d' >again.sh
+    grep -qF -- "--tensor-type 'attn_(k|v)=q6_K'" again.sh
+    grep -qF ' mini.gguf out.gguf UD-IQ4_XS' again.sh
+    digests out.gguf >first
+    rm out.gguf card.md && cp "$IN/mini.gguf" "$MATRIX" .
+    sh again.sh
+    digests out.gguf | cmp - first
+}
+
+@test "--compare-tensor: the same again, or how it differs" {
+    gguf-quant -q --imatrix "$MATRIX" "$IN/mini.gguf" out.gguf UD-Q4_K_XL
+    run gguf-quant --compare-tensor blk.1.ffn_down_exps.weight --imatrix "$MATRIX" "$IN/mini.gguf" out.gguf
+    [ "$status" -eq 0 ]
+    [[ ${lines[0]} == "blk.1.ffn_down_exps.weight, q8_0 from bf16, with importances" ]]
+    [[ ${lines[1]} == "bytes       1114112, all equal" ]]
+    local threads
+    for threads in 1 3; do
+        gguf-quant --json --compare-tensor blk.0.ffn_down_exps.weight "$IN/mini.gguf" out.gguf $threads >c.$threads
+    done
+    cmp c.1 c.3
+    python3 - <<'P'
+import json
+c = json.load(open("c.1"))
+assert c["type"] == "q5_K" and not c["equal"] and not c["importances"]
+assert 0 < c["bytes_different"] < c["bytes"] and 0 < c["blocks_different"] <= c["blocks"]
+# Without importances the file that was made with them loses more.
+assert 0 < c["error_here"] < c["error_there"] < 0.1
+P
+    # One byte changed is one byte found.
+    local at; at=$(gguf-inspect --json --tensors blk.0.attn_qkv.weight out.gguf | sed -n 's/ *"offset": \([0-9]*\),*/\1/p')
+    cp out.gguf changed.gguf
+    printf '\x55' | dd of=changed.gguf bs=1 seek=$((at + 70)) conv=notrunc status=none
+    run gguf-quant --compare-tensor blk.0.attn_qkv.weight --imatrix "$MATRIX" "$IN/mini.gguf" changed.gguf
+    [[ $output == *", 1 differ, in 1 of "* ]]
+    run gguf-quant --compare-tensor nope "$IN/mini.gguf" out.gguf
+    [ "$status" -eq 1 ]
+    [[ $output == *"mini.gguf has no tensor 'nope'" ]]
+    run gguf-quant --compare-tensor output.weight "$IN/mini.gguf" "$IN/moe.gguf"
+    [ "$status" -eq 1 ]
+    [[ $output == *"in the source"* ]]
+    run gguf-quant --compare-tensor output.weight --pure "$IN/mini.gguf" out.gguf
+    [ "$status" -eq 2 ]
+    run gguf-quant --compare-tensor output.weight "$IN/mini.gguf"
+    [ "$status" -eq 2 ]
 }

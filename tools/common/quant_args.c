@@ -1,6 +1,8 @@
 /* quant_args.c - see quant_args.h.  What becomes of the options is in quant_options.c. */
 #include "quant_args.h"
 
+#include "command.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +43,8 @@ static const struct opt options[] = {
       "how much tensors matter: lines REGEX,DENSITY, or a table of\nmeasured divergences "
       "(docs/gguf-quant.md)" },
     { "--expert-pack", "OUT", OPT_STR, &a.pack,
-      "write OUT.gguf and OUT.xpack; each expert gets types of its own,\nthe size is that "
+      "write OUT.gguf and OUT.xpack; each expert gets types of its own,\nthe size is "
+      "that "
       "of both files" },
     { 0, 0, OPT_HEADING, 0, "Importance matrix:" },
     { "--imatrix", "FILE", OPT_STR, &a.matrix, "GGUF or the older .dat" },
@@ -58,7 +61,15 @@ static const struct opt options[] = {
     { "--prune-layers", "N,N,...", OPT_STR, &a.prune, "leave layers out" },
     { "--keep-split", 0, OPT_FLAG, &a.keep_split,
       "one output for each part of a split input" },
+    { "--model-card", "FILE", OPT_STR, &a.card,
+      "write a page about the output, as Hugging Face's README.md;\nalso with "
+      "--dry-run" },
     { "-f, --force", 0, OPT_FLAG, &a.force, "replace an existing output" },
+    { 0, 0, OPT_HEADING, 0, "Instead of quantizing:" },
+    { "--compare-tensor", "NAME", OPT_STR, &a.compare,
+      "quantize one tensor of IN.gguf to the type that it has in OUT.gguf,\nwhich "
+      "exists, "
+      "and compare: bytes, errors of both" },
     { 0, 0, OPT_HEADING, 0, "Talk:" },
     { "--dry-run", 0, OPT_FLAG, &a.dry_run,
       "print the plan and its sizes, do not write the output" },
@@ -192,10 +203,48 @@ static int take_plan_words(char **words, int n)
     return r;
 }
 
+/* SOURCE EXISTING [THREADS] */
+static int take_check_words(char **words, int n)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } idle[] = {
+        { quant_by_target(&a), "a target" },
+        { a.sens, "--sens" },
+        { a.plan_in, "--plan-in" },
+        { a.plan_out, "--plan-out" },
+        { a.card, "--model-card" },
+        { a.pack, "--expert-pack" },
+        { a.rules.count || a.rules_file, "--tensor-type" },
+        { a.output_type, "--output-tensor-type" },
+        { a.embedding_type, "--token-embedding-type" },
+        { a.pure, "--pure" },
+        { a.keep_output, "--leave-output-tensor" },
+        { a.keep_split, "--keep-split" },
+        { a.overrides.count, "--override-kv" },
+        { a.prune, "--prune-layers" },
+        { a.allow_requantize, "--allow-requantize" },
+        { a.force, "--force" },
+        { a.dry_run, "--dry-run" },
+        { a.quiet, "--quiet" },
+    };
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+        if (idle[i].given)
+            return opt_error(&quant_program, "%s has no effect with --compare-tensor",
+                             idle[i].name);
+    if (n < 2) return opt_error(&quant_program, "missing argument: the file to compare");
+    if (n > 3) return opt_error(&quant_program, "unexpected argument '%s'", words[3]);
+    a.type.to = file_type_by_id(FT_Q8_0); /* not COPY */
+    const int r = take_output(words[1]);
+    return r == OPT_GO && n == 3 ? take_threads(words[2]) : r;
+}
+
 /* IN [OUT] TYPE [THREADS] */
 static int take_words(char **words, int n)
 {
     a.input = words[0];
+    if (a.compare) return take_check_words(words, n);
     if (quant_by_target(&a)) return take_target_words(words, n);
     if (a.plan_in) return take_plan_words(words, n);
     if (n < 2) return opt_error(&quant_program, "missing argument: the type");
@@ -254,7 +303,9 @@ static int check_pack(void)
     if (!a.matrix) return opt_error(&quant_program, "--expert-pack needs --imatrix");
     if (a.prune || a.plan_out || a.compat)
         return opt_error(&quant_program, "--expert-pack and %s exclude each other",
-                         a.prune ? "--prune-layers" : a.plan_out ? "--plan-out" : "--compat");
+                         a.prune      ? "--prune-layers"
+                         : a.plan_out ? "--plan-out"
+                                      : "--compat");
     return OPT_GO;
 }
 
@@ -274,6 +325,7 @@ static int check_combination(void)
         { a.allow_requantize, "--allow-requantize" },
         { a.plan_in, "--plan-in" },
         { a.plan_out, "--plan-out" },
+        { a.card, "--model-card" },
     };
     for (size_t i = 0; !a.type.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
         if (idle_in_copy[i].given)
@@ -294,6 +346,11 @@ static int check_combination(void)
         return opt_error(&quant_program, "--plan-in and a target exclude each other");
     if (a.plan_out && !strcmp(a.plan_out, a.output))
         return opt_error(&quant_program, "--plan-out is the output, %s", a.output);
+    if (a.card && (a.pack || a.keep_split))
+        return opt_error(&quant_program, "--model-card and %s exclude each other",
+                         a.pack ? "--expert-pack" : "--keep-split");
+    if (a.card && !strcmp(a.card, a.output))
+        return opt_error(&quant_program, "--model-card is the output, %s", a.output);
     if (a.keep_output && a.output_type)
         return opt_error(
             &quant_program,
@@ -306,6 +363,8 @@ int quant_args_parse(const struct quant_args **args, int argc, char **argv)
     char **words;
     int n;
     quant_type_list(types_help, sizeof types_help);
+    a.command = command_text(quant_program.name, argc, argv, "--dry-run");
+    if (!a.command) return opt_error(&quant_program, "out of memory");
     int r = opt_parse(&quant_program, argc, argv, &words, &n);
     if (r == OPT_GO) r = take_words(words, n);
     if (r == OPT_GO) r = check_combination();
@@ -321,5 +380,6 @@ void quant_args_free(void)
     free(a.exclude.items);
     free(a.rules.items);
     free(a.overrides.items);
+    free(a.command);
     a = (struct quant_args){ 0 };
 }

@@ -13,13 +13,14 @@ struct quant_args {
     bool allow_requantize, keep_output, pure, shrink, keep_split, dry_run, force, json,
         quiet, compat;
     const char *matrix, *rules_file, *output_type, *embedding_type, *prune, *kinds,
-        *plan_in, *plan_out, *pack, *sens;
+        *plan_in, *plan_out, *compare, *card, *pack, *sens;
     struct target target;
     struct opt_list include, exclude, rules, overrides;
     const char *input;
     char output[PATH_MAX];    /* with `pack` the dense GGUF, and */
     char pack_path[PATH_MAX]; /* the experts */
     struct quant_type type;
+    char *command;  /* the command line, for a shell */
     bool plan_only; /* all types are in plan_in: `type` was not given */
     int threads;
 };

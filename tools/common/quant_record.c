@@ -113,10 +113,11 @@ void quant_record_free(struct quant_job *job)
 
 /* ---- Plan files ------------------------------------------------------------- */
 
-static int write_file(const struct quant_args *a, const char *text, ggf_error *err)
+int quant_write_text(const struct quant_args *a, const char *path, const char *text,
+                     ggf_error *err)
 {
     ggf_output *out = NULL;
-    int s = ggf_output_create(&out, a->plan_out, a->force, err);
+    int s = ggf_output_create(&out, path, a->force, err);
     if (!s) s = ggf_output_write(out, 0, text, strlen(text), err);
     if (s) {
         ggf_output_discard(out);
@@ -149,7 +150,7 @@ int quant_write_plan(struct quant_job *job, ggf_error *err)
     const char *const head[] = { source, source_size, type, size, matrix, NULL };
     char *text = recipe_write(&job->plan, &job->options, head);
     if (!text) return ggf_no_memory(err);
-    const int s = write_file(a, text, err);
+    const int s = quant_write_text(a, a->plan_out, text, err);
     free(text);
     return s;
 }

@@ -8,6 +8,10 @@
 /* --plan-in: a plan file, or a GGUF whose types are to be taken. */
 int quant_read_plan(recipe **out, const char *path, ggf_error *err);
 
+/* Write a small text file, replacing one if --force is given. */
+int quant_write_text(const struct quant_args *args, const char *path, const char *text,
+                     ggf_error *err);
+
 /* --plan-out. */
 int quant_write_plan(struct quant_job *job, ggf_error *err);
 
