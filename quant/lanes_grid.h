@@ -37,39 +37,56 @@ INLINE vu lane_numbers(void)
 /* m has all bits of a lane or none. */
 INLINE vu take(vu m, vu a, vu b) { return (a & m) | (b & ~m); }
 
-/* The element of `list` for a group that costs least.  x and root are the group's. */
-INLINE unsigned lanes_nearest(const struct grid_kind k, const uint16_t *list,
-                              const float *x, const float *root, float scale)
+/* What LANES points cost; cost has for each coordinate what its levels do. */
+INLINE vf lanes_cost(const struct grid_kind k, const vf *cost, vu code)
 {
-    const vu lane = lane_numbers();
-    const vf odd = to_float((vi)((lane & ((1u << k.bits) - 1)) * 2 + 1));
-    const int n = *list++;
-    vf cost[8], least = splat(FLT_MAX);
-    vu at = { 0 };
-    LOOP for (int i = 0; i < k.dim; i++)
+    vf sum = k.bits == 2 ? pick4(cost[0], code) : pick8(cost[0], code);
+    LOOP for (int i = 1; i < k.dim; i++)
     {
-        const vf d = scale * odd - x[i];
-        cost[i] = root[i] * d * d;
+        code >>= k.bits;
+        sum += k.bits == 2 ? pick4(cost[i], code) : pick8(cost[i], code);
     }
-    for (int c = 0; c < n; c += LANES) {
-        vu code = load_short(list + c);
-        vf sum = k.bits == 2 ? pick4(cost[0], code) : pick8(cost[0], code);
-        LOOP for (int i = 1; i < k.dim; i++)
-        {
-            code >>= k.bits;
-            sum += k.bits == 2 ? pick4(cost[i], code) : pick8(cost[i], code);
-        }
-        const vm better = both(below(n - c), less(sum, least));
-        least = choose(better, sum, least);
+    return sum;
+}
+
+/* The place in `list`, of n, of what costs least.  Most lists are short. */
+INLINE unsigned lanes_least(const struct grid_kind k, const uint16_t *list, int n,
+                            const vf *cost)
+{
+    const vf none = splat(FLT_MAX);
+    const vf sum = lanes_cost(k, cost, load_short(list));
+    vf least = choose(both(below(n), less(sum, none)), sum, none);
+    if (n <= LANES) return (unsigned)__builtin_ctz(same(least, smallest(least)));
+    const vu lane = lane_numbers();
+    vu at = lane;
+    for (int c = LANES; c < n; c += LANES) {
+        const vf more = lanes_cost(k, cost, load_short(list + c));
+        const vm better = both(below(n - c), less(more, least));
+        least = choose(better, more, least);
         at = (vu)choose(better, (vf)(lane + (uint32_t)c), (vf)at);
     }
     uint32_t place[LANES];
     memcpy(place, &at, sizeof at);
     unsigned equal = same(least, smallest(least));
-    uint32_t first = place[__builtin_ctz(equal)];
+    unsigned first = place[__builtin_ctz(equal)];
     while (equal &= equal - 1)
         if (place[__builtin_ctz(equal)] < first) first = place[__builtin_ctz(equal)];
-    return list[first];
+    return first;
+}
+
+/* As grid_nearest().  x and root are the group's. */
+INLINE unsigned lanes_nearest(const struct grid_kind k, const uint16_t *list,
+                              const float *x, const float *root, float scale)
+{
+    const vu level_of_lane = lane_numbers() & ((1u << k.bits) - 1);
+    const vf value = scale * to_float((vi)(level_of_lane * 2 + 1));
+    vf cost[8];
+    LOOP for (int i = 0; i < k.dim; i++)
+    {
+        const vf d = value - x[i];
+        cost[i] = root[i] * d * d;
+    }
+    return list[1 + lanes_least(k, list + 1, list[0], cost)];
 }
 
 /* The levels of a group, packed. */
