@@ -74,12 +74,11 @@ INLINE unsigned lanes_least(const struct grid_kind k, const uint16_t *list, int 
     return first;
 }
 
-/* As grid_nearest().  x and root are the group's. */
+/* As grid_nearest().  x and root are the group's; value[i] is what level i means, again
+ * and again. */
 INLINE unsigned lanes_nearest(const struct grid_kind k, const uint16_t *list,
-                              const float *x, const float *root, float scale)
+                              const float *x, const float *root, vf value)
 {
-    const vu level_of_lane = lane_numbers() & ((1u << k.bits) - 1);
-    const vf value = scale * to_float((vi)(level_of_lane * 2 + 1));
     vf cost[8];
     LOOP for (int i = 0; i < k.dim; i++)
     {
@@ -110,6 +109,7 @@ INLINE vu lanes_points_of(const struct grid_kind k, const struct grid *grid,
     vu off = { 0 };
     float scales[LANES];
     memcpy(scales, &scale, sizeof scale);
+    const vf odd = to_float((vi)((lane_numbers() & ((1u << k.bits) - 1)) * 2 + 1));
     for (int g = 0; g < k.n / k.dim; g++) {
         const vu wanted = (vu)((vi)(which << (31 - g)) >> 31);
         vu c = lanes_code(k, s->x + k.dim * g, id);
@@ -123,7 +123,7 @@ INLINE vu lanes_points_of(const struct grid_kind k, const struct grid *grid,
         for (unsigned left = negative(out) & live; left; left &= left - 1) {
             const int j = __builtin_ctz(left), at = j * k.n + k.dim * g;
             codes[j] = lanes_nearest(k, grid->lists + ~lists[j], s->magnitude + at,
-                                     s->root + at, scales[j]);
+                                     s->root + at, scales[j] * odd);
         }
         memcpy(&c, codes, sizeof c);
         code[g] = take(wanted, c, code[g]);

@@ -26,6 +26,8 @@ static inline void encode_init_x86(encode_fn *t)
     t[GGF_IQ3_XXS] = encode_iq3_xxs_avx2;
     t[GGF_IQ3_S] = encode_iq3_s_avx2;
     t[IQ3_S_COMPAT] = encode_iq3_s_compat_avx2;
+    t[GGF_IQ1_S] = encode_iq1_s_avx2;
+    t[GGF_IQ1_M] = encode_iq1_m_avx2;
 
     if (!(flags & CPU_AVX512)) return;
     t[GGF_Q4_0] = encode_q4_0_avx512;
@@ -46,4 +48,6 @@ static inline void encode_init_x86(encode_fn *t)
     t[GGF_IQ3_XXS] = encode_iq3_xxs_avx512;
     t[GGF_IQ3_S] = encode_iq3_s_avx512;
     t[IQ3_S_COMPAT] = encode_iq3_s_compat_avx512;
+    t[GGF_IQ1_S] = encode_iq1_s_avx512;
+    t[GGF_IQ1_M] = encode_iq1_m_avx512;
 }

@@ -93,3 +93,5 @@ static inline void store_bytes(void *p, vi v)
 #include "../encode_simple.h"
 #include "../lanes_grid.h"
 #include "../encode_grid.h"
+#include "../lanes_iq1.h"
+#include "../encode_iq1.h"

@@ -22,7 +22,9 @@
     decl_encode_fn(encode_iq2_s_##isa);                                                  \
     decl_encode_fn(encode_iq3_xxs_##isa);                                                \
     decl_encode_fn(encode_iq3_s_##isa);                                                  \
-    decl_encode_fn(encode_iq3_s_compat_##isa)
+    decl_encode_fn(encode_iq3_s_compat_##isa);                                           \
+    decl_encode_fn(encode_iq1_s_##isa);                                                  \
+    decl_encode_fn(encode_iq1_m_##isa)
 
 DECL_ENCODERS(avx2);
 DECL_ENCODERS(avx512);
