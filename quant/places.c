@@ -1,8 +1,9 @@
 /* places.c - see places.h. */
 #include "places.h"
 
+#include "imatrix_file.h"
+
 #include <stdlib.h>
-#include <string.h>
 
 /* So that a tensor has its places whatever else is measured (FNV-1a). */
 static uint64_t seed_of(const struct places *p)
@@ -14,8 +15,7 @@ static uint64_t seed_of(const struct places *p)
 
 static double token_count(const struct imatrix_entry *w, uint64_t slice)
 {
-    float count;
-    memcpy(&count, w->counts + slice * sizeof count, sizeof count);
+    const float count = load_f32(w->counts + 4 * slice);
     return count > 0 ? (double)count : 0;
 }
 

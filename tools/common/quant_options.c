@@ -8,11 +8,10 @@
 
 static int parse_tensor_type(const char *option, const char *name, int *type)
 {
-    *type = name ? ggf_type_from_name(name) : MIX_NO_TYPE;
-    if (name && *type < 0)
-        return opt_error(&quant_program, "%s: there is no tensor type '%s'", option,
-                         name);
-    return OPT_GO;
+    ggf_error err;
+    *type = MIX_NO_TYPE;
+    if (!name || !tensor_type_parse(type, name, &err)) return OPT_GO;
+    return opt_error(&quant_program, "%s: %s", option, err.message);
 }
 
 /* "1,2,5" into numbers; the caller frees them. */

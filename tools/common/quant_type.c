@@ -51,27 +51,12 @@ void quant_type_list(char *out, size_t size)
 static const char *name_at(size_t i)
 {
     size_t n = 0;
+    if (i == 0) return "COPY";
     while (file_types[n].name) n++;
-    return i < n ? file_types[i].name : presets[i - n].name;
-}
-
-/* "Q4_K_XL" may also stand for "UD-Q4_K_XL". */
-static bool is_near(const char *word, const char *name, int distance)
-{
-    const bool preset = !strncmp(name, "UD-", 3);
-    return near_distance(word, name) <= distance ||
-           (preset && near_distance(word, name + 3) < distance);
+    return i <= n ? file_types[i - 1].name : presets[i - 1 - n].name;
 }
 
 void quant_type_suggest(char *out, size_t size, const char *word)
 {
-    const char *name;
-    *out = 0;
-    for (int d = 1; d <= 2 && !*out; d++)
-        for (size_t i = 0; (name = name_at(i)); i++)
-            if (is_near(word, name, d))
-                append(out, size, "%s %s", *out ? "," : "near it:", name);
-    if (*out) return;
-    append(out, size, "known are COPY");
-    for (size_t i = 0; (name = name_at(i)); i++) append(out, size, " %s", name);
+    near_suggest(out, size, word, name_at);
 }

@@ -1,8 +1,10 @@
 /* tensor_type.c - see tensor_type.h. */
 #include "tensor_type.h"
 
+#include "near.h"
 #include "regex.h"
 #include "text.h"
+#include "../../quant/encode.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -16,6 +18,24 @@ struct tensor_rule {
     bool used;
 };
 
+/* The names of types that can be written; NULL behind the last. */
+static const char *name_at(size_t i)
+{
+    for (uint32_t type = 0; type < GGF_TYPE_COUNT; type++)
+        if (encode_for(type) && i-- == 0) return ggf_type_name(type);
+    return NULL;
+}
+
+int tensor_type_parse(int *type, const char *name, ggf_error *err)
+{
+    char near[320];
+    *type = ggf_type_from_name(name);
+    if (*type >= 0) return 0;
+    near_suggest(near, sizeof near, name, name_at);
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "there is no tensor type '%.40s'; %s",
+                    name, near);
+}
+
 static void free_rule(struct tensor_rule *rule)
 {
     regex_free(rule->regex);
@@ -25,13 +45,13 @@ static void free_rule(struct tensor_rule *rule)
 int tensor_rules_add(struct tensor_rules *r, const char *text, ggf_error *err)
 {
     const char *equals = strchr(text, '=');
+    ggf_error why;
     if (!equals || equals == text)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "'%.120s': expected REGEX=TYPE",
                         text);
-    const int type = ggf_type_from_name(equals + 1);
-    if (type < 0)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "'%.120s': there is no tensor type '%.40s'", text, equals + 1);
+    int type;
+    if (tensor_type_parse(&type, equals + 1, &why))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "'%.100s': %s", text, why.message);
     struct tensor_rule *rules = realloc(r->rules, (size_t)(r->count + 1) * sizeof *rules);
     if (!rules) return ggf_no_memory(err);
     r->rules = rules;

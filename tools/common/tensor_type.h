@@ -4,6 +4,9 @@
 
 #include "../../libgguf/libgguf.h"
 
+/* The type of a name, in upper or lower case; GGF_E_ARG with those near it. */
+int tensor_type_parse(int *type, const char *name, ggf_error *err);
+
 struct tensor_rule; /* a compiled pattern and a type */
 
 struct tensor_rules {
