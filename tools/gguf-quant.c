@@ -124,17 +124,17 @@ static int follow(struct quant_job *job, ggf_error *err)
     if (a->type.to)
         lint_plan(&job->lint, &job->plan, &job->options, a->target.kind == BUDGET_K,
                   a->shrink);
-    const int written = !s || a->dry_run ? write_texts(job, err) : 0;
-    if (written) return written;
     if (!a->quiet && (!s || a->dry_run)) quant_print_notes(job);
     if (a->dry_run) {
         if (s && !a->quiet)
             fprintf(stderr, "%s: warning: %s\n", quant_program.name, err->message);
-        quant_print_plan(job);
-        return 0;
+        s = write_texts(job, err);
+        if (!s) quant_print_plan(job);
+        return s;
     }
     if (!s) s = check_output(job, err);
     if (!s) s = quantize(job, err);
+    if (!s) s = write_texts(job, err);
     if (!s && by_target && !a->quiet)
         target_print_totals(stderr, &job->target, &a->target);
     if (!s && a->json) quant_print_json(job);
@@ -149,6 +149,7 @@ static int run(struct quant_job *job, ggf_error *err)
     int s = ggf_open(&job->file, a->input, &oo, err);
     if (!s) s = quant_open_matrix(&job->matrix, a, job->file, err);
     job->options.matrix = job->matrix;
+    if (!s) s = quant_check_texts(a, err);
     if (!s && a->plan_in) s = quant_read_plan(&job->plan_in, a->plan_in, err);
     if (!s && a->sens) s = sens_read(&job->sens, a->sens, err);
     if (!s) s = plan_make(&job->plan, job->file, &job->options, err);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is_model(const char *path)
 {
@@ -112,6 +113,16 @@ void quant_record_free(struct quant_job *job)
 }
 
 /* ---- Plan files ------------------------------------------------------------- */
+
+int quant_check_texts(const struct quant_args *a, ggf_error *err)
+{
+    const char *const paths[] = { a->plan_out, a->card };
+    for (int i = 0; i < 2; i++)
+        if (paths[i] && !a->force && !access(paths[i], F_OK))
+            return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
+                            "%s exists already (--force replaces it)", paths[i]);
+    return 0;
+}
 
 int quant_write_text(const struct quant_args *a, const char *path, const char *text,
                      ggf_error *err)

@@ -8,6 +8,9 @@
 /* --plan-in: a plan file, or a GGUF whose types are to be taken. */
 int quant_read_plan(recipe **out, const char *path, ggf_error *err);
 
+/* Fail now if the text files to be written later are there and --force is not given. */
+int quant_check_texts(const struct quant_args *args, ggf_error *err);
+
 /* Write a small text file, replacing one if --force is given. */
 int quant_write_text(const struct quant_args *args, const char *path, const char *text,
                      ggf_error *err);
