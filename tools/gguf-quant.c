@@ -121,6 +121,11 @@ static int follow(struct quant_job *job, ggf_error *err)
     if (!s) s = quant_record(job, err);
     if (!s && by_target) s = choose_types(job, err);
     if (s && by_target) return s;
+    if (!s && a->target.probe.text && !by_target) {
+        s = target_price(&job->target, &a->target, job->file, &job->plan, &job->options,
+                         a->threads, err);
+        if (s) return s;
+    }
     if (a->type.to)
         lint_plan(&job->lint, &job->plan, &job->options, a->target.kind == BUDGET_K,
                   a->shrink);
@@ -137,6 +142,8 @@ static int follow(struct quant_job *job, ggf_error *err)
     if (!s) s = write_texts(job, err);
     if (!s && by_target && !a->quiet)
         target_print_totals(stderr, &job->target, &a->target);
+    if (!s && quant_is_priced(a) && !a->quiet)
+        target_print_prediction(stderr, &job->target, &a->target);
     if (!s && a->json) quant_print_json(job);
     return s;
 }
@@ -144,7 +151,7 @@ static int follow(struct quant_job *job, ggf_error *err)
 static int run(struct quant_job *job, ggf_error *err)
 {
     const struct quant_args *a = job->args;
-    const struct ggf_open_options oo = { .header_only = a->dry_run && !quant_by_target(a),
+    const struct ggf_open_options oo = { .header_only = a->dry_run && !quant_is_priced(a),
                                          .allow_gaps = true };
     int s = ggf_open(&job->file, a->input, &oo, err);
     if (!s) s = quant_open_matrix(&job->matrix, a, job->file, err);

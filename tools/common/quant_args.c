@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-static struct quant_args a;
+static struct quant_args a = { .target.probe.n_windows = PROBE_WINDOWS };
 static char types_help[6144];
 
 static const struct opt options[] = {
@@ -42,6 +42,12 @@ static const struct opt options[] = {
     { "--sens", "FILE", OPT_STR, &a.sens,
       "how much tensors matter: lines REGEX,DENSITY, or a table of\nmeasured divergences "
       "(docs/gguf-quant.md)" },
+    { "--probe", "TEXT", OPT_STR, &a.target.probe.text,
+      "run the model on some of this text with tensors in coarse types:\nwhat errors "
+      "mean "
+      "to it, instead of what is published of others" },
+    { "--probe-chunks", "N", OPT_INT, &a.target.probe.n_windows,
+      "windows of 512 tokens of that text (16)" },
     { "--expert-pack", "OUT", OPT_STR, &a.pack,
       "write OUT.gguf and OUT.xpack; each expert gets types of its own,\nthe size is "
       "that "
@@ -99,6 +105,11 @@ const struct opt_program quant_program = {
 bool quant_by_target(const struct quant_args *args)
 {
     return args->target.size || args->target.bpw > 0;
+}
+
+bool quant_is_priced(const struct quant_args *args)
+{
+    return quant_by_target(args) || args->target.probe.text;
 }
 
 const char *quant_args_type(const struct quant_args *args)
@@ -282,7 +293,6 @@ static int check_target(void)
     if (a.keep_split)
         return opt_error(&quant_program, "a target and --keep-split exclude each other");
     a.pure = true; /* until types are chosen */
-    a.target.quiet = a.quiet;
     a.target.compare = a.dry_run;
     for (int i = 0; a.kinds && i < 3; i++)
         if (!strcmp(a.kinds, kinds[i])) {
@@ -309,6 +319,25 @@ static int check_pack(void)
     return OPT_GO;
 }
 
+static int check_probe(void)
+{
+    struct probe *p = &a.target.probe;
+    const char *clash = a.keep_split ? "--keep-split"
+                        : a.prune    ? "--prune-layers"
+                        : a.pack     ? "--expert-pack"
+                        : a.sens     ? "--sens"
+                                     : NULL;
+    if (!p->text && p->n_windows != PROBE_WINDOWS)
+        return opt_error(&quant_program, "--probe-chunks needs --probe");
+    if (p->n_windows < 2)
+        return opt_error(&quant_program, "--probe-chunks must be 2 or more");
+    if (p->text && clash)
+        return opt_error(&quant_program, "--probe and %s exclude each other", clash);
+    p->model = a.input;
+    p->quiet = a.target.quiet = a.quiet;
+    return OPT_GO;
+}
+
 /* Options that would be ignored are mistakes. */
 static int check_combination(void)
 {
@@ -326,6 +355,7 @@ static int check_combination(void)
         { a.plan_in, "--plan-in" },
         { a.plan_out, "--plan-out" },
         { a.card, "--model-card" },
+        { a.target.probe.text, "--probe" },
     };
     for (size_t i = 0; !a.type.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
         if (idle_in_copy[i].given)
@@ -369,6 +399,7 @@ int quant_args_parse(const struct quant_args **args, int argc, char **argv)
     if (r == OPT_GO) r = take_words(words, n);
     if (r == OPT_GO) r = check_combination();
     if (r == OPT_GO) r = check_pack();
+    if (r == OPT_GO) r = check_probe();
     if (r == OPT_GO) r = check_target();
     *args = &a;
     return r;

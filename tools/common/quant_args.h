@@ -36,6 +36,9 @@ void quant_args_free(void);
 /* Types are to be chosen for a size. */
 bool quant_by_target(const struct quant_args *args);
 
+/* There is a prediction: errors are measured. */
+bool quant_is_priced(const struct quant_args *args);
+
 /* What the user calls the type: "Q4_K_M", "UD-Q4_K_XL", "AUTO", "PLAN", "COPY". */
 const char *quant_args_type(const struct quant_args *args);
 

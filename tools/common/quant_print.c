@@ -115,6 +115,7 @@ void quant_print_json(const struct quant_job *job)
     json_u64(&j, "bytes", p->bytes);
     json_f64(&j, "bits_per_weight", bits_per_weight(p->bytes, p->n_elements));
     if (quant_by_target(a)) target_json_totals(&j, r, &a->target);
+    if (quant_is_priced(a)) target_json_prediction(&j, r, &a->target);
     json_close(&j, '}');
     json_end(&j);
 }
@@ -132,7 +133,7 @@ void quant_print_plan(const struct quant_job *job)
     for (size_t i = 0; i < p->n_items && !a->quiet && !quant_by_target(a); i++)
         quant_print_item(stdout, p, i);
     quant_print_totals(stdout, p);
-    if (!quant_by_target(a)) return;
-    target_print_totals(stdout, r, &a->target);
-    target_print_comparison(stdout, r, p);
+    if (quant_by_target(a)) target_print_totals(stdout, r, &a->target);
+    if (quant_is_priced(a)) target_print_prediction(stdout, r, &a->target);
+    if (quant_by_target(a)) target_print_comparison(stdout, r, p);
 }

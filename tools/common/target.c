@@ -2,6 +2,8 @@
 #include "target.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
 
 static uint64_t padded_items(const struct plan *p, uint64_t alignment)
 {
@@ -39,29 +41,66 @@ static int too_small(const struct target *t, const struct plan *p, uint64_t head
                     bits(p, least), (double)t->bpw);
 }
 
+static struct budget_options measure_options(const struct target *t, int threads,
+                                             struct progress *bar)
+{
+    struct budget_options o = { .alignment = 32, .kind = t->kind };
+    o.measure.threads = threads;
+    o.measure.progress = on_progress;
+    o.measure.user = bar;
+    o.measure.mapped = true;
+    return o;
+}
+
+/* The table, with the weights of this model if there is a probe, else the published. */
+static int prepare(struct target_result *r, struct predict *predict,
+                   const struct target *t, const sens *given, const ggf_file *f,
+                   const struct plan *p, const struct plan_options *po,
+                   const struct budget_options *o, ggf_error *err)
+{
+    int s = error_table_init(&r->table, p, po, err);
+    if (!s) s = sens_apply(given, f, p, &r->table, err);
+    for (size_t i = 0; i < p->n_items && !s; i++)
+        error_table_want(&r->table, i, p->items[i].type);
+    if (!s && t->compare)
+        s = comparison_pick(&r->comparison, p, po, o->bytes, &r->table, err);
+    if (!s && t->probe.text)
+        s = probe_run(predict, &r->probe, &r->table, &t->probe, f, po, o, err);
+    return s;
+}
+
+static int predict_plan(struct target_result *r, const struct predict *predict,
+                        const struct plan *p, ggf_error *err)
+{
+    uint32_t *types = calloc(p->n_items + 1, sizeof *types);
+    double spread;
+    if (!types) return ggf_no_memory(err);
+    for (size_t i = 0; i < p->n_items; i++) types[i] = p->items[i].type;
+    const double cost = error_table_cost(&r->table, types, &spread);
+    const struct predict known =
+        predict->measured ? *predict : predict_published(predict_weights(&r->table));
+    r->predicted = predict_kld(&known, cost, spread);
+    free(types);
+    return 0;
+}
+
 int target_choose(struct target_result *r, const struct target *t, const sens *given,
                   const ggf_file *f, struct plan *p, const struct plan_options *po,
                   const struct quantize_options *q, ggf_error *err)
 {
-    uint32_t alignment = 32;
+    struct progress bar = { .what = "measuring", .off = t->quiet };
+    struct budget_options o = measure_options(t, q->threads, &bar);
+    struct predict predict = { 0 };
     uint64_t size;
-    metadata_get_u32(f, po->overrides, po->n_overrides, "general.alignment", &alignment);
+    metadata_get_u32(f, po->overrides, po->n_overrides, "general.alignment",
+                     &o.alignment);
     int s = quantize_size(&size, f, p, po, q, err);
     if (s) return s;
-    const uint64_t header = size - padded_items(p, alignment);
-    struct progress bar = { .what = "measuring", .off = t->quiet };
-    struct budget_options o = { .alignment = alignment, .kind = t->kind };
-    o.measure.threads = q->threads;
-    o.measure.progress = on_progress;
-    o.measure.user = &bar;
-    o.measure.mapped = true;
+    const uint64_t header = size - padded_items(p, o.alignment);
     if (t->size) o.bytes = t->size > header ? t->size - header : 0;
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
     const double start = out_now();
-    s = error_table_init(&r->table, p, po, err);
-    if (!s) s = sens_apply(given, f, p, &r->table, err);
-    if (!s && t->compare)
-        s = comparison_pick(&r->comparison, p, po, o.bytes, &r->table, err);
+    s = prepare(r, &predict, t, given, f, p, po, &o, err);
     if (!s) s = budget_choose(&r->budget, p, po, &r->table, &o, err);
     if (!s) s = comparison_price(&r->comparison, p, po, &r->table, &o, err);
     progress_end(&bar);
@@ -69,7 +108,20 @@ int target_choose(struct target_result *r, const struct target *t, const sens *g
     const struct budget *b = &r->budget;
     const uint64_t bytes = b->fixed_bytes + b->solution.bytes;
     if (s == GGF_E_ARG && bytes > o.bytes) return too_small(t, p, header, bytes, err);
+    if (!s) s = predict_plan(r, &predict, p, err);
     return s ? s : quantize_size(&r->file_bytes, f, p, po, q, err);
+}
+
+int target_price(struct target_result *r, const struct target *t, const ggf_file *f,
+                 const struct plan *p, const struct plan_options *po, int threads,
+                 ggf_error *err)
+{
+    struct progress bar = { .what = "measuring", .off = t->quiet };
+    const struct budget_options o = measure_options(t, threads, &bar);
+    struct predict predict = { 0 };
+    const int s = prepare(r, &predict, t, NULL, f, p, po, &o, err);
+    progress_end(&bar);
+    return s ? s : predict_plan(r, &predict, p, err);
 }
 
 void target_free(struct target_result *r)
@@ -154,6 +206,22 @@ static void json_comparison(struct json *j, const struct target_result *r)
     json_close(j, ']');
 }
 
+void target_print_prediction(FILE *f, const struct target_result *r,
+                             const struct target *t)
+{
+    const struct prediction *k = &r->predicted;
+    if (!isfinite(k->kld)) return;
+    fprintf(f, "predicted KLD = %.3g (%.2g to %.2g)", k->kld, k->low, k->high);
+    if (!t->probe.text) {
+        fputs(", going by what is published of other models; --probe runs this one\n", f);
+        return;
+    }
+    fprintf(f,
+            ", on text like the probe's\nprobe       = %" PRIu64
+            " tokens, %d kinds of tensors and %d plans tried in %.1f s\n",
+            r->probe.tokens, r->probe.n_kinds, r->probe.n_plans, r->probe.seconds);
+}
+
 void target_json_item(struct json *j, const struct budget_item *item)
 {
     json_bool(j, "chosen", item->open);
@@ -176,4 +244,22 @@ void target_json_totals(struct json *j, const struct target_result *r,
     json_f64(j, "dual_gap", target_gap(r));
     json_f64(j, "seconds", r->seconds);
     if (r->comparison.n) json_comparison(j, r);
+}
+
+void target_json_prediction(struct json *j, const struct target_result *r,
+                            const struct target *t)
+{
+    json_open(j, "predicted_kld", '{');
+    json_f64(j, "mean", r->predicted.kld);
+    json_f64(j, "low", r->predicted.low);
+    json_f64(j, "high", r->predicted.high);
+    json_bool(j, "probed", t->probe.text != NULL);
+    if (t->probe.text) {
+        json_u64(j, "tokens", r->probe.tokens);
+        json_u64(j, "kinds", (uint64_t)r->probe.n_kinds);
+        json_u64(j, "plans", (uint64_t)r->probe.n_plans);
+        json_f64(j, "noise", r->probe.noise);
+        json_f64(j, "seconds", r->probe.seconds);
+    }
+    json_close(j, '}');
 }

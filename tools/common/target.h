@@ -4,6 +4,7 @@
 #define TOOLS_TARGET_H
 
 #include "out.h"
+#include "probe.h"
 #include "sens.h"
 #include "../../quant/compare.h"
 #include "../../quant/quantize.h"
@@ -13,6 +14,7 @@ struct target {
     float bpw;     /* or bits of tensor data for each weight; 0: not given */
     enum budget_kind kind;
     bool quiet, compare; /* compare: fill in the comparison */
+    struct probe probe;
 };
 
 /* The outcome. */
@@ -22,6 +24,8 @@ struct target_result {
     struct comparison comparison;
     uint64_t file_bytes;
     double seconds; /* spent on measuring and choosing */
+    struct probe_result probe;
+    struct prediction predicted; /* divergence of the plan; NaN if not known */
 };
 
 /* Choose the types of a plan that plan_check() found good; `given` may be NULL.  A target
@@ -30,10 +34,17 @@ int target_choose(struct target_result *r, const struct target *target, const se
                   const ggf_file *file, struct plan *plan,
                   const struct plan_options *plan_options,
                   const struct quantize_options *options, ggf_error *err);
+/* For a plan whose types are not ours to choose: measure and probe, to predict. */
+int target_price(struct target_result *r, const struct target *target,
+                 const ggf_file *file, const struct plan *plan,
+                 const struct plan_options *plan_options, int threads, ggf_error *err);
 void target_free(struct target_result *r);
 
 /* A line for each tensor chosen: type, bits, bytes, error. */
 void target_print_items(FILE *f, const struct target_result *r, const struct plan *plan);
+/* What divergence to expect, and by what knowledge; nothing if it is not known. */
+void target_print_prediction(FILE *f, const struct target_result *r,
+                             const struct target *target);
 /* Size, cost, bound and gap. */
 void target_print_totals(FILE *f, const struct target_result *r,
                          const struct target *target);
@@ -46,5 +57,7 @@ void target_print_comparison(FILE *f, const struct target_result *r,
 void target_json_item(struct json *j, const struct budget_item *item);
 void target_json_totals(struct json *j, const struct target_result *r,
                         const struct target *target);
+void target_json_prediction(struct json *j, const struct target_result *r,
+                            const struct target *target);
 
 #endif

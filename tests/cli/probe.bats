@@ -1,0 +1,63 @@
+# gguf-quant --probe: the model run with tensors in coarse types, and what is predicted.
+
+setup_file() {
+    export ROOT=$PWD
+    cd "$BATS_FILE_TMPDIR" || exit
+    zstd -q -d -o mini.gguf "$ROOT/samples/q3n-mini-bf16.gguf.zst"
+    gguf-synth --shape tiny --layers 2 --type BF16 --vocab-from mini.gguf tiny.gguf
+}
+
+setup() {
+    TINY=$BATS_FILE_TMPDIR/tiny.gguf TEXT=$ROOT/samples/text/calibration.txt
+    cd "$BATS_TEST_TMPDIR" || exit
+}
+
+fails() { # CODE MESSAGE COMMAND...
+    local want=$1 message=$2 status=0
+    shift 2
+    "$@" >out 2>err || status=$?
+    [ "$status" = "$want" ] || { cat out err; return 1; }
+    grep -q -- "$message" err || { cat err; return 1; }
+}
+
+@test "a probed plan: an interval, the same with any threads, nothing left behind" {
+    mkdir tmp
+    for threads in 1 2; do
+        TMPDIR=tmp gguf-quant --probe "$TEXT" --probe-chunks 2 --target-bpw 5 --dry-run \
+            --json "$TINY" AUTO "$threads" >"$threads.json" 2>err
+    done
+    [ -z "$(ls tmp)" ]
+    python3 - <<'P'
+import json
+one, two = (json.load(open(f)) for f in ("1.json", "2.json"))
+for p in one, two:
+    for key in "seconds", "time": p.pop(key, None)
+    del p["predicted_kld"]["seconds"]
+assert one == two
+k = one["predicted_kld"]
+assert k["probed"] and 0 < k["low"] < k["mean"] < k["high"]
+assert k["kinds"] == 13 and k["plans"] >= 5 and k["tokens"] == 1024
+P
+}
+
+@test "a file type is predicted when there is a probe, a target always" {
+    gguf-quant --probe "$TEXT" --probe-chunks 2 --dry-run -q "$TINY" Q4_0 >out
+    grep -q '^predicted KLD = 0\.[0-9]* (0\.[0-9]* to 0\.[0-9]*), on text like' out
+    gguf-quant --target-bpw 5 --dry-run -q "$TINY" >out
+    grep -q '^predicted KLD = .* published of other models' out
+    gguf-quant --dry-run "$TINY" Q4_0 >out
+    [ -z "$(grep predicted out)" ]
+}
+
+@test "probes that cannot be" {
+    fails 2 "needs --probe" gguf-quant --probe-chunks 3 "$TINY" Q4_0
+    fails 2 "2 or more" gguf-quant --probe "$TEXT" --probe-chunks 1 "$TINY" Q4_0
+    fails 2 "exclude each other" gguf-quant --probe "$TEXT" --prune-layers 1 "$TINY" Q4_0
+    fails 2 "no effect with COPY" gguf-quant --probe "$TEXT" "$TINY" COPY
+    fails 1 "nowhere" gguf-quant --probe nowhere.txt --dry-run "$TINY" Q4_0
+    echo "Too short." >short.txt
+    fails 1 "a probe needs two windows" gguf-quant --probe short.txt "$TINY" Q4_0
+    TMPDIR=nowhere fails 1 "no room .* in nowhere" \
+        gguf-quant --probe "$TEXT" --dry-run "$TINY" Q4_0
+    [ ! -e ggml-model-Q4_0.gguf ]
+}
