@@ -17,14 +17,45 @@
 typedef struct q3n_model q3n_model;
 typedef struct q3n_session q3n_session;
 
+struct q3n_session_options {
+    uint32_t n_ctx;    /* most tokens the session can hold; 0: 4096 or the training
+                          context, whichever is less */
+    uint32_t n_ubatch; /* most tokens computed at once; 0: 512 */
+};
+
+/* Where the weights are while the model runs. */
+enum q3n_load_mode {
+    Q3N_LOAD_AUTO,     /* mapped if everything fits into free memory, else direct */
+    Q3N_LOAD_MMAP,     /* in the mapped files: the system keeps what it has room for */
+    Q3N_LOAD_POPULATE, /* so, and all of it is read at once */
+    Q3N_LOAD_DIRECT, /* in memory of our own: experts are read when they are needed, past
+                        the page cache; the rest is read at once and stays */
+};
+
+/* When experts of a pack are checked against their SHA-256. */
+enum q3n_verify_reads { Q3N_VERIFY_FIRST, Q3N_VERIFY_ALWAYS, Q3N_VERIFY_NEVER };
+
+/* Which experts go when there is no room. */
+enum q3n_cache_policy { Q3N_CACHE_LRU, Q3N_CACHE_CLOCK };
+
 struct q3n_model_options {
     const char *experts; /* pack file; NULL: the one that the GGUF names, if any */
     int threads;         /* up to 1024; 0: all the process may use */
     bool exact;          /* float32 activations: slow, for comparisons */
-    bool mlock;   /* lock the mapped weights in memory; failing that, warn via stats */
-    bool no_mmap; /* read the weights into memory of our own */
+    bool mlock;          /* lock the weights in memory; info.locked says if that worked */
+    bool no_mmap;        /* read all weights into memory of our own, now */
+
+    enum q3n_load_mode load_mode;
+    uint64_t ram_bytes; /* most memory for everything, the process and one session
+                           with options `session` included; 0: no limit */
+    uint64_t experts_cache_bytes; /* of it, or of free memory, for experts that were read
+                                     (direct); 0: all that is left */
+    struct q3n_session_options session;
+    enum q3n_verify_reads verify_reads;
+    enum q3n_cache_policy cache_policy;
+    int io_threads; /* that read experts, up to 64; 0: 6 */
     /* A GGUF whose tensors take the place of those of the same name and shape, but for
-     * experts in a pack; always mapped.  NULL: none. */
+     * experts in a pack; all but experts stay mapped.  NULL: none. */
     const char *overlay;
 };
 
@@ -43,18 +74,32 @@ struct q3n_model_info {
     uint64_t bytes_experts; /* of all routed experts */
     uint64_t bytes_session; /* fixed state of a session (recurrent) */
     uint64_t bytes_kv;      /* KV bytes per token of context */
+    uint64_t bytes_dense;   /* of everything but routed experts */
+    uint64_t bytes_slots;   /* memory for experts that are read; 0: they are mapped */
     bool packed;            /* experts come from a pack */
-    bool locked;            /* mlock was asked for and succeeded */
+    bool locked;            /* all weights in memory are locked there */
+    enum q3n_load_mode load_mode; /* never AUTO */
 };
 const struct q3n_model_info *q3n_model_info(const q3n_model *model);
+/* Memory that a session takes: caches, state and buffers. */
+uint64_t q3n_session_bytes(const q3n_model *model,
+                           const struct q3n_session_options *options);
+
+/* What became of the experts that were asked for, since the model was opened.  An expert
+ * that several tokens of a batch use counts once for the batch. */
+struct q3n_expert_stats {
+    uint64_t mapped;           /* used where they are mapped */
+    uint64_t hits, misses;     /* found in memory of our own, or on their way; or not */
+    uint64_t evictions, moves; /* pushed out; moved to make room for a larger one */
+    uint64_t reads, retries, read_bytes;
+    double read_seconds; /* during which at least one read was under way */
+    double wait_seconds; /* during which a computing thread waited for one */
+    uint64_t guesses, guesses_used, guesses_wasted, guesses_cancelled; /* read ahead */
+    uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts */
+};
+void q3n_model_expert_stats(q3n_model *model, struct q3n_expert_stats *out);
 /* The dense GGUF, for the tokenizer's metadata. */
 const ggf_file *q3n_model_file(const q3n_model *model);
-
-struct q3n_session_options {
-    uint32_t n_ctx;    /* most tokens the session can hold; 0: 4096 or the training
-                          context, whichever is less */
-    uint32_t n_ubatch; /* most tokens computed at once; 0: 512 */
-};
 
 int q3n_session_new(q3n_session **out, q3n_model *model,
                     const struct q3n_session_options *options, ggf_error *err);
@@ -64,7 +109,11 @@ void q3n_session_reset(q3n_session *session);
 /* From now on show the inputs of all matrices to an observer (ops/observe.h); NULL: to
  * nobody. */
 struct observer;
+struct route_watch;
 void q3n_session_observe(q3n_session *session, const struct observer *observer);
+/* From now on tell a watcher which experts tokens are sent to (ops/moe.h); NULL: nobody.
+ */
+void q3n_session_watch(q3n_session *session, const struct route_watch *watch);
 uint32_t q3n_session_pos(const q3n_session *session); /* tokens held so far */
 uint32_t q3n_session_ctx(const q3n_session *session);
 

@@ -3,6 +3,7 @@
 #include "../infer/text/chatml.h"
 #include "common/escape.h"
 #include "common/input.h"
+#include "common/memopt.h"
 #include "common/opt.h"
 #include "common/out.h"
 #include "common/runstats.h"
@@ -27,6 +28,7 @@ static struct {
     float temp, top_p, min_p, repeat_penalty, presence_penalty;
     bool ignore_eos, no_display_prompt, mlock, no_mmap, chat, exact, json, force,
         no_escape;
+    struct memory_options memory;
 } opt = {
     .n_predict = NO_INT,
     .ctx = NO_INT,
@@ -58,6 +60,7 @@ static const struct opt options[] = {
       "read the weights instead of mapping them" },
     { "--exact", NULL, OPT_FLAG, &opt.exact,
       "float32 activations: slow, for comparisons" },
+    MEMORY_OPTIONS(opt.memory),
     { .kind = OPT_HEADING, .help = "Prompt" },
     { "-p, --prompt", "TEXT", OPT_STR, &opt.prompt,
       "text to continue; with -cnv the first message.\n\\n, \\t, \\\\, \\' and \\\" in "
@@ -175,7 +178,8 @@ static void or_float(float *to, float value)
     if (given_f(value)) *to = value;
 }
 
-static struct q3n_sample_params params; /* as the options say */
+static struct q3n_sample_params params;        /* as the options say */
+static struct q3n_model_options model_options; /* likewise */
 
 /* A seed of -1, which is the default, is drawn from the clock. */
 static int sample_params(ggf_error *err)
@@ -214,6 +218,7 @@ static int check_options(void)
         return opt_error(&program, "-cnv reads standard input already");
     int r = check_useless();
     if (r == OPT_GO) r = check_numbers();
+    if (r == OPT_GO) r = memory_options(&program, &opt.memory, &model_options);
     ggf_error err;
     if (r == OPT_GO && (sample_params(&err) || q3n_sample_check(&params, &err)))
         r = opt_error(&program, "%s", err.message);
@@ -257,14 +262,19 @@ static int emit(void *user, const char *text, size_t len)
     return fwrite(text, 1, len, stdout) != len || fflush(stdout);
 }
 
-static int open_session(struct run *run, uint32_t n_ctx, ggf_error *err)
+static struct q3n_session_options session_options(uint32_t n_ctx)
 {
     const int batch = or_int(opt.batch, 2048), ubatch = or_int(opt.ubatch, 512);
-    const struct q3n_session_options o = {
+    return (struct q3n_session_options){
         .n_ctx = n_ctx,
         .n_ubatch = (uint32_t)(ubatch < batch ? ubatch : batch),
     };
-    run->g.n_batch = (uint32_t)batch;
+}
+
+static int open_session(struct run *run, uint32_t n_ctx, ggf_error *err)
+{
+    const struct q3n_session_options o = session_options(n_ctx);
+    run->g.n_batch = (uint32_t)or_int(opt.batch, 2048);
     return q3n_session_new(&run->g.session, run->model, &o, err);
 }
 
@@ -461,15 +471,15 @@ static int write_logits(struct run *run, ggf_error *err)
 
 static int run_all(struct run *run, ggf_error *err)
 {
-    const struct q3n_model_options o = {
-        .experts = opt.experts,
-        .threads = or_int(opt.threads, 0),
-        .exact = opt.exact,
-        .mlock = opt.mlock,
-        .no_mmap = opt.no_mmap,
-    };
+    struct q3n_model_options *o = &model_options;
+    o->experts = opt.experts;
+    o->threads = or_int(opt.threads, 0);
+    o->exact = opt.exact;
+    o->mlock = opt.mlock;
+    o->no_mmap = opt.no_mmap;
+    o->session = session_options((uint32_t)or_int(opt.ctx, 0));
     const double start = out_now();
-    int r = q3n_model_open(&run->model, opt.model, &o, err);
+    int r = q3n_model_open(&run->model, opt.model, o, err);
     if (!r && !opt.tokens) r = prepare_text(run, err);
     run->load_seconds = out_now() - start;
     if (r) return r;
@@ -495,7 +505,7 @@ int main(int argc, char **argv)
     r = run_all(&run, &err);
     int status = r ? out_error(NAME, &err) : 0;
     if (!r) {
-        const struct run_stats stats = {
+        struct run_stats stats = {
             .info = q3n_model_info(run.model),
             .load_seconds = run.load_seconds,
             .n_prompt = run.g.n_prompt,
@@ -503,6 +513,7 @@ int main(int argc, char **argv)
             .prompt_seconds = run.g.prompt_seconds,
             .decode_seconds = run.g.decode_seconds,
         };
+        q3n_model_expert_stats(run.model, &stats.experts);
         run_stats_print(&stats, opt.json);
         if (stop) status = 128 + SIGINT;
     }

@@ -1,212 +1,76 @@
-/* store.c - slabs of a GGUF and records of a pack behind one call. */
-#include "store.h"
+/* store.c - the store as a whole: its layers, its memory, its figures.  What happens
+ * while tokens are computed is in demand.c, what becomes of a record in cache.c. */
+#include "cache.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-struct source {
-    const ggf_pack *pack; /* NULL: slabs */
-    uint32_t pack_layer;
-    struct expert_slab slab[GGF_PARTS];
-    const float *scale[GGF_PARTS];
-    /* Of a pack, for each expert: its plain bytes once they are checked, in the mapping
-     * or in memory of the store. */
-    _Atomic(uint8_t *) *ready;
-    unsigned in_kinds, mid_kinds;
-    uint64_t bytes;
-};
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
 
-struct expert_store {
-    struct expert_dims dims;
-    struct source *sources;
-};
+/* ---- Layers -------------------------------------------------------------- */
 
-int expert_store_new(struct expert_store **out, const struct expert_dims *dims,
+int expert_store_new(struct expert_store **out, const struct expert_store_options *o,
                      ggf_error *err)
 {
+    const size_t n = (size_t)o->dims.n_layer * o->dims.n_expert;
     struct expert_store *s = calloc(1, sizeof *s);
     *out = NULL;
-    if (s) s->sources = calloc(dims->n_layer, sizeof *s->sources);
-    if (!s || !s->sources) {
-        free(s);
+    if (!s) return ggf_no_memory(err);
+    s->o = *o;
+    if (!s->o.io_threads) s->o.io_threads = EXPERT_IO_THREADS;
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->moved, NULL);
+    s->sources = calloc(o->dims.n_layer, sizeof *s->sources);
+    s->records = calloc(n, sizeof *s->records);
+    s->scratch = malloc(2 * (size_t)o->dims.n_expert * sizeof *s->scratch);
+    if (!s->sources || !s->records || !s->scratch) {
+        expert_store_free(s);
         return ggf_no_memory(err);
     }
-    s->dims = *dims;
+    for (size_t i = 0; i < n; i++) s->records[i].run = NO_RUN;
     *out = s;
     return 0;
-}
-
-/* Is the record used in memory of the store? */
-static bool copied(const struct expert_store *s, const struct ggf_pack_record *r)
-{
-    return r->compressed || s->dims.own;
-}
-
-static void source_free(const struct expert_store *s, struct source *src)
-{
-    for (uint32_t e = 0; src->ready && e < s->dims.n_expert; e++)
-        if (copied(s, ggf_pack_record(src->pack, src->pack_layer, e)))
-            free(atomic_load(&src->ready[e]));
-    free(src->ready);
 }
 
 void expert_store_free(struct expert_store *s)
 {
     if (!s) return;
-    for (uint32_t l = 0; l < s->dims.n_layer; l++) source_free(s, &s->sources[l]);
+    reader_close(&s->readers);
+    const size_t n = (size_t)s->o.dims.n_layer * s->o.dims.n_expert;
+    for (size_t i = 0; s->records && i < n; i++) free(s->records[i].error);
+    for (uint32_t i = 0; i < s->n_files; i++) disk_close(&s->files[i]);
+    free(s->files);
+    slots_close(&s->slots);
+    policy_free(&s->policy);
     free(s->sources);
+    free(s->records);
+    free(s->scratch);
+    pthread_cond_destroy(&s->moved);
+    pthread_mutex_destroy(&s->mutex);
     free(s);
-}
-
-/* Fill the matrix and add its activation form to the source's. */
-static int shape(struct expert_store *s, struct source *src, int part, uint32_t type,
-                 const void *data, struct matrix *m, ggf_error *err)
-{
-    const bool down = part == GGF_DOWN;
-    const uint32_t n = down ? s->dims.n_ff : s->dims.n_embd;
-    const struct ggf_type_info *info = ggf_type_info(type);
-    if (!info || n % info->block ||
-        !matrix_init(m, type, data, n, down ? s->dims.n_embd : s->dims.n_ff,
-                     s->dims.exact))
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "an expert matrix of type %s with rows of %" PRIu32
-                        " cannot be multiplied",
-                        ggf_type_name(type), n);
-    if (src) *(down ? &src->mid_kinds : &src->in_kinds) |= 1u << m->act;
-    return 0;
 }
 
 int expert_store_set_slabs(struct expert_store *s, uint32_t layer,
                            const struct expert_slab slabs[GGF_PARTS], ggf_error *err)
 {
-    struct source *src = &s->sources[layer];
-    for (int p = 0; p < GGF_PARTS; p++) {
-        struct matrix m;
-        int e = shape(s, src, p, slabs[p].type, slabs[p].data, &m, err);
-        if (e) return e;
-        src->slab[p] = slabs[p];
-        src->bytes += (uint64_t)m.rows * m.row_bytes * s->dims.n_expert;
-    }
-    return 0;
-}
-
-static int check_record(struct expert_store *s, struct source *src,
-                        const struct ggf_pack_record *r, ggf_error *err)
-{
-    for (int p = 0; p < GGF_PARTS; p++) {
-        struct matrix m;
-        int e = shape(s, src, p, r->type[p], NULL, &m, err);
-        if (e) return e;
-        const uint64_t bytes = (uint64_t)m.rows * m.row_bytes;
-        if (r->part_bytes[p] != bytes || r->part_offset[p] > r->raw_bytes ||
-            r->raw_bytes - r->part_offset[p] < bytes)
-            return ggf_fail(err, GGF_E_FORMAT, r->offset,
-                            "layer %" PRIu32 ", expert %" PRIu32 " of the pack: a matrix "
-                            "has %" PRIu64 " bytes, expected %" PRIu64,
-                            r->layer, r->expert, r->part_bytes[p], bytes);
-        src->bytes += bytes;
-    }
-    return 0;
-}
-
-/* The plain bytes of a record in new memory. */
-static int copy_record(const ggf_pack *pack, const struct ggf_pack_record *r,
-                       uint8_t **out, ggf_error *err)
-{
-    uint8_t *plain = aligned_alloc(64, (r->raw_bytes + 63) / 64 * 64);
-    if (!plain)
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
-                        "out of memory for an expert of %" PRIu64 " bytes", r->raw_bytes);
-    int e = ggf_pack_read(pack, r, NULL, plain, r->raw_bytes, err);
-    if (e) {
-        free(plain);
-        return e;
-    }
-    *out = plain;
-    return 0;
-}
-
-/* The checked, plain bytes of a record.  If two threads come at once, both check it and
- * one keeps its copy. */
-static int make_ready(const struct expert_store *s, struct source *src,
-                      const struct ggf_pack_record *r, uint8_t **out, ggf_error *err)
-{
-    _Atomic(uint8_t *) *ready = &src->ready[r->expert];
-    *out = atomic_load_explicit(ready, memory_order_acquire);
-    if (*out) return 0;
-    uint8_t *bytes = (uint8_t *)r->stored, *none = NULL;
-    int e = ggf_pack_verify_record(src->pack, r, NULL, err);
-    if (e || (copied(s, r) && (e = copy_record(src->pack, r, &bytes, err)))) return e;
-    *out = bytes;
-    if (atomic_compare_exchange_strong(ready, &none, bytes)) return 0;
-    if (copied(s, r)) free(bytes);
-    *out = none;
-    return 0;
-}
-
-static int load_all(struct expert_store *s, struct source *src, ggf_error *err)
-{
-    int status = 0;
-#pragma omp parallel for schedule(dynamic)
-    for (uint32_t i = 0; i < s->dims.n_expert; i++) {
-        ggf_error mine;
-        uint8_t *bytes;
-        const struct ggf_pack_record *r = ggf_pack_record(src->pack, src->pack_layer, i);
-        const int e = make_ready(s, src, r, &bytes, &mine);
-#pragma omp critical
-        if (e && !status) {
-            status = e;
-            if (err) *err = mine;
-        }
-    }
-    return status;
+    return source_set_slabs(&s->sources[layer], &s->o.dims, slabs, err);
 }
 
 int expert_store_set_pack(struct expert_store *s, uint32_t layer, const ggf_pack *pack,
                           uint32_t pack_layer, ggf_error *err)
 {
-    struct source *src = &s->sources[layer];
-    const struct ggf_pack_layer *l = ggf_pack_layer(pack, pack_layer);
-    if (l->n_expert != s->dims.n_expert || l->n_embd != s->dims.n_embd ||
-        l->n_ff != s->dims.n_ff)
-        return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
-                        "layer %" PRIu32 " of the pack has %" PRIu32
-                        " experts of %" PRIu64 " x %" PRIu64 ", the model needs %" PRIu32
-                        " of %" PRIu32 " x %" PRIu32,
-                        pack_layer, l->n_expert, l->n_embd, l->n_ff, s->dims.n_expert,
-                        s->dims.n_embd, s->dims.n_ff);
-    src->pack = pack;
-    src->pack_layer = pack_layer;
-    src->ready = calloc(s->dims.n_expert, sizeof *src->ready);
-    if (!src->ready) return ggf_no_memory(err);
-    for (uint32_t e = 0; e < s->dims.n_expert; e++) {
-        int status = check_record(s, src, ggf_pack_record(pack, pack_layer, e), err);
-        if (status) return status;
-    }
-    return s->dims.own ? load_all(s, src, err) : 0;
+    return source_set_pack(&s->sources[layer], &s->o.dims, pack, pack_layer, err);
 }
 
 void expert_store_set_scales(struct expert_store *s, uint32_t layer,
                              const float *const scales[GGF_PARTS])
 {
     for (int p = 0; p < GGF_PARTS; p++) s->sources[layer].scale[p] = scales[p];
-}
-
-bool expert_store_lock(const struct expert_store *s)
-{
-    for (uint32_t l = 0; l < s->dims.n_layer; l++) {
-        const struct source *src = &s->sources[l];
-        for (uint32_t e = 0; src->pack && e < s->dims.n_expert; e++) {
-            const struct ggf_pack_record *r =
-                ggf_pack_record(src->pack, src->pack_layer, e);
-            const uint8_t *copy = atomic_load(&src->ready[e]);
-            if (mlock(copy ? copy : r->stored, copy ? r->raw_bytes : r->stored_bytes))
-                return false;
-        }
-    }
-    return true;
 }
 
 unsigned expert_store_in_kinds(const struct expert_store *s, uint32_t layer)
@@ -224,36 +88,187 @@ uint64_t expert_store_bytes(const struct expert_store *s, uint32_t layer)
     return s->sources[layer].bytes;
 }
 
-static int acquire(struct expert_store *s, uint32_t layer, uint32_t id,
-                   struct expert *out, ggf_error *err)
+/* ---- Sizes --------------------------------------------------------------- */
+
+/* Of a layer's experts in memory of the store: all together, and the largest. */
+static uint64_t layer_slots(const struct expert_store *s, uint32_t layer, bool direct,
+                            uint64_t *largest)
 {
-    struct source *src = &s->sources[layer];
-    struct matrix *m[GGF_PARTS] = { &out->gate, &out->up, &out->down };
-    const struct ggf_pack_record *r = NULL;
-    uint8_t *bytes = NULL;
-    int e = 0;
-    if (src->pack) {
-        r = ggf_pack_record(src->pack, src->pack_layer, id);
-        e = make_ready(s, src, r, &bytes, err);
+    const struct source *src = &s->sources[layer];
+    uint64_t sum = 0;
+    *largest = 0;
+    for (uint32_t e = 0; e < s->o.dims.n_expert; e++) {
+        if (!direct && !cache_holds(s, layer, e)) continue;
+        const struct ggf_pack_record *r = source_record(src, e);
+        const uint64_t bytes = r ? r->raw_bytes : src->slot_bytes;
+        if (*largest < bytes) *largest = bytes;
+        sum += bytes;
     }
-    for (int p = 0; p < GGF_PARTS && !e; p++) {
-        const struct expert_slab *slab = &src->slab[p];
-        const uint8_t *data =
-            r ? bytes + r->part_offset[p] : slab->data + id * slab->stride;
-        e = shape(s, NULL, p, r ? r->type[p] : slab->type, data, m[p], err);
-        if (src->scale[p]) m[p]->scale = src->scale[p][id];
+    return sum;
+}
+
+uint64_t expert_store_most(const struct expert_store *s, bool direct)
+{
+    uint64_t sum = 0, largest;
+    for (uint32_t l = 0; l < s->o.dims.n_layer; l++)
+        sum += layer_slots(s, l, direct, &largest);
+    return sum;
+}
+
+uint64_t expert_store_least(const struct expert_store *s, bool direct)
+{
+    uint64_t sum = 0, largest;
+    for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
+        layer_slots(s, l, direct, &largest);
+        sum += largest * s->o.n_used;
+    }
+    return sum;
+}
+
+/* ---- Starting ------------------------------------------------------------ */
+
+static int open_file(struct expert_store *s, const char *path, uint64_t size,
+                     ggf_error *err)
+{
+    for (uint32_t i = 0; i < s->n_files; i++)
+        if (!strcmp(s->files[i].path, path)) return 0;
+    struct disk_file *files = realloc(s->files, (s->n_files + 1) * sizeof *files);
+    if (!files) return ggf_no_memory(err);
+    s->files = files;
+    int e = disk_open(&files[s->n_files], path, size, err);
+    if (!e) s->n_files++;
+    return e;
+}
+
+static int open_files(struct expert_store *s, ggf_error *err)
+{
+    int e = 0;
+    for (uint32_t i = 0; i < s->o.dims.n_layer && !e; i++) {
+        struct layout l;
+        source_layout(&s->sources[i], &s->o.dims, 0, &l);
+        for (int p = 0; p < l.n && !e; p++)
+            e = open_file(s, l.pieces[p].path, l.pieces[p].file_size, err);
     }
     return e;
 }
 
-int expert_store_acquire_team(const struct member *me, struct expert_store *s,
-                              uint32_t layer, const uint32_t *ids, uint32_t n,
-                              struct expert *out, ggf_error *err)
+/* Most bytes that a reader needs to unpack a compressed record. */
+static size_t bounce_bytes(const struct expert_store *s)
 {
-    for (uint64_t i; team_next(me, n, &i);) {
-        ggf_error mine;
-        const int e = acquire(s, layer, ids[i], &out[i], &mine);
-        if (e && team_fail(me, e) && err) *err = mine;
+    size_t most = 0;
+    for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
+        const ggf_pack *pack = s->sources[l].pack;
+        if (!pack || !ggf_pack_info(pack)->n_compressed) continue;
+        const size_t n = ggf_pack_info(pack)->max_stored_bytes;
+        if (most < n) most = n;
     }
-    return atomic_load(&me->team->status);
+    return most;
+}
+
+static void set_chunk(struct expert_store *s)
+{
+    uint64_t largest = SLOT_PAGE;
+    for (uint32_t l = 0; l < s->o.dims.n_layer; l++)
+        if (largest < s->sources[l].slot_bytes) largest = s->sources[l].slot_bytes;
+    const uint64_t chunk = (uint64_t)s->slots.pages * SLOT_PAGE / largest / 4;
+    s->chunk = chunk > EXPERT_CHUNK ? EXPERT_CHUNK : chunk ? (uint32_t)chunk : 1;
+}
+
+int expert_store_start(struct expert_store *s, uint64_t bytes, ggf_error *err)
+{
+    const uint64_t most = expert_store_most(s, s->o.direct);
+    const uint64_t least = expert_store_least(s, s->o.direct);
+    const uint32_t n = s->o.dims.n_layer * s->o.dims.n_expert;
+    const struct slot_owners owners = { cache_may_move, cache_moved, s };
+    if (!most) return 0;
+    if (bytes > most) bytes = most;
+    if (bytes < least)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%" PRIu64 " bytes of memory for experts are too few: one token "
+                        "needs %" PRIu64,
+                        bytes, least);
+    if (!policy_init(&s->policy, s->o.policy, n)) return ggf_no_memory(err);
+    int e = open_files(s, err);
+    if (e || (e = slots_open(&s->slots, bytes, n, &owners, err))) return e;
+    set_chunk(s);
+    return reader_open(&s->readers, &s->mutex, s->o.io_threads, bounce_bytes(s),
+                       cache_read, s, err);
+}
+
+int expert_store_load(struct expert_store *s, uint32_t layer, const uint32_t *ids,
+                      uint32_t n, ggf_error *err)
+{
+    const uint32_t n_expert = s->o.dims.n_expert;
+    struct expert_demand d = { .ids = malloc(n_expert * sizeof *d.ids),
+                               .flags = malloc(n_expert),
+                               .experts = malloc(n_expert * sizeof *d.experts),
+                               .records = malloc(n_expert * sizeof *d.records) };
+    int e = d.ids && d.flags && d.experts && d.records ? 0 : ggf_no_memory(err);
+    if (!e && n) {
+        memcpy(d.ids, ids, n * sizeof *ids);
+        expert_store_begin(s, &d, layer, n, NULL);
+        do {
+            for (uint32_t i = d.first; i < d.first + d.count && !e; i++)
+                e = expert_store_wait(s, &d, i, EXPERT_READY, err);
+        } while (!e && expert_store_next(s, &d));
+        expert_store_end(s, &d);
+    }
+    free(d.ids);
+    free(d.flags);
+    free(d.experts);
+    free(d.records);
+    return e;
+}
+
+/* ---- Mapped experts ------------------------------------------------------ */
+
+/* The whole pages that hold the bytes. */
+static void populate(const uint8_t *data, uint64_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = (uintptr_t)data / page * page;
+    const uintptr_t end = ((uintptr_t)data + bytes + page - 1) / page * page;
+    if (madvise((void *)first, end - first, MADV_POPULATE_READ))
+        madvise((void *)first, end - first, MADV_WILLNEED);
+}
+
+void expert_store_populate(const struct expert_store *s)
+{
+    const uint32_t n = s->o.dims.n_expert;
+    for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
+        const struct source *src = &s->sources[l];
+        struct expert last;
+        source_expert(src, &s->o.dims, n - 1, NULL, &last);
+        const struct matrix *m[GGF_PARTS] = { &last.gate, &last.up, &last.down };
+        for (int p = 0; p < GGF_PARTS && !src->pack; p++)
+            populate(src->slab[p].data, (uint64_t)(m[p]->data - src->slab[p].data) +
+                                            (uint64_t)m[p]->rows * m[p]->row_bytes);
+        for (uint32_t e = 0; src->pack && e < n; e++)
+            if (!cache_holds(s, l, e))
+                populate(source_record(src, e)->stored, source_record(src, e)->raw_bytes);
+    }
+}
+
+bool expert_store_lock(const struct expert_store *s)
+{
+    for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
+        const struct source *src = &s->sources[l];
+        for (uint32_t e = 0; src->pack && e < s->o.dims.n_expert; e++) {
+            const struct ggf_pack_record *r = source_record(src, e);
+            if (!cache_holds(s, l, e) && mlock(r->stored, r->stored_bytes)) return false;
+        }
+    }
+    return !s->slots.base || s->slots.locked;
+}
+
+/* ---- Figures ------------------------------------------------------------- */
+
+void expert_store_stats(struct expert_store *s, struct q3n_expert_stats *out)
+{
+    pthread_mutex_lock(&s->mutex);
+    *out = s->stats;
+    out->slot_bytes = (uint64_t)s->slots.pages * SLOT_PAGE;
+    out->slot_bytes_free = (uint64_t)s->slots.free_pages * SLOT_PAGE;
+    out->moves = s->slots.n_moves;
+    pthread_mutex_unlock(&s->mutex);
 }

@@ -39,10 +39,16 @@ static const struct ggf_tensor *find(const struct binder *b, const char *suffix)
     return t ? t : ggf_find_tensor(m->file, name.text);
 }
 
+static bool is_overlaid(const struct binder *b, const struct ggf_tensor *t)
+{
+    const ggf_file *overlay = b->model->overlay;
+    return overlay && ggf_find_tensor(overlay, t->name) == t;
+}
+
 static const uint8_t *data_of(const struct binder *b, const struct ggf_tensor *t)
 {
     const struct q3n_model *m = b->model;
-    if (m->overlay && ggf_find_tensor(m->overlay, t->name) == t) return t->data;
+    if (is_overlaid(b, t)) return t->data;
     return m->tensor_data[t - ggf_tensor(m->file, 0)];
 }
 
@@ -279,7 +285,12 @@ static int bind_slab(const struct binder *b, const char *suffix, uint32_t n,
     if (!t) return missing(b, suffix);
     int e = check_shape(b, t, n, rows, n_expert);
     if (e) return e;
-    slab->data = data_of(b, t);
+    const ggf_file *f = is_overlaid(b, t) ? b->model->overlay : b->model->file;
+    const struct ggf_shard *shard = ggf_shard(f, t->shard);
+    slab->data = t->data;
+    slab->path = shard->path;
+    slab->file_size = shard->size;
+    slab->offset = t->offset;
     slab->type = t->type;
     slab->stride = t->bytes / n_expert;
     return 0;
@@ -297,6 +308,7 @@ static int bind_slabs(const struct binder *b)
                       &slab[GGF_GATE]);
         slab[GGF_UP] = slab[GGF_GATE];
         slab[GGF_UP].data += slab[GGF_UP].stride / 2;
+        slab[GGF_UP].offset += slab[GGF_UP].stride / 2;
     } else if (!(e = bind_slab(b, "ffn_gate_exps.weight", hp->n_embd, hp->n_ff_exp,
                                &slab[GGF_GATE]))) {
         e = bind_slab(b, "ffn_up_exps.weight", hp->n_embd, hp->n_ff_exp, &slab[GGF_UP]);
@@ -399,16 +411,43 @@ static int bind_ends(const struct binder *b)
     return bind_linear(b, &m->head, head, n_embd, n_vocab);
 }
 
-int model_bind(struct q3n_model *m, ggf_error *err)
+int model_bind(struct q3n_model *m, const struct q3n_model_options *o, bool direct,
+               ggf_error *err)
 {
     struct binder b = { m, err, -1 };
-    const struct expert_dims dims = { m->hp.n_layer,  m->hp.n_expert, m->hp.n_embd,
-                                      m->hp.n_ff_exp, m->exact,       m->copy != NULL };
+    const struct expert_store_options options = {
+        .dims = { m->hp.n_layer, m->hp.n_expert, m->hp.n_embd, m->hp.n_ff_exp, m->exact },
+        .n_used = m->hp.n_expert_used,
+        .direct = direct,
+        .verify = o->verify_reads,
+        .policy = o->cache_policy,
+        .io_threads = o->io_threads,
+    };
     int e = bind_ends(&b);
-    if (e || (e = expert_store_new(&m->experts, &dims, err))) return e;
+    if (e || (e = expert_store_new(&m->experts, &options, err))) return e;
     m->layers = calloc(m->hp.n_layer, sizeof *m->layers);
     if (!m->layers) return ggf_no_memory(b.err);
     for (b.layer = 0; b.layer < m->hp.n_layer; b.layer++)
         if ((e = bind_layer(&b, &m->layers[b.layer]))) return e;
     return 0;
+}
+
+static void layer_free(struct layer *l)
+{
+    linear_free(l->recurrent ? &l->delta.in : &l->attention.in);
+    linear_free(l->recurrent ? &l->delta.out : &l->attention.out);
+    linear_free(&l->moe.router);
+}
+
+void model_unbind(struct q3n_model *m)
+{
+    for (uint32_t i = 0; m->layers && i < m->hp.n_layer; i++) layer_free(&m->layers[i]);
+    free(m->layers);
+    m->layers = NULL;
+    linear_free(&m->head);
+    expert_store_free(m->experts);
+    m->experts = NULL;
+    for (size_t i = 0; i < m->memory.n; i++) free(m->memory.blocks[i]);
+    free(m->memory.blocks);
+    m->memory = (struct model_memory){ 0 };
 }

@@ -104,7 +104,8 @@ static int layer_team(const struct pass *p, uint32_t index)
     const struct acts acts = norm_team(p, first, p->w->out, l->ffn_norm, l->moe.kinds);
     if (first == p->batch->n) return 0;
     return moe_team(p->me, &l->moe, &m->ops, m->experts, &p->w->moe, p->batch->n - first,
-                    p->w->norm + at, &acts, p->w->x + at, p->batch->observer, p->err);
+                    p->w->norm + at, &acts, p->w->x + at, p->batch->observer,
+                    p->batch->watch, p->err);
 }
 
 static void head_team(const struct pass *p)

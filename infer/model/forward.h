@@ -23,11 +23,15 @@ struct workspace {
     size_t thread_floats;
     struct moe_work moe;
     struct model_memory memory; /* owns all of them */
+    uint64_t bytes;             /* of all of them */
+    bool counting;              /* only that: nothing is allocated */
 };
 
 int workspace_new(struct workspace *w, const q3n_model *model, uint32_t n_batch,
                   uint32_t n_ctx, ggf_error *err);
 void workspace_free(struct workspace *w);
+/* What it takes. */
+uint64_t workspace_bytes(const q3n_model *model, uint32_t n_batch, uint32_t n_ctx);
 
 /* Tokens of one sequence, at positions pos, pos + 1, ... */
 struct batch {
@@ -36,6 +40,7 @@ struct batch {
     uint32_t first_logits; /* logits are wanted from this token on; n: of none */
     float *logits;         /* [n_vocab, n - first_logits] */
     const struct observer *observer; /* NULL: nobody watches */
+    const struct route_watch *watch; /* NULL: nobody */
 };
 
 /* Results do not depend on how a sequence is cut into batches, nor on threads: no sum is

@@ -4,72 +4,8 @@
 #include <inttypes.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-/* ---- Weights in memory of our own ---------------------------------------- */
 
 enum { MAX_THREADS = 1024 }; /* beyond what OpenMP can start, it ends the process */
-
-enum { COPY_ALIGN = 64, HUGE_PAGE = 2 << 20 };
-
-static uint64_t copy_size(uint64_t bytes)
-{
-    return (bytes + COPY_ALIGN - 1) / COPY_ALIGN * COPY_ALIGN;
-}
-
-/* Let go of the whole mapped pages of a range that has been copied. */
-static void drop_pages(const uint8_t *data, uint64_t bytes)
-{
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
-    const uintptr_t end = ((uintptr_t)data + bytes) / page * page;
-    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
-}
-
-static int copy_tensors(struct q3n_model *m, ggf_error *err)
-{
-    const uint64_t n = ggf_tensor_count(m->file);
-    uint64_t total = 0;
-    for (uint64_t i = 0; i < n; i++) total += copy_size(ggf_tensor(m->file, i)->bytes);
-    total = (total + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    m->copy = aligned_alloc(HUGE_PAGE, total);
-    if (!m->copy)
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
-                        "out of memory for %" PRIu64 " bytes of weights", total);
-    madvise(m->copy, total, MADV_HUGEPAGE);
-    uint8_t *at = m->copy;
-    for (uint64_t i = 0; i < n; i++) {
-        m->tensor_data[i] = at;
-        at += copy_size(ggf_tensor(m->file, i)->bytes);
-    }
-#pragma omp parallel for schedule(dynamic) num_threads(m->threads)
-    for (uint64_t i = 0; i < n; i++) {
-        const struct ggf_tensor *t = ggf_tensor(m->file, i);
-        memcpy((uint8_t *)m->copy + (m->tensor_data[i] - (uint8_t *)m->copy), t->data,
-               t->bytes);
-        drop_pages(t->data, t->bytes);
-    }
-    return 0;
-}
-
-static int place_tensors(struct q3n_model *m, bool own, ggf_error *err)
-{
-    const uint64_t n = ggf_tensor_count(m->file);
-    m->tensor_data = calloc(n ? n : 1, sizeof *m->tensor_data);
-    if (!m->tensor_data) return ggf_no_memory(err);
-    for (uint64_t i = 0; i < n; i++) m->tensor_data[i] = ggf_tensor(m->file, i)->data;
-    return own ? copy_tensors(m, err) : 0;
-}
-
-/* True if all weights are locked. */
-static bool lock_weights(const struct q3n_model *m)
-{
-    for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++)
-        if (mlock(m->tensor_data[i], ggf_tensor(m->file, i)->bytes)) return false;
-    return expert_store_lock(m->experts);
-}
 
 /* ---- Numbers ------------------------------------------------------------- */
 
@@ -113,7 +49,7 @@ static void count(struct q3n_model *m)
 {
     const struct hparams *hp = &m->hp;
     struct q3n_model_info *info = &m->info;
-    info->architecture = hp->arch;
+    *info = (struct q3n_model_info){ .architecture = hp->arch };
     info->n_vocab = m->embedding.rows;
     info->n_layer = hp->n_layer;
     info->n_embd = hp->n_embd;
@@ -129,6 +65,7 @@ static void count(struct q3n_model *m)
     }
     for (uint32_t i = 0; i < ggf_shard_count(m->file); i++)
         info->bytes_files += ggf_shard(m->file, i)->size;
+    info->bytes_dense = info->bytes - (m->pack ? 0 : info->bytes_experts);
     if (!m->pack) return;
     info->bytes_files += ggf_pack_info(m->pack)->file_size;
     info->n_params +=
@@ -152,24 +89,82 @@ static int open_pack(struct q3n_model *m, const char *path, ggf_error *err)
     return e ? e : ggf_pack_matches(m->file, m->pack, err);
 }
 
+static int open_files(struct q3n_model *m, const char *path,
+                      const struct q3n_model_options *o, ggf_error *err)
+{
+    int e;
+    if ((e = ggf_open(&m->file, path, NULL, err)) ||
+        (o->overlay && (e = ggf_open(&m->overlay, o->overlay, NULL, err))) ||
+        (e = hparams_read(&m->hp, m->file, err)))
+        return e;
+    return open_pack(m, o->experts, err);
+}
+
+/* What will not be mapped is bound to memory of our own instead. */
+static int bind_direct(struct q3n_model *m, const struct q3n_model_options *o,
+                       ggf_error *err)
+{
+    model_unbind(m);
+    int e = weights_read(m, err);
+    return e ? e : model_bind(m, o, true, err);
+}
+
+static int load_experts(struct q3n_model *m, ggf_error *err)
+{
+    const uint32_t n = m->hp.n_expert;
+    uint32_t *all = malloc(n * sizeof *all);
+    if (!all) return ggf_no_memory(err);
+    for (uint32_t i = 0; i < n; i++) all[i] = i;
+    int e = 0;
+    for (uint32_t l = 0; l < m->hp.n_layer && !e; l++)
+        e = expert_store_load(m->experts, l, all, n, err);
+    free(all);
+    return e;
+}
+
+static int place(struct q3n_model *m, const struct q3n_model_options *o,
+                 const struct placement *p, ggf_error *err)
+{
+    const bool direct = p->mode == Q3N_LOAD_DIRECT;
+    struct q3n_expert_stats stats;
+    int e = direct ? bind_direct(m, o, err) : 0;
+    if (e || (e = expert_store_start(m->experts, p->slots, err))) return e;
+    if (p->mode == Q3N_LOAD_POPULATE) {
+        weights_populate(m);
+        expert_store_populate(m->experts);
+    }
+    if (o->no_mmap && (e = load_experts(m, err))) return e;
+    expert_store_stats(m->experts, &stats);
+    count(m);
+    m->info.load_mode = p->mode;
+    m->info.bytes_slots = stats.slot_bytes;
+    /* Memory of our own is always locked if it can be. */
+    m->info.locked =
+        (o->mlock || direct) && weights_lock(m) && expert_store_lock(m->experts);
+    return 0;
+}
+
 static int open_model(struct q3n_model *m, const char *path,
                       const struct q3n_model_options *o, ggf_error *err)
 {
+    struct placement where;
     int e;
     if (o->threads < 0 || o->threads > MAX_THREADS)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%d threads: expected 0 to %d",
                         o->threads, MAX_THREADS);
+    if (o->io_threads < 0 || o->io_threads > EXPERT_IO_MAX)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%d reading threads: expected 0 to %d", o->io_threads,
+                        EXPERT_IO_MAX);
     vec_ops_init(&m->ops);
     m->exact = o->exact;
     m->threads = o->threads ? o->threads : omp_get_num_procs();
-    if ((e = ggf_open(&m->file, path, NULL, err)) ||
-        (o->overlay && (e = ggf_open(&m->overlay, o->overlay, NULL, err))) ||
-        (e = hparams_read(&m->hp, m->file, err)) || (e = open_pack(m, o->experts, err)) ||
-        (e = place_tensors(m, o->no_mmap, err)) || (e = model_bind(m, err)))
+    if ((e = open_files(m, path, o, err)) || (e = weights_map(m, err)) ||
+        (e = model_bind(m, o, false, err)))
         return e;
     count(m);
-    m->info.locked = o->mlock && lock_weights(m);
-    return 0;
+    if ((e = placement_choose(m, o, &where, err))) return e;
+    return place(m, o, &where, err);
 }
 
 int q3n_model_open(q3n_model **out, const char *path,
@@ -188,22 +183,10 @@ int q3n_model_open(q3n_model **out, const char *path,
     return 0;
 }
 
-static void layer_free(struct layer *l)
-{
-    linear_free(l->recurrent ? &l->delta.in : &l->attention.in);
-    linear_free(l->recurrent ? &l->delta.out : &l->attention.out);
-    linear_free(&l->moe.router);
-}
-
 void q3n_model_close(q3n_model *m)
 {
     if (!m) return;
-    for (uint32_t i = 0; m->layers && i < m->hp.n_layer; i++) layer_free(&m->layers[i]);
-    free(m->layers);
-    linear_free(&m->head);
-    expert_store_free(m->experts);
-    for (size_t i = 0; i < m->memory.n; i++) free(m->memory.blocks[i]);
-    free(m->memory.blocks);
+    model_unbind(m);
     free(m->tensor_data);
     free(m->copy);
     ggf_pack_close(m->pack);
@@ -215,3 +198,8 @@ void q3n_model_close(q3n_model *m)
 const struct q3n_model_info *q3n_model_info(const q3n_model *m) { return &m->info; }
 
 const ggf_file *q3n_model_file(const q3n_model *m) { return m->file; }
+
+void q3n_model_expert_stats(q3n_model *m, struct q3n_expert_stats *out)
+{
+    expert_store_stats(m->experts, out);
+}

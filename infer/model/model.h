@@ -37,7 +37,8 @@ struct q3n_model {
     ggf_file *overlay;           /* tensors of it come before those of `file`; or NULL */
     ggf_pack *pack;              /* NULL: the experts are in the file */
     const uint8_t **tensor_data; /* of each tensor: mapped, or our own copy */
-    void *copy;                  /* of all weights, without mmap */
+    void *copy; /* of all but routed experts; NULL: everything is mapped */
+    uint64_t copy_bytes;
 
     struct matrix embedding; /* rows are looked up, not multiplied */
     decode_fn decode_embedding;
@@ -48,7 +49,34 @@ struct q3n_model {
     struct model_memory memory;
 };
 
-/* Fill everything from `embedding` on from file and pack, checking every tensor. */
-int model_bind(struct q3n_model *model, ggf_error *err);
+/* Fill everything from `embedding` on from file and pack, checking every tensor.
+ * direct: experts are to be read, not mapped. */
+int model_bind(struct q3n_model *model, const struct q3n_model_options *options,
+               bool direct, ggf_error *err);
+void model_unbind(struct q3n_model *model);
+
+/* ---- weights.c: the tensors that are not routed experts -------------------- */
+
+/* tensor_data: in the mapped file ... */
+int weights_map(struct q3n_model *model, ggf_error *err);
+/* ... or, all but routed experts, read into memory of our own, locked if the system
+ * allows it. */
+int weights_read(struct q3n_model *model, ggf_error *err);
+/* What is mapped of them: lock it (false: refused), or read it at once. */
+bool weights_lock(const struct q3n_model *model);
+void weights_populate(const struct q3n_model *model);
+
+/* ---- placement.c: what goes where -------------------------------------------- */
+
+struct placement {
+    enum q3n_load_mode mode; /* not AUTO */
+    uint64_t slots;          /* memory for experts that are read */
+};
+
+/* Decide for a model that is bound with everything mapped.  GGF_E_ARG if the limits that
+ * were given contradict each other, or are too narrow: the message says what would do. */
+int placement_choose(const struct q3n_model *model,
+                     const struct q3n_model_options *options, struct placement *out,
+                     ggf_error *err);
 
 #endif

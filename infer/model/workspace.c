@@ -8,7 +8,10 @@
 static void *block(struct workspace *w, uint64_t n, uint64_t size)
 {
     uint64_t bytes;
+    static char counted;
     if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - 64) return NULL;
+    w->bytes += (bytes + 64) / 64 * 64;
+    if (w->counting) return &counted;
     void *p = aligned_alloc(64, (bytes + 64) / 64 * 64);
     void **blocks =
         p ? realloc(w->memory.blocks, (w->memory.n + 1) * sizeof *blocks) : NULL;
@@ -61,6 +64,7 @@ static bool moe_blocks(struct workspace *w, const struct hparams *hp,
                        const struct needs *n, uint32_t n_batch)
 {
     struct moe_work *moe = &w->moe;
+    struct expert_demand *d = &moe->demand;
     const uint64_t pairs = (uint64_t)n_batch * hp->n_expert_used, f = sizeof(float);
     return (moe->logits = block(w, n_batch, hp->n_expert * f)) &&
            (moe->ids = block(w, pairs, sizeof *moe->ids)) &&
@@ -70,9 +74,12 @@ static bool moe_blocks(struct workspace *w, const struct hparams *hp,
            (moe->pair_token = block(w, pairs, sizeof *moe->pair_token)) &&
            (moe->pair_weight = block(w, pairs, f)) &&
            (moe->count = block(w, hp->n_expert, sizeof *moe->count)) &&
-           (moe->active = block(w, hp->n_expert, sizeof *moe->active)) &&
+           (moe->next = block(w, hp->n_expert, sizeof *moe->next)) &&
+           (d->ids = block(w, hp->n_expert, sizeof *d->ids)) &&
+           (d->flags = block(w, hp->n_expert, sizeof *d->flags)) &&
+           (d->experts = block(w, hp->n_expert, sizeof *d->experts)) &&
+           (d->records = block(w, hp->n_expert, sizeof(struct record *))) &&
            (moe->jobs = block(w, hp->n_expert + 1, sizeof *moe->jobs)) &&
-           (moe->experts = block(w, hp->n_expert + 1, sizeof *moe->experts)) &&
            (moe->gate = block(w, pairs, hp->n_ff_exp * f)) &&
            (moe->up = block(w, pairs, hp->n_ff_exp * f)) &&
            (moe->down = block(w, pairs, hp->n_embd * f)) &&
@@ -84,28 +91,40 @@ static bool moe_blocks(struct workspace *w, const struct hparams *hp,
            (moe->shared_mid = block(w, n->shared_mid, 1));
 }
 
-int workspace_new(struct workspace *w, const q3n_model *model, uint32_t n_batch,
-                  uint32_t n_ctx, ggf_error *err)
+static bool all_blocks(struct workspace *w, const q3n_model *model, uint32_t n_batch,
+                       uint32_t n_ctx)
 {
     const struct hparams *hp = &model->hp;
     const struct needs n = needs_of(model, n_batch, n_ctx);
     const uint64_t f = sizeof(float);
-    *w = (struct workspace){ .n_batch = n_batch,
-                             .thread_floats = (n.thread + 15) / 16 * 16 };
-    if ((w->x = block(w, n_batch, hp->n_embd * f)) &&
-        (w->norm = block(w, n_batch, hp->n_embd * f)) &&
-        (w->out = block(w, n_batch, hp->n_embd * f)) &&
-        (w->projected = block(w, n_batch, n.projected * f)) &&
-        (w->mixed = block(w, n_batch, n.mixed * f)) &&
-        (w->rope = block(w, n_batch, hp->n_rot * f)) &&
-        (w->norm_acts = block(w, n.norm_acts, 1)) &&
-        (w->mixed_acts = block(w, n.mixed_acts, 1)) &&
-        (w->thread = block(w, model->threads, w->thread_floats * f)) &&
-        moe_blocks(w, hp, &n, n_batch))
-        return 0;
+    w->n_batch = n_batch;
+    w->thread_floats = (n.thread + 15) / 16 * 16;
+    return (w->x = block(w, n_batch, hp->n_embd * f)) &&
+           (w->norm = block(w, n_batch, hp->n_embd * f)) &&
+           (w->out = block(w, n_batch, hp->n_embd * f)) &&
+           (w->projected = block(w, n_batch, n.projected * f)) &&
+           (w->mixed = block(w, n_batch, n.mixed * f)) &&
+           (w->rope = block(w, n_batch, hp->n_rot * f)) &&
+           (w->norm_acts = block(w, n.norm_acts, 1)) &&
+           (w->mixed_acts = block(w, n.mixed_acts, 1)) &&
+           (w->thread = block(w, model->threads, w->thread_floats * f)) &&
+           moe_blocks(w, hp, &n, n_batch);
+}
+
+int workspace_new(struct workspace *w, const q3n_model *model, uint32_t n_batch,
+                  uint32_t n_ctx, ggf_error *err)
+{
+    *w = (struct workspace){ 0 };
+    if (all_blocks(w, model, n_batch, n_ctx)) return 0;
     workspace_free(w);
     return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
                     "out of memory for batches of %" PRIu32 " tokens", n_batch);
+}
+
+uint64_t workspace_bytes(const q3n_model *model, uint32_t n_batch, uint32_t n_ctx)
+{
+    struct workspace w = { .counting = true };
+    return all_blocks(&w, model, n_batch, n_ctx) ? w.bytes : UINT64_MAX / 4;
 }
 
 void workspace_free(struct workspace *w)

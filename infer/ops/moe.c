@@ -27,31 +27,53 @@ static uint32_t pieces(uint32_t rows, uint32_t piece)
     return (rows + piece - 1) / piece;
 }
 
-/* Number the pairs by expert and list the experts that have any. */
+/* Count the pairs of the experts and list those that have any. */
+static uint32_t count_pairs(const struct moe *m, struct moe_work *w, uint32_t pairs)
+{
+    uint32_t n = 0;
+    memset(w->count, 0, m->n_expert * sizeof *w->count);
+    for (uint32_t i = 0; i < pairs; i++) w->count[w->ids[i]]++;
+    for (uint32_t e = 0; e < m->n_expert; e++)
+        if (w->count[e]) w->demand.ids[n++] = e;
+    return n;
+}
+
+/* Number the pairs by expert, in the order of the demand. */
 static void group(const struct moe *m, struct moe_work *w, uint32_t tokens)
 {
     const uint32_t pairs = tokens * m->n_used;
-    memset(w->count, 0, m->n_expert * sizeof *w->count);
-    for (uint32_t i = 0; i < pairs; i++) w->count[w->ids[i]]++;
     uint32_t first = 0;
-    w->n_jobs = 0;
-    for (uint32_t e = 0; e < m->n_expert; e++) {
-        const uint32_t n = w->count[e];
-        w->count[e] = first; /* from here on: the next free pair of the expert */
-        if (!n) continue;
-        w->active[w->n_jobs] = e;
+    for (w->n_jobs = 0; w->n_jobs < w->demand.n; w->n_jobs++) {
+        const uint32_t e = w->demand.ids[w->n_jobs], n = w->count[e];
         w->jobs[w->n_jobs] = (struct moe_job){ w->n_jobs, first, n };
-        w->n_jobs++;
+        w->next[e] = first;
         first += n;
     }
     for (uint32_t i = 0; i < pairs; i++) {
-        w->pair[i] = w->count[w->ids[i]]++;
+        w->pair[i] = w->next[w->ids[i]]++;
         w->pair_token[w->pair[i]] = i / m->n_used;
         w->pair_weight[w->pair[i]] = w->weights[i];
     }
-    w->experts[w->n_jobs] = m->shared;
     w->jobs[w->n_jobs] = (struct moe_job){ w->n_jobs, 0, tokens };
     w->n_jobs++;
+}
+
+/* Ask the store for the experts of the batch. */
+static void demand(const struct moe *m, struct expert_store *store, struct moe_work *w,
+                   uint32_t tokens, const struct route_watch *watch)
+{
+    const uint32_t n = count_pairs(m, w, tokens * m->n_used);
+    expert_store_begin(store, &w->demand, m->layer, n, w->count);
+    group(m, w, tokens);
+    const struct routed r = { .layer = m->layer,
+                              .tokens = tokens,
+                              .n_used = m->n_used,
+                              .ids = w->ids,
+                              .weights = w->weights,
+                              .n_active = n,
+                              .active = w->demand.ids,
+                              .flags = w->demand.flags };
+    if (watch) watch->see(watch->user, &r);
 }
 
 static void route_team(const struct member *me, const struct moe *m,
@@ -67,8 +89,6 @@ static void route_team(const struct member *me, const struct moe *m,
         w->shared_weight[t] =
             sigmoid(ops->dot(m->shared_gate, norm + t * m->n_embd, m->n_embd));
     }
-    if (me->id == 0) group(m, w, tokens);
-    team_barrier(me);
 }
 
 /* The activations of each expert's tokens side by side, for kernels that take many. */
@@ -88,15 +108,55 @@ struct buffers {
     struct acts in, shared_in, mid, shared_mid;
 };
 
-static void gate_up_piece(const struct moe *m, const struct moe_work *w,
-                          const struct buffers *b, const struct moe_job *job,
+/* Everything that the steps of a batch have in common. */
+struct moe_pass {
+    const struct member *me;
+    const struct moe *m;
+    const struct vec_ops *ops;
+    struct expert_store *store;
+    struct moe_work *w;
+    uint32_t tokens;
+    struct buffers b;
+    ggf_error *err;
+};
+
+/* Jobs of a chunk: the shared expert is one of the first chunk's, and comes first; it is
+ * always there. */
+static const struct moe_job *job_of(const struct moe_work *w, uint64_t i)
+{
+    const struct expert_demand *d = &w->demand;
+    if (d->first) return &w->jobs[d->first + i];
+    return &w->jobs[i ? i - 1 : w->n_jobs - 1];
+}
+
+static uint32_t jobs_of_chunk(const struct moe_work *w)
+{
+    return w->demand.count + !w->demand.first;
+}
+
+/* The expert of a job once it is that far; NULL if that failed. */
+static const struct expert *expert_of(const struct moe_pass *p, const struct moe_job *job,
+                                      enum expert_stage stage)
+{
+    const struct expert_demand *d = &p->w->demand;
+    ggf_error mine;
+    if (job->expert == p->w->n_jobs - 1) return &p->m->shared;
+    const int e = expert_store_wait(p->store, d, job->expert, stage, &mine);
+    if (!e) return &d->experts[job->expert];
+    if (team_fail(p->me, e) && p->err) *p->err = mine;
+    return NULL;
+}
+
+static void gate_up_piece(const struct moe_pass *p, const struct moe_job *job,
                           uint32_t row)
 {
-    const bool shared = job == &w->jobs[w->n_jobs - 1];
-    const struct expert *e = &w->experts[job->expert];
-    const struct acts *in = shared ? &b->shared_in : &b->in;
+    const struct moe *m = p->m;
+    const struct moe_work *w = p->w;
+    const struct expert *e = expert_of(p, job, EXPERT_IN);
+    const bool shared = e == &m->shared;
+    const struct acts *in = shared ? &p->b.shared_in : &p->b.in;
     const uint32_t n_ff = shared ? m->n_ff_shared : m->n_ff;
-    if (row >= n_ff) return;
+    if (!e || row >= n_ff) return;
     const uint32_t rows = n_ff - row < FF_ROWS ? n_ff - row : FF_ROWS;
     const size_t at = (size_t)job->first * n_ff + row;
     matrix_mul(&e->gate, row, rows, in, job->first, job->n,
@@ -105,35 +165,75 @@ static void gate_up_piece(const struct moe *m, const struct moe_work *w,
                (shared ? w->shared_up : w->up) + at, n_ff);
 }
 
-static void down_piece(const struct moe *m, const struct moe_work *w,
-                       const struct buffers *b, const struct moe_job *job, uint32_t row)
+static void down_piece(const struct moe_pass *p, const struct moe_job *job, uint32_t row)
 {
-    const bool shared = job == &w->jobs[w->n_jobs - 1];
-    const struct expert *e = &w->experts[job->expert];
+    const struct moe *m = p->m;
+    const struct moe_work *w = p->w;
+    const struct expert *e = expert_of(p, job, EXPERT_READY);
+    const bool shared = e == &m->shared;
+    if (!e) return;
     const uint32_t rows = m->n_embd - row < OUT_ROWS ? m->n_embd - row : OUT_ROWS;
-    matrix_mul(&e->down, row, rows, shared ? &b->shared_mid : &b->mid, job->first, job->n,
+    matrix_mul(&e->down, row, rows, shared ? &p->b.shared_mid : &p->b.mid, job->first,
+               job->n,
                (shared ? w->shared_down : w->down) + (size_t)job->first * m->n_embd + row,
                m->n_embd);
 }
 
-/* silu(gate) * up, encoded for the down matrices: all pairs, then the shared expert. */
-static void activate_team(const struct member *me, const struct moe *m,
-                          const struct vec_ops *ops, const struct moe_work *w,
-                          uint32_t tokens, const struct buffers *b)
+/* silu(gate) * up, encoded for the down matrices: the chunk's pairs, and with the first
+ * chunk the shared expert. */
+static void activate_team(const struct moe_pass *p)
 {
-    const uint64_t pairs = (uint64_t)tokens * m->n_used;
-    for (uint64_t i; team_next(me, pairs + tokens, &i);) {
+    const struct moe *m = p->m;
+    const struct moe_work *w = p->w;
+    const struct expert_demand *d = &w->demand;
+    const struct moe_job *last = &w->jobs[d->first + d->count - 1];
+    const uint64_t first = w->jobs[d->first].first, pairs = last->first + last->n - first;
+    for (uint64_t i; team_next(p->me, pairs + (d->first ? 0 : p->tokens), &i);) {
         if (i < pairs) {
-            float *up = w->up + i * m->n_ff;
-            ops->silu_mul(up, up, w->gate + i * m->n_ff, m->n_ff);
-            acts_encode(&b->mid, m->mid_kinds, i, up);
+            const size_t pair = first + i;
+            float *up = w->up + pair * m->n_ff;
+            p->ops->silu_mul(up, up, w->gate + pair * m->n_ff, m->n_ff);
+            acts_encode(&p->b.mid, m->mid_kinds, pair, up);
         } else {
             const size_t at = (i - pairs) * m->n_ff_shared;
             float *up = w->shared_up + at;
-            ops->silu_mul(up, up, w->shared_gate + at, m->n_ff_shared);
-            acts_encode(&b->shared_mid, m->shared_mid_kinds, i - pairs, up);
+            p->ops->silu_mul(up, up, w->shared_gate + at, m->n_ff_shared);
+            acts_encode(&p->b.shared_mid, m->shared_mid_kinds, i - pairs, up);
         }
     }
+}
+
+static int chunk_team(const struct moe_pass *p)
+{
+    const struct moe *m = p->m;
+    const struct moe_work *w = p->w;
+    const uint32_t n_ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
+    const uint32_t ff_pieces = pieces(n_ff, FF_ROWS),
+                   out_pieces = pieces(m->n_embd, OUT_ROWS);
+    const uint64_t jobs = jobs_of_chunk(w);
+    for (uint64_t i; team_next(p->me, jobs * ff_pieces, &i);)
+        gate_up_piece(p, job_of(w, i / ff_pieces), (uint32_t)(i % ff_pieces) * FF_ROWS);
+    const int e = atomic_load(&p->me->team->status);
+    if (e) return e;
+    activate_team(p);
+    for (uint64_t i; team_next(p->me, jobs * out_pieces, &i);)
+        down_piece(p, job_of(w, i / out_pieces), (uint32_t)(i % out_pieces) * OUT_ROWS);
+    return atomic_load(&p->me->team->status);
+}
+
+/* All chunks of the demand, one after the other. */
+static int experts_team(const struct moe_pass *p)
+{
+    struct expert_demand *d = &p->w->demand;
+    int e = 0;
+    if (d->unchecked && (e = expert_store_check_team(p->me, p->store, d, p->err)))
+        return e;
+    while (!(e = chunk_team(p)) && d->first + d->count < d->n) {
+        team_barrier(p->me); /* all have seen that there is more */
+        if (p->me->id == 0) expert_store_next(p->store, d);
+        team_barrier(p->me);
+    }
+    return e;
 }
 
 static void sum_team(const struct member *me, const struct moe *m,
@@ -166,7 +266,7 @@ static void observe_experts(const struct member *me, const struct observer *obse
     for (uint64_t i; team_next(me, (uint64_t)(w->n_jobs - 1) * per_expert, &i);) {
         const struct moe_job *job = &w->jobs[i / per_expert];
         struct observed o = *all;
-        o.expert = w->active[job->expert];
+        o.expert = w->demand.ids[job->expert];
         o.rows = job->n;
         o.weights = w->pair_weight + job->first;
         if (o.at) o.at += job->first;
@@ -207,32 +307,34 @@ static void observe_mid(const struct member *me, const struct observer *observer
 int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
              struct expert_store *store, struct moe_work *w, uint32_t tokens,
              const float *norm, const struct acts *acts, float *x,
-             const struct observer *observer, ggf_error *err)
+             const struct observer *observer, const struct route_watch *watch,
+             ggf_error *err)
 {
     const uint32_t pairs = tokens * m->n_used;
-    struct buffers b = { .in = *acts, .shared_in = *acts };
-    acts_place(&b.mid, w->mid, m->mid_kinds, m->n_ff, pairs);
-    acts_place(&b.shared_mid, w->shared_mid, m->shared_mid_kinds, m->n_ff_shared, tokens);
+    struct moe_pass p = { .me = me,
+                          .m = m,
+                          .ops = ops,
+                          .store = store,
+                          .w = w,
+                          .tokens = tokens,
+                          .b = { .shared_in = *acts },
+                          .err = err };
+    acts_place(&p.b.in, w->gathered, m->in_kinds, m->n_embd, pairs);
+    acts_place(&p.b.mid, w->mid, m->mid_kinds, m->n_ff, pairs);
+    acts_place(&p.b.shared_mid, w->shared_mid, m->shared_mid_kinds, m->n_ff_shared,
+               tokens);
 
     route_team(me, m, ops, w, tokens, norm, acts);
-    int e = expert_store_acquire_team(me, store, m->layer, w->active, w->n_jobs - 1,
-                                      w->experts, err);
-    if (e) return e;
+    if (me->id == 0) demand(m, store, w, tokens, watch);
+    team_barrier(me);
     observe_in(me, observer, m, w, tokens, norm);
-    acts_place(&b.in, w->gathered, m->in_kinds, m->n_embd, pairs);
-    gather_team(me, m, w, tokens, acts, &b.in);
-
-    const uint32_t n_ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
-    const uint32_t ff_pieces = pieces(n_ff, FF_ROWS),
-                   out_pieces = pieces(m->n_embd, OUT_ROWS);
-    for (uint64_t i; team_next(me, (uint64_t)w->n_jobs * ff_pieces, &i);)
-        gate_up_piece(m, w, &b, &w->jobs[w->n_jobs - 1 - i / ff_pieces],
-                      (uint32_t)(i % ff_pieces) * FF_ROWS);
-    activate_team(me, m, ops, w, tokens, &b);
-    observe_mid(me, observer, m, w, tokens);
-    for (uint64_t i; team_next(me, (uint64_t)w->n_jobs * out_pieces, &i);)
-        down_piece(m, w, &b, &w->jobs[w->n_jobs - 1 - i / out_pieces],
-                   (uint32_t)(i % out_pieces) * OUT_ROWS);
-    sum_team(me, m, ops, w, tokens, x);
-    return 0;
+    gather_team(me, m, w, tokens, acts, &p.b.in);
+    const int e = experts_team(&p);
+    if (!e) {
+        observe_mid(me, observer, m, w, tokens);
+        sum_team(me, m, ops, w, tokens, x);
+    }
+    /* Nobody looks at the demand any more. */
+    if (me->id == 0) expert_store_end(store, &w->demand);
+    return e;
 }

@@ -19,25 +19,42 @@ struct moe {
 
 /* An expert and the (token, expert) pairs it works on. */
 struct moe_job {
-    uint32_t expert; /* index in moe_work.experts; the shared expert's is n_jobs - 1 */
+    uint32_t expert; /* index in the demand; the shared expert's is n_jobs - 1 */
     uint32_t first, n;
 };
 
-/* Room for a batch; one for all layers.  Pairs are numbered by expert, then token. */
+/* Where tokens were sent in a layer. */
+struct routed {
+    uint32_t layer, tokens, n_used;
+    const uint32_t *ids;    /* [n_used, tokens]: the most probable first */
+    const float *weights;   /* [n_used, tokens] */
+    uint32_t n_active;      /* different experts among them: */
+    const uint32_t *active; /* [n_active] */
+    const uint8_t *flags;   /* [n_active]: DEMAND_HIT if it was in memory */
+};
+
+struct route_watch {
+    /* Called by one thread at a time, once for each layer of a batch, in their order. */
+    void (*see)(void *user, const struct routed *r);
+    void *user;
+};
+
+/* Room for a batch; one for all layers.  Pairs are numbered by expert, in the order in
+ * which those are computed, then token. */
 struct moe_work {
     uint32_t n_jobs;
-    float *logits;                  /* [n_expert, tokens] */
-    uint32_t *ids;                  /* [n_used, tokens]: the most probable first */
-    float *weights;                 /* [n_used, tokens] */
-    float *shared_weight;           /* [tokens] */
-    uint32_t *pair;                 /* [n_used, tokens]: number of the pair */
-    uint32_t *pair_token;           /* [pairs] */
-    float *pair_weight;             /* [pairs] */
-    uint32_t *count;                /* [n_expert] */
-    uint32_t *active;               /* [n_expert]: experts with pairs, ascending */
-    struct moe_job *jobs;           /* [n_expert + 1] */
-    struct expert *experts;         /* [n_expert + 1] */
-    float *gate, *up;               /* [n_ff, pairs] */
+    float *logits;               /* [n_expert, tokens] */
+    uint32_t *ids;               /* [n_used, tokens]: the most probable first */
+    float *weights;              /* [n_used, tokens] */
+    float *shared_weight;        /* [tokens] */
+    uint32_t *pair;              /* [n_used, tokens]: number of the pair */
+    uint32_t *pair_token;        /* [pairs] */
+    float *pair_weight;          /* [pairs] */
+    uint32_t *count;             /* [n_expert]: pairs */
+    uint32_t *next;              /* [n_expert]: number of the next pair */
+    struct expert_demand demand; /* the experts with pairs, as the store wants them */
+    struct moe_job *jobs;        /* [n_expert + 1]: as in the demand, then the shared */
+    float *gate, *up;            /* [n_ff, pairs] */
     float *shared_gate, *shared_up; /* [n_ff_shared, tokens] */
     float *down;                    /* [n_embd, pairs] */
     float *shared_down;             /* [n_embd, tokens] */
@@ -49,11 +66,12 @@ struct moe_work {
  * floats.  acts: norm in the forms of `kinds`.  All threads get the
  * same result.  The sum over the experts of a token goes from
  * the most probable to the least, so it does not depend on the rest of the batch.
- * observer: NULL, or who is shown the inputs. */
+ * observer, watch: NULL, or who is shown the inputs and the routing. */
 int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
              struct expert_store *store, struct moe_work *w, uint32_t tokens,
              const float *norm, const struct acts *acts, float *x,
-             const struct observer *observer, ggf_error *err);
+             const struct observer *observer, const struct route_watch *watch,
+             ggf_error *err);
 
 /* The n_used largest of n probabilities, the largest first (of equals the lower id), with
  * weights p / max(sum of the chosen, 2^-14).  p is destroyed. */

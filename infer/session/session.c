@@ -12,6 +12,7 @@ struct q3n_session {
     uint32_t n_ctx, n_batch;
     uint32_t pos;
     const struct observer *observer;
+    const struct route_watch *watch;
     bool broken; /* a batch failed half way: only a reset helps */
     struct sequence seq;
     struct workspace work;
@@ -58,20 +59,37 @@ static int allocate(struct q3n_session *s, ggf_error *err)
     return workspace_new(&s->work, s->model, s->n_batch, s->n_ctx, err);
 }
 
+/* The options with all defaults filled in. */
+static struct q3n_session_options complete(const q3n_model *model,
+                                           const struct q3n_session_options *options)
+{
+    const uint32_t train = model->hp.n_ctx_train;
+    struct q3n_session_options o = options ? *options : (struct q3n_session_options){ 0 };
+    if (!o.n_ctx) o.n_ctx = train < DEFAULT_CTX ? train : DEFAULT_CTX;
+    if (!o.n_ubatch) o.n_ubatch = DEFAULT_BATCH;
+    if (o.n_ubatch > o.n_ctx) o.n_ubatch = o.n_ctx;
+    if (o.n_ubatch > MAX_BATCH) o.n_ubatch = MAX_BATCH;
+    return o;
+}
+
+uint64_t q3n_session_bytes(const q3n_model *model,
+                           const struct q3n_session_options *options)
+{
+    const struct q3n_session_options o = complete(model, options);
+    return model->info.bytes_session + model->info.bytes_kv * o.n_ctx +
+           workspace_bytes(model, o.n_ubatch, o.n_ctx);
+}
+
 int q3n_session_new(q3n_session **out, q3n_model *model,
                     const struct q3n_session_options *options, ggf_error *err)
 {
-    const struct q3n_session_options o =
-        options ? *options : (struct q3n_session_options){ 0 };
-    const uint32_t train = model->hp.n_ctx_train;
+    const struct q3n_session_options o = complete(model, options);
     struct q3n_session *s = calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return ggf_no_memory(err);
     s->model = model;
-    s->n_ctx = o.n_ctx ? o.n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
-    s->n_batch = o.n_ubatch ? o.n_ubatch : DEFAULT_BATCH;
-    if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
-    if (s->n_batch > MAX_BATCH) s->n_batch = MAX_BATCH;
+    s->n_ctx = o.n_ctx;
+    s->n_batch = o.n_ubatch;
     int e = allocate(s, err);
     if (e) {
         q3n_session_free(s);
@@ -120,6 +138,11 @@ void q3n_session_observe(q3n_session *s, const struct observer *observer)
     s->observer = observer;
 }
 
+void q3n_session_watch(q3n_session *s, const struct route_watch *watch)
+{
+    s->watch = watch;
+}
+
 uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
 
 uint32_t q3n_session_ctx(const q3n_session *s) { return s->n_ctx; }
@@ -154,7 +177,8 @@ int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
     for (uint32_t at = 0; at < n; at += s->n_batch) {
         struct batch b = { .tokens = tokens + at,
                            .pos = s->pos,
-                           .observer = s->observer };
+                           .observer = s->observer,
+                           .watch = s->watch };
         b.n = n - at < s->n_batch ? n - at : s->n_batch;
         b.first_logits = first_logits <= at        ? 0
                          : first_logits - at < b.n ? first_logits - at

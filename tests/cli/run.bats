@@ -88,6 +88,35 @@ assert max(abs(x - y) for x, y in zip(a, b)) < 1e-3
     cmp plain.f32 named.f32
 }
 
+@test "experts read into less memory than they take: the same logits" {
+    cd "$BATS_TEST_TMPDIR"
+    seq 100 7 700 >ids
+    expert-pack "$MODEL" -o less 2>/dev/null
+    q3n-run -m "$MODEL" --tokens ids --logits plain.f32 2>/dev/null
+    for args in "--experts-cache 7M" "--experts-cache 20M --cache-policy clock -b 1" \
+        "--ram 150M --load-mode direct -ub 7 -t 1" "--load-mode populate" "--load-mode direct"; do
+        for model in "$MODEL" less.gguf; do
+            q3n-run -m $model $args --tokens ids --logits read.f32 --force --json 2>stats
+            cmp plain.f32 read.f32 || { echo "$model $args"; false; }
+        done
+    done
+    python3 -c '
+import json
+s = json.load(open("stats"))
+assert s["load_mode"] == "direct" and s["experts_memory"] == 48 << 20, s
+assert s["experts_misses"] > 0 and s["experts_evicted"] == 0, s
+assert s["read_bytes"] == s["experts_misses"] * 393216, s
+'
+    run q3n-run -m less.gguf --experts-cache 1M -p x
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"the least that works"* ]]
+    for args in "--load-mode x" "--verify-reads x" "--cache-policy x" "--io-threads 65" \
+        "--experts-cache x" "--experts-cache 0" "--ram x"; do
+        run q3n-run -m less.gguf -p x $args
+        [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
+    done
+}
+
 @test "chat: a reply for each line, up to /exit" {
     run bash -c 'printf "hello\n\nagain <|im_end|>\n/exit\nnot read\n" |
         q3n-run -m "$MODEL" -cnv -sys "Be brief." -n 3 --temp 0 --ignore-eos --json 2>"$BATS_TEST_TMPDIR/j"'

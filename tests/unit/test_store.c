@@ -1,17 +1,22 @@
-/* test_store.c - experts from a pack: the same numbers, damage found when it is read,
- * packs of other models refused. */
+/* test_store.c - experts from a pack, or read from either file into too little memory:
+ * the same numbers, damage found when it is read, packs of other models refused. */
 #include "tiny_model.h"
+
+#include <sys/stat.h>
 
 static char folder[64], source[96], dense[96], pack[96];
 
-static void setup(void)
+static void setup_in(const char *parent)
 {
-    snprintf(folder, sizeof folder, "/tmp/q3n-test-XXXXXX");
+    snprintf(folder, sizeof folder, "%s/q3n-test-XXXXXX", parent);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(source, sizeof source, "%s/source.gguf", folder);
     snprintf(dense, sizeof dense, "%s/dense.gguf", folder);
     snprintf(pack, sizeof pack, "%s/dense.xpack", folder);
 }
+
+/* In memory where that can be had: files are synced when they are written. */
+static void setup(void) { setup_in(access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm"); }
 
 static void teardown(void)
 {
@@ -152,16 +157,246 @@ START_TEST(pack_for_whole_model)
 }
 END_TEST
 
+/* ---- Experts that are read ------------------------------------------------ */
+
+enum {
+    RECORD = 3 * 4096, /* bytes of an expert of the plain model */
+    LEAST = 2 * USED * RECORD,
+    ALL = 2 * EXPERTS * RECORD,
+};
+
+/* Logits of a fixed sequence in steps of `step` tokens, `rounds` times; the last round's
+ * count.  Returns the first error. */
+static int run_in_steps(const char *path, const struct q3n_model_options *options,
+                        uint32_t step, int rounds, float logits[TINY_TOKENS * VOCAB],
+                        struct q3n_expert_stats *stats, ggf_error *err)
+{
+    q3n_model *model;
+    q3n_session *s;
+    int32_t tokens[TINY_TOKENS];
+    for (int i = 0; i < TINY_TOKENS; i++) tokens[i] = (i * 7 + i / 5) % VOCAB;
+    int e = q3n_model_open(&model, path, options, err);
+    if (e) return e;
+    ck_assert_int_eq(q3n_session_new(&s, model, NULL, err), 0);
+    for (int r = 0; r < rounds && !e; r++) {
+        q3n_session_reset(s);
+        for (uint32_t i = 0; i < TINY_TOKENS && !e; i += step)
+            e = q3n_session_eval(s, tokens + i, step, 0, logits + (size_t)i * VOCAB, err);
+    }
+    q3n_model_expert_stats(model, stats);
+    q3n_session_free(s);
+    q3n_model_close(model);
+    return e;
+}
+
+struct way {
+    const char *name;
+    struct q3n_model_options o;
+};
+
+static const struct way ways[] = {
+    { "populate", { .load_mode = Q3N_LOAD_POPULATE } },
+    { "all", { .load_mode = Q3N_LOAD_DIRECT, .threads = 1 } },
+    { "least", { .load_mode = Q3N_LOAD_DIRECT, .experts_cache_bytes = LEAST } },
+    { "one more",
+      { .load_mode = Q3N_LOAD_DIRECT, .experts_cache_bytes = LEAST + RECORD } },
+    { "one less", { .load_mode = Q3N_LOAD_DIRECT, .experts_cache_bytes = ALL - RECORD } },
+    { "always",
+      { .experts_cache_bytes = LEAST + 2 * RECORD, .verify_reads = Q3N_VERIFY_ALWAYS } },
+    { "never",
+      { .experts_cache_bytes = LEAST,
+        .verify_reads = Q3N_VERIFY_NEVER,
+        .io_threads = 1 } },
+    { "clock",
+      { .experts_cache_bytes = LEAST, .cache_policy = Q3N_CACHE_CLOCK, .threads = 1 } },
+    { "clock, more",
+      { .experts_cache_bytes = LEAST + 2 * RECORD,
+        .io_threads = 16,
+        .threads = 1,
+        .cache_policy = Q3N_CACHE_CLOCK } },
+};
+enum { N_WAYS = sizeof ways / sizeof *ways };
+
+static void same_way(const struct way *w, const char *path, const float *expected)
+{
+    const uint32_t steps[] = { 1, TINY_TOKENS };
+    float logits[TINY_TOKENS * VOCAB];
+    struct q3n_expert_stats stats;
+    ggf_error err;
+    for (int i = 0; i < 2; i++) {
+        const int e = run_in_steps(path, &w->o, steps[i], 1, logits, &stats, &err);
+        ck_assert_msg(!e, "%s, %s: %s", w->name, path, err.message);
+        ck_assert_msg(!memcmp(logits, expected, sizeof logits), "%s, %s, steps of %u",
+                      w->name, path, steps[i]);
+    }
+}
+
+/* Wherever experts are and however few fit, no bit changes: from the GGUF, whose slices
+ * start anywhere, and from packs, plain and compressed. */
+START_TEST(same_everywhere)
+{
+    const struct tiny *t = &sources[_i % N_SOURCES];
+    float expected[TINY_TOKENS * VOCAB];
+    ggf_error err;
+    make(t, _i < N_SOURCES ? 0 : 3);
+    ck_assert_int_eq(tiny_run(source, NULL, expected, &err), 0);
+    /* All ways for the plain model, a third of them for each other one. */
+    for (int w = _i ? _i % 3 : 0; w < N_WAYS; w += _i ? 3 : 1) {
+        struct way of_gguf = ways[w];
+        of_gguf.o.verify_reads = Q3N_VERIFY_FIRST; /* there is nothing to verify */
+        if (of_gguf.o.experts_cache_bytes) /* and slices need room for their starts */
+            of_gguf.o.experts_cache_bytes +=
+                of_gguf.o.experts_cache_bytes / RECORD * 3 * 4096;
+        same_way(&of_gguf, source, expected);
+        same_way(&ways[w], dense, expected);
+    }
+}
+END_TEST
+
+/* Past the page cache of a disk, if /tmp is on one. */
+START_TEST(on_disk)
+{
+    float expected[TINY_TOKENS * VOCAB];
+    ggf_error err;
+    setup_in("/tmp");
+    make(&sources[0], 0);
+    ck_assert_int_eq(tiny_run(source, NULL, expected, &err), 0);
+    same_way(&ways[2], dense, expected);
+    teardown();
+}
+END_TEST
+
+/* Thousands of evictions; figures add up. */
+START_TEST(many_evictions)
+{
+    float logits[TINY_TOKENS * VOCAB];
+    struct q3n_expert_stats s;
+    ggf_error err;
+    struct q3n_model_options o = ways[2].o;
+    o.threads = 1;
+    make(&sources[0], _i ? 3 : 0);
+    ck_assert_int_eq(run_in_steps(dense, &o, 1, 27, logits, &s, &err), 0);
+    ck_assert_uint_ge(s.evictions, 1000);
+    ck_assert_uint_eq(s.hits + s.misses, 27 * TINY_TOKENS * 2 * USED);
+    ck_assert_uint_eq(s.misses, s.evictions + LEAST / RECORD);
+    ck_assert_uint_ge(s.reads, s.misses);
+    ck_assert_uint_eq(s.slot_bytes, LEAST);
+    ck_assert_uint_eq(s.retries + s.mapped, 0);
+    ck_assert(s.read_seconds > 0 && s.wait_seconds > 0);
+}
+END_TEST
+
+/* An expert that cannot be had is named, and nothing is computed with it. */
+START_TEST(damaged_when_read)
+{
+    const uint32_t expert = (uint32_t)_i % EXPERTS, layer = (uint32_t)_i / EXPERTS % 2;
+    float logits[TINY_TOKENS * VOCAB];
+    struct q3n_expert_stats stats;
+    char says[64];
+    ggf_error err = { 0 };
+    make(&sources[0], _i / EXPERTS / 2 ? 3 : 0);
+    damage(layer, expert);
+    ck_assert_int_eq(
+        run_in_steps(dense, &ways[2].o, TINY_TOKENS, 1, logits, &stats, &err),
+        GGF_E_HASH);
+    snprintf(says, sizeof says, "layer %u, expert %u", layer, expert);
+    ck_assert_msg(strstr(err.message, says) != NULL, "%s", err.message);
+    ck_assert_uint_eq(stats.retries, 1);
+}
+END_TEST
+
+/* Files that are cut short while the model runs. */
+START_TEST(truncated)
+{
+    const char *path = _i ? source : dense, *file = _i ? source : pack;
+    const int32_t tokens[] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+    struct q3n_model_options options = ways[2].o;
+    float logits[8 * VOCAB];
+    struct stat st;
+    ggf_error err;
+    q3n_model *model;
+    q3n_session *s;
+    make(&sources[0], 0);
+    if (_i) options.experts_cache_bytes *= 2;
+    ck_assert_msg(!q3n_model_open(&model, path, &options, &err), "%s", err.message);
+    ck_assert_int_eq(q3n_session_new(&s, model, NULL, &err), 0);
+    ck_assert_int_eq(stat(file, &st), 0);
+    ck_assert_int_eq(truncate(file, _i ? st.st_size / 16 : 8192), 0);
+    ck_assert_int_eq(q3n_session_eval(s, tokens, 8, 0, logits, &err), GGF_E_IO);
+    ck_assert_msg(strstr(err.message, "cut short") != NULL, "%s", err.message);
+    q3n_session_free(s);
+    q3n_model_close(model);
+    ck_assert_int_lt(q3n_model_open(&model, path, &options, &err), 0);
+}
+END_TEST
+
+static const struct refusal {
+    struct q3n_model_options o;
+    const char *says;
+} refusals[] = {
+    { { .experts_cache_bytes = LEAST - 1 }, "least that works" },
+    { { .ram_bytes = 1 << 20 }, "least that works" },
+    { { .ram_bytes = 1 << 20, .no_mmap = true }, "least that works" },
+    { { .experts_cache_bytes = LEAST, .no_mmap = true }, "all take" },
+    { { .experts_cache_bytes = LEAST, .ram_bytes = 1 << 20 }, "do not fit" },
+    { { .ram_bytes = 1 << 30, .load_mode = Q3N_LOAD_MMAP }, "no effect" },
+    { { .experts_cache_bytes = LEAST, .load_mode = Q3N_LOAD_POPULATE }, "no effect" },
+    { { .io_threads = 3, .load_mode = Q3N_LOAD_MMAP }, "no effect" },
+    { { .io_threads = 65 }, "65" },
+};
+
+START_TEST(refused)
+{
+    ggf_error err;
+    q3n_model *model;
+    make(&sources[0], 0);
+    ck_assert_int_lt(q3n_model_open(&model, dense, &refusals[_i].o, &err), 0);
+    ck_assert_msg(strstr(err.message, refusals[_i].says) != NULL, "%s", err.message);
+    const struct q3n_model_options verify = { .verify_reads = Q3N_VERIFY_NEVER };
+    ck_assert_int_eq(q3n_model_open(&model, source, &verify, &err), GGF_E_ARG);
+}
+END_TEST
+
+/* What a limit says is what is taken, and a little is kept. */
+START_TEST(within_ram)
+{
+    const struct q3n_model_options o = { .ram_bytes = 1 << 30,
+                                         .load_mode = Q3N_LOAD_DIRECT };
+    ggf_error err;
+    q3n_model *model;
+    make(&sources[0], 0);
+    ck_assert_int_eq(q3n_model_open(&model, dense, &o, &err), 0);
+    ck_assert_uint_eq(q3n_model_info(model)->bytes_slots, ALL);
+    ck_assert_uint_eq(q3n_model_info(model)->load_mode, Q3N_LOAD_DIRECT);
+    ck_assert_uint_gt(q3n_session_bytes(model, NULL), 0);
+    q3n_model_close(model);
+    ck_assert_int_eq(q3n_model_open(&model, dense, NULL, &err), 0);
+    ck_assert_uint_eq(q3n_model_info(model)->bytes_slots, 0);
+    ck_assert_uint_eq(q3n_model_info(model)->load_mode, Q3N_LOAD_MMAP);
+    q3n_model_close(model);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store");
     TCase *tc = tcase_create("pack");
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, same_numbers, 0, 4 * N_SOURCES);
     tcase_add_loop_test(tc, damaged_record, 0, 4 * EXPERTS);
     tcase_add_test(tc, broken_session);
     tcase_add_test(tc, other_model);
     tcase_add_test(tc, pack_for_whole_model);
+    tcase_add_loop_test(tc, same_everywhere, 0, 2 * N_SOURCES);
+    tcase_add_loop_test(tc, many_evictions, 0, 2);
+    tcase_add_loop_test(tc, damaged_when_read, 0, 4 * EXPERTS);
+    tcase_add_loop_test(tc, truncated, 0, 2);
+    tcase_add_loop_test(tc, refused, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_test(tc, within_ram);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("disk");
+    tcase_add_test(tc, on_disk);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);
     srunner_run_all(sr, CK_ENV);

@@ -1,6 +1,7 @@
 /* runstats.c - see runstats.h. */
 #include "runstats.h"
 
+#include "memopt.h"
 #include "out.h"
 
 #include <inttypes.h>
@@ -35,6 +36,7 @@ static void print_json(const struct run_stats *s, double prompt_rate, double dec
     json_u64(&j, "bytes_per_token", s->info->bytes_token);
     json_f64(&j, "decode_bytes_per_second", decode_rate * (double)s->info->bytes_token);
     json_u64(&j, "peak_memory", peak_memory());
+    memory_json(&j, s->info, &s->experts);
     json_close(&j, '}');
     json_end(&j);
 }
@@ -54,6 +56,7 @@ static void print_text(const struct run_stats *s, double prompt_rate, double dec
     if (s->n_decoded)
         fprintf(stderr, ", %.2f GB/s", 1e-9 * decode_rate * (double)s->info->bytes_token);
     fprintf(stderr, "\nmemory   %10s at most\n", out_size(size, peak_memory()));
+    memory_print(stderr, s->info, &s->experts);
 }
 
 void run_stats_print(const struct run_stats *s, bool json)

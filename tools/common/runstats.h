@@ -9,6 +9,7 @@ struct run_stats {
     double load_seconds;
     uint64_t n_prompt, n_decoded; /* tokens computed in batches, and one by one */
     double prompt_seconds, decode_seconds;
+    struct q3n_expert_stats experts;
 };
 
 /* On standard error, a line for each figure or one JSON object. */

@@ -1,0 +1,86 @@
+/* placement.c - what goes where: mapped or read, and how much memory is left for experts. */
+#include "model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* What a process holds besides what is counted: libraries, a tokenizer, logits. */
+enum { PROCESS_BYTES = 96 << 20 };
+
+/* Memory that can be had without pushing anybody out. */
+static uint64_t free_memory(void)
+{
+    FILE *f = fopen("/proc/meminfo", "r");
+    char line[128];
+    uint64_t kib = UINT64_MAX / 2048;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1) break;
+    if (f) fclose(f);
+    return kib * 1024;
+}
+
+/* What a user would type. */
+static uint64_t mib(uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
+
+static int useless(const char *what, const char *when, ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s has no effect %s", what, when);
+}
+
+/* Limits are for memory of our own; mapped files take what the system gives them. */
+static int check_mapped(const struct q3n_model *m, const struct q3n_model_options *o,
+                        ggf_error *err)
+{
+    static const char when[] = "on experts that are mapped";
+    if (o->ram_bytes) return useless("a limit of memory", when, err);
+    if (expert_store_most(m->experts, false)) return 0; /* those are never mapped */
+    if (o->experts_cache_bytes) return useless("a size of the cache", when, err);
+    return o->io_threads ? useless("a number of reading threads", when, err) : 0;
+}
+
+static int check_slots(const struct q3n_model *m, const struct q3n_model_options *o,
+                       uint64_t rest, uint64_t have, uint64_t slots, ggf_error *err)
+{
+    const uint64_t least = expert_store_least(m->experts, true);
+    const uint64_t most = expert_store_most(m->experts, true);
+    if (slots < least)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%" PRIu64 " MiB for experts are too few: those of one token "
+                        "take %" PRIu64 " MiB, and everything else %" PRIu64
+                        " MiB, so %" PRIu64 " MiB in all are the least that works",
+                        slots >> 20, mib(least), mib(rest), mib(rest + least));
+    if (o->ram_bytes && slots > (have > rest ? have - rest : 0))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%" PRIu64 " MiB of experts do not fit: everything else takes "
+                        "%" PRIu64 " of %" PRIu64 " MiB",
+                        mib(slots), mib(rest), have >> 20);
+    if (o->no_mmap && slots < most)
+        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
+                        "there is memory for %" PRIu64
+                        " MiB of experts, all take %" PRIu64,
+                        slots >> 20, mib(most));
+    return 0;
+}
+
+int placement_choose(const struct q3n_model *m, const struct q3n_model_options *o,
+                  struct placement *out, ggf_error *err)
+{
+    const uint64_t all = expert_store_most(m->experts, true);
+    const uint64_t rest =
+        m->info.bytes_dense + q3n_session_bytes(m, &o->session) + PROCESS_BYTES;
+    const uint64_t have = o->ram_bytes ? o->ram_bytes : free_memory();
+    if (o->verify_reads && !m->pack)
+        return useless("a choice of what is verified", "without an expert pack", err);
+    *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };
+    if (o->no_mmap) out->mode = Q3N_LOAD_DIRECT;
+    if (out->mode == Q3N_LOAD_AUTO)
+        out->mode = out->slots || rest + all > have ? Q3N_LOAD_DIRECT : Q3N_LOAD_MMAP;
+    if (out->mode != Q3N_LOAD_DIRECT) {
+        if (!out->slots) out->slots = UINT64_MAX; /* of compressed records */
+        return o->load_mode ? check_mapped(m, o, err) : 0;
+    }
+    if (!out->slots) out->slots = have > rest ? have - rest : 0;
+    if (out->slots > all) out->slots = all;
+    return check_slots(m, o, rest, have, out->slots, err);
+}

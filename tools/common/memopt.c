@@ -1,0 +1,110 @@
+/* memopt.c - see memopt.h. */
+#include "memopt.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const char *const load_modes[] = { "auto", "mmap", "populate", "direct" };
+static const char *const verifies[] = { "first", "always", "never" };
+static const char *const policies[] = { "lru", "clock" };
+
+/* The number of a word in a list; n if it is not there, 0 if none was given. */
+static int choice(const char *word, const char *const *list, int n)
+{
+    int i = 0;
+    while (word && i < n && strcmp(word, list[i]) != 0) i++;
+    return i;
+}
+
+int memory_options(const struct opt_program *program, const struct memory_options *o,
+                   struct q3n_model_options *out)
+{
+    const int mode = choice(o->mode, load_modes, 4);
+    const int verify = choice(o->verify, verifies, 3);
+    const int policy = choice(o->policy, policies, 2);
+    if (mode == 4)
+        return opt_error(program,
+                         "--load-mode %s: expected auto, mmap, populate or "
+                         "direct",
+                         o->mode);
+    if (verify == 3)
+        return opt_error(program, "--verify-reads %s: expected first, always or never",
+                         o->verify);
+    if (policy == 2)
+        return opt_error(program, "--cache-policy %s: expected lru or clock", o->policy);
+    if (o->io_threads < 0 || o->io_threads > 64)
+        return opt_error(program, "--io-threads must be 1 to 64");
+    uint64_t cache = 0;
+    if (o->cache && strcmp(o->cache, "auto") != 0 &&
+        (!opt_size(o->cache, &cache) || !cache))
+        return opt_error(program, "--experts-cache %s: expected a size or auto",
+                         o->cache);
+    out->ram_bytes = o->ram;
+    out->experts_cache_bytes = cache;
+    out->load_mode = (enum q3n_load_mode)mode;
+    out->verify_reads = (enum q3n_verify_reads)verify;
+    out->cache_policy = (enum q3n_cache_policy)policy;
+    out->io_threads = o->io_threads;
+    return OPT_GO;
+}
+
+static double share(uint64_t part, uint64_t rest)
+{
+    return part + rest ? (double)part / (double)(part + rest) : 0;
+}
+
+static double per_second(uint64_t bytes, double seconds)
+{
+    return seconds > 0 ? 1e-9 * (double)bytes / seconds : 0;
+}
+
+void memory_print(FILE *f, const struct q3n_model_info *info,
+                  const struct q3n_expert_stats *s)
+{
+    char size[24], all[24], read[24];
+    if (!info->bytes_slots) return;
+    fprintf(f, "experts  %10s of %s in memory%s, %.1f %% of %" PRIu64 " were there\n",
+            out_size(size, info->bytes_slots), out_size(all, info->bytes_experts),
+            info->locked ? ", locked" : "", 100 * share(s->hits, s->misses),
+            s->hits + s->misses);
+    fprintf(f, "disk     %10s read, %.2f GB/s while reading, %.2f s waited for it\n",
+            out_size(read, s->read_bytes), per_second(s->read_bytes, s->read_seconds),
+            s->wait_seconds);
+}
+
+void memory_json(struct json *j, const struct q3n_model_info *info,
+                 const struct q3n_expert_stats *s)
+{
+    json_str(j, "load_mode", load_modes[info->load_mode]);
+    json_u64(j, "experts_memory", info->bytes_slots);
+    json_u64(j, "experts_memory_free", s->slot_bytes_free);
+    json_bool(j, "locked", info->locked);
+    json_u64(j, "experts_mapped", s->mapped);
+    json_u64(j, "experts_hits", s->hits);
+    json_u64(j, "experts_misses", s->misses);
+    json_u64(j, "experts_evicted", s->evictions);
+    json_u64(j, "experts_moved", s->moves);
+    json_u64(j, "reads", s->reads);
+    json_u64(j, "reads_retried", s->retries);
+    json_u64(j, "read_bytes", s->read_bytes);
+    json_f64(j, "read_seconds", s->read_seconds);
+    json_f64(j, "read_gb_s", per_second(s->read_bytes, s->read_seconds));
+    json_f64(j, "wait_seconds", s->wait_seconds);
+    json_u64(j, "guesses", s->guesses);
+    json_u64(j, "guesses_used", s->guesses_used);
+    json_u64(j, "guesses_wasted", s->guesses_wasted);
+    json_u64(j, "guesses_cancelled", s->guesses_cancelled);
+}
+
+void memory_line(FILE *f, const struct q3n_expert_stats *a,
+                 const struct q3n_expert_stats *b, uint64_t tokens, double seconds)
+{
+    const uint64_t hits = b->hits - a->hits, misses = b->misses - a->misses;
+    const uint64_t bytes = b->read_bytes - a->read_bytes;
+    fprintf(f,
+            "%.2f tok/s, %.1f %% of experts in memory, %.2f GB/s read, %.0f %% of the "
+            "time waited\n",
+            seconds > 0 ? (double)tokens / seconds : 0, 100 * share(hits, misses),
+            per_second(bytes, b->read_seconds - a->read_seconds),
+            seconds > 0 ? 100 * (b->wait_seconds - a->wait_seconds) / seconds : 0);
+}
