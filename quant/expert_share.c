@@ -9,9 +9,9 @@ const double expert_use_floor = 0.1;
 
 enum {
     PROBES = 2,
-    SAMPLES = 1 << 20, /* blocks in all, divided among the matrices: */
-    LEAST_BLOCKS = 32, /* of each, */
-    MOST_BLOCKS = 512,
+    SAMPLES = 1 << 17, /* blocks to store in all, divided among the matrices: */
+    LEAST_BLOCKS = 4,  /* of each, and 8 times as many read; */
+    MOST_BLOCKS = 256,
     OWN_TOKENS = 16, /* an expert's output counts half when it saw so many */
 };
 

@@ -101,6 +101,7 @@ static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err
     if (t->size) o.bytes = t->size > other ? t->size - other : 0;
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)job->plan.n_elements);
     o.measure.threads = job->args->threads;
+    o.measure.mapped = true;
     o.measure.progress = on_measured;
     o.measure.user = &bar;
     o.measure.mapped = true;
