@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KNOWN_TOKENS = 16 };
+
 /* An item of the choice: a dense tensor, or matrices of one expert. */
 struct choice {
-    size_t item;     /* whose candidates these are */
+    size_t item;
     uint64_t record; /* UINT64_MAX: a dense tensor */
     unsigned parts;  /* bit set of enum ggf_part */
+    const struct candidates *from;
     struct knapsack_option *options;
 };
 
@@ -29,7 +32,8 @@ struct work {
     const struct budget_options *o;
     uint32_t page;
     bool tied;
-    struct candidates *candidates; /* of each item of the plan */
+    struct candidates *candidates; /* of each item of the plan, */
+    struct candidates *unknown;    /* and for experts of it that few tokens reached */
     struct choice *choices;
     struct knapsack_item *knapsack;
     struct knapsack_option *options; /* of all choices */
@@ -123,25 +127,28 @@ static bool allocate(struct work *w)
     const uint64_t n = n_items + count_records(w->b) * GGF_PARTS;
     w->b->items = calloc(n_items, sizeof *w->b->items);
     w->candidates = calloc(n_items, sizeof *w->candidates);
+    w->unknown = calloc(n_items, sizeof *w->unknown);
     w->types = calloc(n_items, sizeof *w->types);
     w->choices = calloc(n, sizeof *w->choices);
     w->knapsack = calloc(n, sizeof *w->knapsack);
     w->options = calloc(n, KNAPSACK_OPTIONS * sizeof *w->options);
-    return w->b->items && w->candidates && w->types && w->choices && w->knapsack &&
-           w->options;
+    return w->b->items && w->candidates && w->unknown && w->types && w->choices &&
+           w->knapsack && w->options;
 }
 
 static void release(struct work *w)
 {
     free(w->candidates);
+    free(w->unknown);
     free(w->types);
     free(w->choices);
     free(w->knapsack);
     free(w->options);
 }
 
-/* Types of less bits than `expert_floor` are for no expert, however little it is used. */
-static void list_candidates(struct work *w, double mean, double expert_floor)
+/* Types of less bits than `unknown` are not for an expert of which the matrix says
+ * little: neither how often other texts use it nor what matters in it. */
+static void list_candidates(struct work *w, double mean, double unknown)
 {
     const struct plan *p = w->plan;
     for (size_t i = 0; i < p->n_items; i++) {
@@ -150,9 +157,10 @@ static void list_candidates(struct work *w, double mean, double expert_floor)
         w->b->items[i].open = budget_is_open(p, w->po, i);
         if (!w->b->items[i].open) continue;
         const double floor = density_floor(item->name, mean, w->tied);
-        w->candidates[i].n = budget_types(
-            w->candidates[i].types, w->table, i, item->name,
-            expert_budget_packs(w->b, i) ? fmax(floor, expert_floor) : floor, w->o->kind);
+        w->candidates[i].n = budget_types(w->candidates[i].types, w->table, i, item->name,
+                                          floor, w->o->kind);
+        w->unknown[i].n = budget_types(w->unknown[i].types, w->table, i, item->name,
+                                       fmax(floor, unknown), w->o->kind);
     }
 }
 
@@ -166,10 +174,14 @@ static uint64_t tensor_bytes(const struct work *w, size_t item, uint32_t type)
 static void add_choice(struct work *w, size_t item, uint64_t record, unsigned parts)
 {
     const uint64_t n = w->b->n_choices++;
-    w->choices[n] =
-        (struct choice){ item, record, parts, w->options + n * KNAPSACK_OPTIONS };
-    w->knapsack[n].options = w->choices[n].options;
-    w->knapsack[n].n_options = w->candidates[item].n;
+    const struct expert_shares *s = &w->b->shares;
+    const bool known = !parts || !s->counted || s->tokens[record] >= KNOWN_TOKENS;
+    struct choice *c = &w->choices[n];
+    *c = (struct choice){ .item = item, .record = record, .parts = parts };
+    c->from = known ? &w->candidates[item] : &w->unknown[item];
+    c->options = w->options + n * KNAPSACK_OPTIONS;
+    w->knapsack[n].options = c->options;
+    w->knapsack[n].n_options = c->from->n;
 }
 
 /* The matrices of one expert: gate and up together if they have the same candidates. */
@@ -231,14 +243,12 @@ static double cost_of(const struct work *w, const struct choice *c, size_t item,
 static void fill_expert(struct work *w, struct choice *c)
 {
     const struct expert_layer_items *x = layer_of(w->b, c->record);
-    const bool measured = w->b->shares.n_records;
     for (int p = 0; p < GGF_PARTS; p++) {
         const bool fused_up = p == GGF_UP && x->layer.shape.fused;
-        for (int k = 0; c->parts >> p & 1 && k < w->candidates[c->item].n; k++) {
-            const uint32_t type = w->candidates[c->item].types[k];
+        for (int k = 0; c->parts >> p & 1 && k < c->from->n; k++) {
+            const uint32_t type = c->from->types[k];
             c->options[k].bytes += expert_matrix_bytes(x, p, type, w->page);
-            if (measured && !fused_up)
-                c->options[k].cost += cost_of(w, c, x->item[p], p, type);
+            if (!fused_up) c->options[k].cost += cost_of(w, c, x->item[p], p, type);
         }
     }
 }
@@ -252,8 +262,8 @@ static void fill_options(struct work *w)
             fill_expert(w, c);
             continue;
         }
-        for (int k = 0; k < w->candidates[c->item].n; k++) {
-            const uint32_t type = w->candidates[c->item].types[k];
+        for (int k = 0; k < c->from->n; k++) {
+            const uint32_t type = c->from->types[k];
             c->options[k].bytes = tensor_bytes(w, c->item, type);
             c->options[k].cost = cost_of(w, c, c->item, 0, type);
         }
@@ -275,13 +285,13 @@ static int solve(struct work *w, ggf_error *err)
 static int find_floors(struct work *w, ggf_error *err)
 {
     const double mean = 8 * (double)w->o->bytes / (double)(w->plan->n_elements + 1);
-    const double coldest = 2.3; /* IQ2_XS, Q2_K */
+    const double unknown = 2; /* IQ2_XXS, Q2_K */
     const struct {
-        double mean, expert;
-    } steps[] = { { mean, coldest }, { fmin(mean, 2.5), coldest }, { 0, 0 } };
+        double mean, unknown;
+    } steps[] = { { mean, unknown }, { fmin(mean, 2.5), unknown }, { 0, 0 } };
     int s = GGF_E_ARG;
     for (int i = 0; i < 3 && s == GGF_E_ARG; i++) {
-        list_candidates(w, steps[i].mean, steps[i].expert);
+        list_candidates(w, steps[i].mean, steps[i].unknown);
         list_choices(w);
         s = solve(w, err);
     }
@@ -336,7 +346,7 @@ static void take_over(struct work *w)
 {
     for (uint64_t n = 0; n < w->b->n_choices; n++) {
         const struct choice *c = &w->choices[n];
-        const uint32_t type = w->candidates[c->item].types[w->knapsack[n].chosen];
+        const uint32_t type = c->from->types[w->knapsack[n].chosen];
         if (c->record == UINT64_MAX) take_dense(w, c->item, type);
         for (int p = 0; p < GGF_PARTS; p++)
             if (c->parts >> p & 1) w->b->types[c->record][p] = type;
@@ -360,6 +370,7 @@ int expert_budget_choose(struct expert_budget *b, struct plan *plan,
     for (size_t i = 0; i < plan->n_items; i++)
         if (!strcmp(plan->items[i].name, "output.weight")) w.tied = false;
     int s = allocate(&w) ? 0 : ggf_no_memory(err);
+    if (!s) s = expert_shares_init(&b->shares, b->layers, b->n_layers, table, err);
     if (!s) s = find_floors(&w, err);
     if (!s) s = measure(&w, err);
     if (!s) s = solve(&w, err);

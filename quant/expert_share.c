@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const double expert_use_floor = 0.1;
+/* What an expert that the calibration text never used counts for: a part of the mean. */
+static const double least_use = 0.1;
 
 enum {
     PROBES = 2,
@@ -127,7 +128,7 @@ static void divide(struct work *w, const struct expert_layer_items *x, uint64_t 
     const double mean = mean_output(w, first, n);
     double total[GGF_PARTS] = { 0 };
     for (uint32_t e = 0; e < n; e++) {
-        const double use = w->out->use[first + e] + expert_use_floor / n;
+        const double use = w->out->use[first + e] + least_use / n;
         const double output = output_of(w, first + e, mean);
         for (int p = 0; p < GGF_PARTS; p++) {
             double *part = &w->out->part[first + e][p];
@@ -144,14 +145,26 @@ static void divide(struct work *w, const struct expert_layer_items *x, uint64_t 
 
 /* ---- All of it -------------------------------------------------------------------- */
 
-static bool allocate(struct work *w)
+int expert_shares_init(struct expert_shares *out, const struct expert_layer_items *layers,
+                       uint32_t n_layers, const struct error_table *table, ggf_error *err)
 {
-    const uint64_t n = w->out->n_records + 1;
-    w->out->use = calloc(n, sizeof *w->out->use);
-    w->out->part = calloc(n, sizeof *w->out->part);
-    w->out->tokens = calloc(n, sizeof *w->out->tokens);
-    w->list = calloc(n * GGF_PARTS, sizeof *w->list);
-    return w->out->use && w->out->part && w->out->tokens && w->list;
+    struct work w = { .out = out, .table = table };
+    uint64_t first = 0;
+    *out = (struct expert_shares){ .counted = true, .gated = true };
+    for (uint32_t l = 0; l < n_layers; l++)
+        out->n_records += layers[l].layer.shape.n_expert;
+    out->use = calloc(out->n_records + 1, sizeof *out->use);
+    out->part = calloc(out->n_records + 1, sizeof *out->part);
+    out->tokens = calloc(out->n_records + 1, sizeof *out->tokens);
+    if (!out->use || !out->part || !out->tokens) {
+        expert_shares_free(out);
+        return ggf_no_memory(err);
+    }
+    for (uint32_t l = 0; l < n_layers; l++) {
+        count_use(&w, &layers[l], first);
+        first += layers[l].layer.shape.n_expert;
+    }
+    return 0;
 }
 
 int expert_shares_measure(struct expert_shares *out,
@@ -163,31 +176,21 @@ int expert_shares_measure(struct expert_shares *out,
         .out = out, .layers = layers, .n_layers = n_layers, .table = table
     };
     struct sensitivity_options o = *options;
-    *out = (struct expert_shares){ .counted = true, .gated = true };
-    for (uint32_t l = 0; l < n_layers; l++)
-        out->n_records += layers[l].layer.shape.n_expert;
     const uint64_t n = out->n_records * GGF_PARTS, each = n ? SAMPLES / n : 0;
+    uint64_t first = 0;
     o.blocks = each < LEAST_BLOCKS  ? LEAST_BLOCKS
                : each < MOST_BLOCKS ? each
                                     : MOST_BLOCKS;
-    int s = allocate(&w) ? 0 : ggf_no_memory(err);
-    if (!s) {
-        list_matrices(&w);
-        s = sensitivity_measure(w.list, n, &o, err);
-    }
-    uint64_t first = 0;
-    for (uint32_t l = 0; l < n_layers && !s; l++) {
-        count_use(&w, &layers[l], first);
-        first += layers[l].layer.shape.n_expert;
-    }
-    first = 0;
+    w.list = calloc(n + 1, sizeof *w.list);
+    if (!w.list) return ggf_no_memory(err);
+    list_matrices(&w);
+    const int s = sensitivity_measure(w.list, n, &o, err);
     for (uint32_t l = 0; l < n_layers && !s; l++) {
         divide(&w, &layers[l], first);
         first += layers[l].layer.shape.n_expert;
     }
     for (uint64_t i = 0; i < n && !s; i++) out->sampled += w.list[i].sampled;
     free(w.list);
-    if (s) expert_shares_free(out);
     return s;
 }
 

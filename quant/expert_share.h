@@ -6,7 +6,7 @@
  *     share(e) ~ use(e) * output(e) * loss(e)
  *
  *   use     sum over tokens of the squared weight that the router gave it, or the tokens
- *           alone where the matrix does not know the weights; plus a part of the mean of
+ *           alone where the matrix does not know the weights; plus a tenth of the mean of
  *           the layer, for other texts use other experts
  *   output  mean of w x^2 of its down matrix: what a token gets from it.  A relative
  * error in gate, up or down is one of this loss    the matrix's own relative error in two
@@ -35,10 +35,11 @@ struct expert_shares {
     uint64_t sampled;          /* elements looked at */
 };
 
-/* What the experts of a tensor count for, added to the use of each, as a part of the
- * mean: an expert that the calibration text never used has so much. */
-extern const double expert_use_floor;
-
+/* What the matrix counted: all but `part` and `sampled`. */
+int expert_shares_init(struct expert_shares *shares,
+                       const struct expert_layer_items *layers, uint32_t n_layers,
+                       const struct error_table *table, ggf_error *err);
+/* The rest, for the same layers and table.  Fails as sensitivity_measure(). */
 int expert_shares_measure(struct expert_shares *shares,
                           const struct expert_layer_items *layers, uint32_t n_layers,
                           const struct error_table *table,
