@@ -6,19 +6,20 @@
  * stand for q5_K, iq4_xs and q6_K where rows are whole super-blocks: mix.c's fallback
  * makes the one of the other.
  *
- * The rest follows the same plan: gate and up get the type that the file is named for, down
- * about a step more, the outlier layers one step (gate, up) and two (down) above that.
- * UD-IQ1_S has what Unsloth says of DeepSeek-R1 (down 1.56, in some layers 2.06 bits).
- * UD-Q3_K_XL is smaller than UD-IQ4_XS where both are published, so it has iq3_xxs, which
- * Unsloth's measurements favour for gate and up.  UD-Q8_K_XL is drawn from its size: 45.3
- * GiB for Qwen3.5-35B-A3B is what bf16 makes for down and all dense tensors. */
+ * The rest follows the same plan: gate and up get the type that the file is named for,
+ * down about a step more, the outlier layers one step (gate, up) and two (down) above
+ * that. UD-IQ1_S has what Unsloth says of DeepSeek-R1 (down 1.56, in some layers 2.06
+ * bits). UD-Q3_K_XL is smaller than UD-IQ4_XS where both are published, so it has
+ * iq3_xxs, which Unsloth's measurements favour for gate and up.  UD-Q8_K_XL is drawn from
+ * its size: 45.3 GiB for Qwen3.5-35B-A3B is what bf16 makes for down and all dense
+ * tensors. */
 #include "preset.h"
 
 #include <string.h>
 #include <strings.h>
 
 /* gate and up, down; the same in outlier layers; embedding, output; dense */
-#define TYPES(g, d, hg, hd, e, o, x) \
+#define TYPES(g, d, hg, hd, e, o, x)                                                     \
     GGF_##g, GGF_##d, GGF_##hg, GGF_##hd, GGF_##e, GGF_##o, GGF_##x
 
 /* Bits are those of Qwen3-Next-80B, all in all. */

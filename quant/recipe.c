@@ -50,15 +50,13 @@ void recipe_free(recipe *r)
     free(r);
 }
 
-static int new_recipe(recipe **out, const char *path, ggf_error *err)
+static recipe *new_recipe(const char *path)
 {
     recipe *r = calloc(1, sizeof *r);
-    *out = r;
     if (r) r->path = strdup(path);
-    if (r && r->path) return 0;
+    if (r && r->path) return r;
     recipe_free(r);
-    *out = NULL;
-    return ggf_no_memory(err);
+    return NULL;
 }
 
 /* ---- Lines ------------------------------------------------------------------ */
@@ -138,38 +136,48 @@ static int sort(recipe *r, ggf_error *err)
     return 0;
 }
 
+/* All lines are there, or not: s. */
+static int finish(recipe **out, recipe *r, int s, ggf_error *err)
+{
+    if (!s) s = sort(r, err);
+    if (!s) {
+        *out = r;
+        return 0;
+    }
+    recipe_free(r);
+    return s;
+}
+
 int recipe_read(recipe **out, const char *text, size_t len, const char *path,
                 ggf_error *err)
 {
-    int s = new_recipe(out, path, err);
+    recipe *r = new_recipe(path);
     uint32_t number = 1;
+    int s = 0;
+    *out = NULL;
+    if (!r) return ggf_no_memory(err);
     for (size_t at = 0; !s && at < len; number++) {
         const char *end = memchr(text + at, '\n', len - at);
         const size_t n = end ? (size_t)(end - text) - at : len - at;
-        s = take_line(*out, number, text + at, n, err);
+        s = take_line(r, number, text + at, n, err);
         at += n + 1;
     }
-    if (!s) s = sort(*out, err);
-    if (!s || !*out) return s;
-    recipe_free(*out);
-    *out = NULL;
-    return s;
+    return finish(out, r, s, err);
 }
 
 int recipe_of_model(recipe **out, const ggf_file *model, const char *path, ggf_error *err)
 {
-    int s = new_recipe(out, path, err);
+    recipe *r = new_recipe(path);
+    int s = 0;
+    *out = NULL;
+    if (!r) return ggf_no_memory(err);
     for (uint64_t i = 0; !s && i < ggf_tensor_count(model); i++) {
         const struct ggf_tensor *t = ggf_tensor(model, i);
         struct line line = { .type = t->type };
         memcpy(line.name, t->name, strnlen(t->name, sizeof line.name - 1));
-        s = add(*out, &line, err);
+        s = add(r, &line, err);
     }
-    if (!s) s = sort(*out, err);
-    if (!s || !*out) return s;
-    recipe_free(*out);
-    *out = NULL;
-    return s;
+    return finish(out, r, s, err);
 }
 
 /* ---- Against a plan --------------------------------------------------------- */

@@ -178,10 +178,11 @@ int tensor_check(struct tensor_check *out, const struct ggf_tensor *source,
                         "tensor '%s' cannot be read as %s or %s", source->name,
                         ggf_type_name(source->type), ggf_type_name(there->type));
     if (!weights && encode_needs_weights(there->type))
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "tensor '%s' needs an importance matrix to become %s, and there is "
-                        "no entry for it",
-                        source->name, ggf_type_name(there->type));
+        return ggf_fail(
+            err, GGF_E_ARG, GGF_NO_OFFSET,
+            "tensor '%s' needs an importance matrix to become %s, and there is "
+            "no entry for it",
+            source->name, ggf_type_name(there->type));
     struct work w = { .source = source, .there = there, .compat = compat };
     w.item = (struct plan_item){ .source = source, .weights = weights };
     w.rows = source->count / columns;

@@ -33,7 +33,8 @@ record() { gguf-inspect --full "$1" --kv | sed -n 's/^quantize\.q3n\.\([a-z0-9_]
 
 @test "--plan-out with --dry-run, not over a file" {
     moe --dry-run --plan-out p.txt "$IN/moe.gguf" Q4_K_M >plan
-    [ "$(ls | xargs)" = "p.txt plan" ]
+    [ "$(ls)" = "p.txt
+plan" ]
     run moe --plan-out p.txt "$IN/moe.gguf" a.gguf Q4_K_M
     [ "$status" -eq 1 ]
     [[ $output == *"p.txt exists already"* ]]

@@ -112,7 +112,7 @@ P
 @test "--model-card: what Hugging Face wants of a README.md" {
     gguf-quant -q --imatrix "$MATRIX" --model-card card.md --tensor-type 'attn_(k|v)=q6_K' \
         --override-kv=general.base_model.0.repo_url=str:https://huggingface.co/A/B \
-        --override-kv 'general.name=str:A *model*|' "$IN/mini.gguf" out.gguf UD-IQ4_XS
+        --override-kv 'general.name=str:A *model*|' "$IN/mini.gguf" out.gguf UD-Q6_K_XL
     [ "$(head -10 card.md)" = '---
 base_model: "A/B"
 base_model_relation: quantized
@@ -123,18 +123,18 @@ tags:
 - imatrix
 - moe
 ---' ]
-    grep -qx '# A _model__, UD-IQ4_XS' card.md
+    grep -qx '# A _model__, UD-Q6_K_XL' card.md
     grep -qF ", $(stat -c %s out.gguf) bytes |" card.md
     grep -qF "| $(sha256sum <"$MATRIX" | cut -d' ' -f1) |" card.md
     # The lines of the table add up to the tensors of the file.
     gguf-quant --dry-run --json --imatrix "$MATRIX" --tensor-type 'attn_(k|v)=q6_K' \
-        "$IN/mini.gguf" UD-IQ4_XS >p.json
+        "$IN/mini.gguf" UD-Q6_K_XL >p.json
     [ "$(awk -F' *[|] *' '/^## / { on = /Types/ } on && $4 + 0 { n += $5 } END { print n }' card.md)" = \
         "$(sed -n 's/^  "bytes": \([0-9]*\),/\1/p' p.json)" ]
     # What is in the block is a command.
     sed -n '/^```sh$/,/^```$/p' card.md | sed '1d;$d' >again.sh
     grep -qF -- "--tensor-type 'attn_(k|v)=q6_K'" again.sh
-    grep -qF ' mini.gguf out.gguf UD-IQ4_XS' again.sh
+    grep -qF ' mini.gguf out.gguf UD-Q6_K_XL' again.sh
     digests out.gguf >first
     rm out.gguf card.md && cp "$IN/mini.gguf" "$MATRIX" .
     sh again.sh
