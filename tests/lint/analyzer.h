@@ -6,3 +6,6 @@
 #include "../../libgguf/libgguf.h"
 
 #define ggf_fail(err, code, ...) (ggf_fail(err, code, __VA_ARGS__), (code))
+
+/* And this never but GGF_E_NOMEM. */
+#define ggf_no_memory(err) (ggf_no_memory(err), GGF_E_NOMEM)
