@@ -119,8 +119,9 @@ uint64_t expert_store_least(const struct expert_store *s, bool direct)
 {
     uint64_t sum = 0, largest;
     for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
-        layer_slots(s, l, direct, &largest);
-        sum += largest * s->o.n_used;
+        const uint64_t all = layer_slots(s, l, direct, &largest);
+        const uint64_t used = largest * s->o.n_used;
+        sum += used < all ? used : all;
     }
     return sum;
 }
