@@ -310,7 +310,8 @@ static int measure(struct work *w, ggf_error *err)
     return s;
 }
 
-static void take_dense(struct work *w, size_t item, uint32_t type)
+/* An item of one type. */
+static void take_type(struct work *w, size_t item, uint32_t type)
 {
     const struct error_entry *e = &w->table->entries[item];
     struct budget_item *out = &w->b->items[item];
@@ -344,10 +345,12 @@ static void sum_up_part(struct work *w, const struct expert_layer_items *x,
 
 static void take_over(struct work *w)
 {
+    for (size_t i = 0; i < w->plan->n_items; i++)
+        if (!w->b->items[i].open) take_type(w, i, w->plan->items[i].type);
     for (uint64_t n = 0; n < w->b->n_choices; n++) {
         const struct choice *c = &w->choices[n];
         const uint32_t type = c->from->types[w->knapsack[n].chosen];
-        if (c->record == UINT64_MAX) take_dense(w, c->item, type);
+        if (c->record == UINT64_MAX) take_type(w, c->item, type);
         for (int p = 0; p < GGF_PARTS; p++)
             if (c->parts >> p & 1) w->b->types[c->record][p] = type;
     }
@@ -358,6 +361,20 @@ static void take_over(struct work *w)
         first += x->layer.shape.n_expert;
     }
     plan_set_types(w->plan, w->po, w->types);
+}
+
+double expert_budget_cost(const struct expert_budget *b, size_t n_items,
+                          double *standard_error)
+{
+    double sum = 0, variance = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        const double cost = b->items[i].weight * b->items[i].error;
+        if (isnan(cost)) continue; /* not measured: a demand that no table knows */
+        sum += cost;
+        variance += pow(cost * b->items[i].spread, 2);
+    }
+    if (standard_error) *standard_error = sqrt(variance);
+    return sum;
 }
 
 int expert_budget_choose(struct expert_budget *b, struct plan *plan,

@@ -40,6 +40,11 @@ int expert_budget_choose(struct expert_budget *b, struct plan *plan,
                          uint32_t page, ggf_error *err);
 void expert_budget_free(struct expert_budget *b);
 
+/* What the choice costs, demands included, and the standard error of that from sampling
+ * the tensors (may be NULL). */
+double expert_budget_cost(const struct expert_budget *b, size_t n_items,
+                          double *standard_error);
+
 /* Is item `i` of the plan in the pack? */
 bool expert_budget_packs(const struct expert_budget *b, size_t item);
 

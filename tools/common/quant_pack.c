@@ -87,6 +87,25 @@ static int too_small(const struct quant_job *job, uint64_t other, uint64_t least
                     8 * (double)least / (double)job->plan.n_elements, (double)t->bpw);
 }
 
+static int measure_and_choose(struct quant_job *job, struct quant_pack *pack,
+                              const struct budget_options *o, ggf_error *err)
+{
+    struct target t = job->args->target;
+    struct target_result *r = &pack->target;
+    struct predict predict = { 0 };
+    double spread;
+    t.compare = false; /* with files of one type for each tensor */
+    int s = target_measure(r, &predict, &t, job->sens, job->file, &job->plan,
+                           &job->options, o, err);
+    if (!s)
+        s = expert_budget_choose(&pack->budget, &job->plan, &job->options, &r->table, o,
+                                 t.size ? EXPERT_PAGE : 1, err);
+    if (s) return s;
+    const double cost = expert_budget_cost(&pack->budget, job->plan.n_items, &spread);
+    target_predict(r, &predict, cost, spread);
+    return 0;
+}
+
 static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err)
 {
     const struct target *t = &job->args->target;
@@ -104,15 +123,10 @@ static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err
     o.measure.mapped = true;
     o.measure.progress = on_measured;
     o.measure.user = &bar;
-    o.measure.mapped = true;
     const double start = out_now();
-    s = error_table_init(&pack->table, &job->plan, &job->options, err);
-    if (!s) s = sens_apply(job->sens, job->file, &job->plan, &pack->table, err);
-    if (!s)
-        s = expert_budget_choose(&pack->budget, &job->plan, &job->options, &pack->table,
-                                 &o, t->size ? EXPERT_PAGE : 1, err);
+    s = measure_and_choose(job, pack, &o, err);
     progress_end(&bar);
-    pack->seconds = out_now() - start;
+    pack->target.seconds = out_now() - start;
     const uint64_t bytes = pack->budget.fixed_bytes + pack->budget.solution.bytes;
     if (s == GGF_E_ARG && bytes > o.bytes) return too_small(job, other, bytes, err);
     record(job, pack);
@@ -187,6 +201,6 @@ int quant_pack_follow(struct quant_job *job, ggf_error *err)
     if (!s) s = expert_budget_init(&pack.budget, &job->plan, job->file, err);
     if (!s) s = follow(job, &pack, err);
     expert_budget_free(&pack.budget);
-    error_table_free(&pack.table);
+    target_free(&pack.target);
     return s;
 }

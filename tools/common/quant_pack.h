@@ -8,10 +8,9 @@
 
 struct quant_pack {
     struct expert_budget budget;
-    struct error_table table;
+    struct target_result target; /* the table, what is predicted, time spent */
     struct provenance provenance;
     uint64_t dense_bytes, pack_bytes; /* of the files */
-    double seconds;                   /* spent on measuring and choosing */
 };
 
 /* With the plan made: choose types, then show them or write both files. */

@@ -185,8 +185,9 @@ void quant_pack_totals(FILE *f, const struct quant_job *job,
         k->cost, k->bound, k->cost > 0 ? 100 * gap(k) / k->cost : 0,
         pack->budget.n_choices);
     fprintf(f, "measured    = %" PRIu64 " weights in %.1f s\n",
-            error_table_sampled(&pack->table) + pack->budget.shares.sampled,
-            pack->seconds);
+            error_table_sampled(&pack->target.table) + pack->budget.shares.sampled,
+            pack->target.seconds);
+    target_print_prediction(f, &pack->target, t);
 }
 
 /* ---- JSON ------------------------------------------------------------------------ */
@@ -268,7 +269,8 @@ void quant_pack_json(const struct quant_job *job, const struct quant_pack *pack)
     json_f64(&j, "cost_bound", k->bound);
     json_f64(&j, "dual_gap", gap(k));
     json_u64(&j, "choices", pack->budget.n_choices);
-    json_f64(&j, "seconds", pack->seconds);
+    json_f64(&j, "seconds", pack->target.seconds);
+    target_json_prediction(&j, &pack->target, &a->target);
     json_close(&j, '}');
     json_end(&j);
 }

@@ -52,8 +52,7 @@ static struct budget_options measure_options(const struct target *t, int threads
     return o;
 }
 
-/* The table, with the weights of this model if there is a probe, else the published. */
-static int prepare(struct target_result *r, struct predict *predict,
+int target_measure(struct target_result *r, struct predict *predict,
                    const struct target *t, const sens *given, const ggf_file *f,
                    const struct plan *p, const struct plan_options *po,
                    const struct budget_options *o, ggf_error *err)
@@ -69,6 +68,14 @@ static int prepare(struct target_result *r, struct predict *predict,
     return s;
 }
 
+void target_predict(struct target_result *r, const struct predict *predict, double cost,
+                    double spread)
+{
+    const struct predict known =
+        predict->measured ? *predict : predict_published(predict_weights(&r->table));
+    r->predicted = predict_kld(&known, cost, spread);
+}
+
 static int predict_plan(struct target_result *r, const struct predict *predict,
                         const struct plan *p, ggf_error *err)
 {
@@ -77,9 +84,7 @@ static int predict_plan(struct target_result *r, const struct predict *predict,
     if (!types) return ggf_no_memory(err);
     for (size_t i = 0; i < p->n_items; i++) types[i] = p->items[i].type;
     const double cost = error_table_cost(&r->table, types, &spread);
-    const struct predict known =
-        predict->measured ? *predict : predict_published(predict_weights(&r->table));
-    r->predicted = predict_kld(&known, cost, spread);
+    target_predict(r, predict, cost, spread);
     free(types);
     return 0;
 }
@@ -100,7 +105,7 @@ int target_choose(struct target_result *r, const struct target *t, const sens *g
     if (t->size) o.bytes = t->size > header ? t->size - header : 0;
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
     const double start = out_now();
-    s = prepare(r, &predict, t, given, f, p, po, &o, err);
+    s = target_measure(r, &predict, t, given, f, p, po, &o, err);
     if (!s) s = budget_choose(&r->budget, p, po, &r->table, &o, err);
     if (!s) s = comparison_price(&r->comparison, p, po, &r->table, &o, err);
     progress_end(&bar);
@@ -119,7 +124,7 @@ int target_price(struct target_result *r, const struct target *t, const ggf_file
     struct progress bar = { .what = "measuring", .off = t->quiet };
     const struct budget_options o = measure_options(t, threads, &bar);
     struct predict predict = { 0 };
-    const int s = prepare(r, &predict, t, NULL, f, p, po, &o, err);
+    const int s = target_measure(r, &predict, t, NULL, f, p, po, &o, err);
     progress_end(&bar);
     return s ? s : predict_plan(r, &predict, p, err);
 }

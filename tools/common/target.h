@@ -40,6 +40,18 @@ int target_price(struct target_result *r, const struct target *target,
                  const struct plan_options *plan_options, int threads, ggf_error *err);
 void target_free(struct target_result *r);
 
+/* ---- Parts of that, for choices that go deeper than tensors (quant_pack.h) */
+
+/* The table, with the weights of this model if there is a probe, else the published or
+ * those given.  Nothing is measured but what the probe needs. */
+int target_measure(struct target_result *r, struct predict *predict,
+                   const struct target *target, const sens *sens, const ggf_file *file,
+                   const struct plan *plan, const struct plan_options *plan_options,
+                   const struct budget_options *options, ggf_error *err);
+/* From a cost by that table and its standard error to the divergence. */
+void target_predict(struct target_result *r, const struct predict *predict, double cost,
+                    double spread);
+
 /* A line for each tensor chosen: type, bits, bytes, error. */
 void target_print_items(FILE *f, const struct target_result *r, const struct plan *plan);
 /* What divergence to expect, and by what knowledge; nothing if it is not known. */
