@@ -223,6 +223,7 @@ static int take_check_words(char **words, int n)
     } idle[] = {
         { quant_by_target(&a), "a target" },
         { a.sens, "--sens" },
+        { a.target.probe.text, "--probe" },
         { a.plan_in, "--plan-in" },
         { a.plan_out, "--plan-out" },
         { a.card, "--model-card" },
