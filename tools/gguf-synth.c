@@ -2,14 +2,16 @@
  *
  * The file is what benchmarks and tests run on where the real model is too large or not
  * at hand: right names, shapes, types and sizes, weights that keep activations finite,
- * and nothing learned.  Tensors are generated in pieces, so memory stays small; each
- * piece has a random sequence of its own, so the bytes depend on the seed alone. */
+ * and nothing learned.  With --pack the experts go straight into an expert pack: a model
+ * may be half as large as the disk.  common/synth*.c do the work, here are the options.
+ */
 #include "common/out.h"
 #include "common/random_blocks.h"
 #include "common/synth.h"
+#include "common/synth_fill.h"
+#include "common/synth_write.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,168 +22,6 @@ static const struct shape shapes[] = {
     { "q3n-mini", 8, 256, 4, 2, 64, 16, 4, 2, 4, 64, 4, 16, 2, 256, 256, 4096, 4096 },
     { "tiny", 4, 256, 4, 2, 64, 16, 4, 2, 4, 64, 4, 8, 2, 256, 256, 128, 4096 },
 };
-
-/* ---- The router ------------------------------------------------------------ */
-
-/* z with P(normal > z) = p, for 0 < p < 1/2, to 1/256: coarse enough that the last bit of
- * a machine's erfc() does not matter. */
-static double normal_tail(double p)
-{
-    double low = 0, high = 8;
-    while (high - low > 1e-9) {
-        const double z = (low + high) / 2;
-        if (erfc(z / sqrt(2)) / 2 > p) low = z;
-        else high = z;
-    }
-    return rint(256 * low) / 256;
-}
-
-/* A router row of length s gives logits of deviation s.  The largest `used` logits win;
- * their threshold t is that of equal rows.  So an expert is chosen with probability p if
- * s = t / normal_tail(p).  Here p falls with the expert's rank r as 1 / (r + 1)^skew, at
- * most 0.4, and the ranks are dealt out at random. */
-static void popularity(const struct synth *s, struct random *r, float *lengths)
-{
-    const uint64_t n = s->shape.experts;
-    const double mean = (double)s->shape.used / (double)n;
-    const double threshold = mean < 0.5 ? normal_tail(mean) : 0;
-    double sum = 0;
-    for (uint64_t i = 0; i < n; i++) sum += pow((double)i + 1, -(double)s->skew);
-    for (uint64_t i = 0; i < n; i++) {
-        const double p =
-            (double)s->shape.used * pow((double)i + 1, -(double)s->skew) / sum;
-        lengths[i] = 1;
-        if (s->skew > 0 && threshold > 0)
-            lengths[i] = (float)(threshold / normal_tail(p < 0.4 ? p : 0.4));
-    }
-    for (uint64_t i = n; i-- > 1;) { /* shuffle */
-        const uint64_t j = random_u64(r) % (i + 1);
-        const float swap = lengths[i];
-        lengths[i] = lengths[j];
-        lengths[j] = swap;
-    }
-}
-
-static void fill_router(const struct synth *s, const struct tensor *t, float *v)
-{
-    struct random r;
-    random_seed(&r, s->seed, random_hash(t->name));
-    float *lengths = malloc(t->ne[1] * sizeof *lengths);
-    if (!lengths) abort();
-    popularity(s, &r, lengths);
-    for (uint64_t e = 0; e < t->ne[1]; e++)
-        /* NOLINTNEXTLINE(clang-analyzer-core*): ne[1] is the number of experts */
-        random_blocks(GGF_F32, lengths[e] / sqrtf((float)t->ne[0]), &r, v + e * t->ne[0],
-                      t->ne[0]);
-    free(lengths);
-}
-
-/* ---- Writing --------------------------------------------------------------- */
-
-#define PIECE_BYTES (1u << 20)
-
-static void fill_vector(const struct synth *s, const struct tensor *t, float *v)
-{
-    struct random r;
-    random_seed(&r, s->seed, random_hash(t->name));
-    for (uint64_t i = 0; i < t->ne[0] * t->ne[1]; i++) {
-        switch (t->fill) {
-        case FILL_NORM: v[i] = 1 + 0.1f * random_normal(&r); break;
-        case FILL_DECAY: v[i] = -0.05f - 0.95f * random_uniform(&r); break;
-        case FILL_DT: v[i] = -3 + 4 * random_uniform(&r); break;
-        case FILL_CONV: v[i] = 0.5f * random_normal(&r); break;
-        default: v[i] = random_normal(&r) / sqrtf((float)t->ne[0]); break;
-        }
-    }
-}
-
-/* The small float tensors, each in one go. */
-static int write_small(const struct synth *s, size_t index, ggf_writer *w, ggf_error *err)
-{
-    const struct tensor *t = &s->tensors[index];
-    const uint64_t n = t->ne[0] * t->ne[1];
-    float *v = malloc(n * sizeof *v);
-    if (!v) return ggf_no_memory(err);
-    if (t->fill == FILL_ROUTER) fill_router(s, t, v);
-    else fill_vector(s, t, v);
-    const int e = ggf_writer_write(w, index, 0, v, n * sizeof *v, err);
-    free(v);
-    return e;
-}
-
-/* A matrix in pieces of about a megabyte; piece number p has random stream p. */
-static int write_matrix(const struct synth *s, size_t index, ggf_writer *w,
-                        ggf_error *err)
-{
-    const struct tensor *t = &s->tensors[index];
-    const struct ggf_type_info *type = ggf_type_info(t->type);
-    const uint64_t blocks = t->ne[0] * t->ne[1] * t->ne[2] / type->block;
-    const uint64_t each = PIECE_BYTES / type->block_bytes;
-    const int64_t pieces = (int64_t)((blocks + each - 1) / each);
-    const float deviation = t->fill == FILL_EMBD ? 1 : 1 / sqrtf((float)t->ne[0]);
-    const uint64_t seed = s->seed ^ random_hash(t->name);
-    int status = 0;
-#pragma omp parallel
-    {
-        uint8_t *buffer = malloc(PIECE_BYTES);
-        ggf_error why;
-        int e = buffer ? 0 : ggf_no_memory(&why);
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < pieces; i++) {
-            if (e) continue;
-            const uint64_t first = (uint64_t)i * each;
-            const uint64_t n = blocks - first < each ? blocks - first : each;
-            struct random r;
-            random_seed(&r, seed, (uint64_t)i);
-            random_blocks(t->type, deviation, &r, buffer, n);
-            e = ggf_writer_write(w, index, first * type->block_bytes, buffer,
-                                 n * type->block_bytes, &why);
-        }
-        free(buffer);
-        if (e) {
-#pragma omp critical
-            {
-                status = e;
-                *err = why;
-            }
-        }
-    }
-    return status;
-}
-
-static uint64_t tensor_bytes(const struct tensor *t)
-{
-    return ggf_row_bytes(t->type, t->ne[0]) * t->ne[1] * t->ne[2];
-}
-
-static int write_model(struct synth *s, const ggf_file *vocab, const char *path,
-                       ggf_error *err)
-{
-    ggf_writer *w;
-    const struct ggf_writer_options options = { .force = s->force };
-    int e = ggf_writer_create(&w, path, &options, err);
-    if (e) return e;
-    e = synth_set_metadata(s, vocab, w, err);
-    for (size_t i = 0; i < s->n && !e; i++)
-        e = ggf_writer_add_tensor(w, s->tensors[i].name, s->tensors[i].type,
-                                  s->tensors[i].ne, err);
-    if (!e) e = ggf_writer_begin(w, err);
-    struct progress progress = { .what = "writing", .total = ggf_writer_file_size(w) };
-    uint64_t done = 0;
-    for (size_t i = 0; i < s->n && !e; i++) {
-        const struct tensor *t = &s->tensors[i];
-        const bool small =
-            t->fill != FILL_EMBD && (t->fill != FILL_WEIGHTS || t->ne[1] * t->ne[2] == 1);
-        e = small ? write_small(s, i, w, err) : write_matrix(s, i, w, err);
-        progress_update(&progress, done += tensor_bytes(t), t->name);
-    }
-    progress_end(&progress);
-    if (e) {
-        ggf_writer_discard(w);
-        return e;
-    }
-    return ggf_writer_finish(w, err);
-}
 
 /* ---- Options --------------------------------------------------------------- */
 
@@ -224,25 +64,33 @@ static const char *shape_fault(const struct shape *p)
     return NULL;
 }
 
-static void print_plan(const struct synth *s, uint64_t total)
+/* What the file or both files would hold. */
+static int print_plan(const struct synth *s, ggf_error *err)
 {
-    uint64_t bytes[GGF_TYPE_COUNT] = { 0 }, count[GGF_TYPE_COUNT] = { 0 };
+    uint64_t bytes[GGF_TYPE_COUNT] = { 0 }, count[GGF_TYPE_COUNT] = { 0 }, gguf, pack;
     char size[24];
+    const int e = synth_sizes(s, &gguf, &pack, err);
+    if (e) return e;
     for (size_t i = 0; i < s->n; i++) {
-        bytes[s->tensors[i].type] += tensor_bytes(&s->tensors[i]);
+        bytes[s->tensors[i].type] += synth_bytes(&s->tensors[i]);
         count[s->tensors[i].type]++;
     }
     for (uint32_t t = 0; t < GGF_TYPE_COUNT; t++)
         if (count[t])
             printf("%-8s %5" PRIu64 " tensors  %s\n", ggf_type_name(t), count[t],
                    out_size(size, bytes[t]));
-    printf("total    %5zu tensors  %s\n", s->n, out_size(size, total));
+    if (s->pack) {
+        printf("GGUF                     %s\n", out_size(size, gguf));
+        printf("pack                     %s\n", out_size(size, pack));
+    }
+    printf("total    %5zu tensors  %s\n", s->n, out_size(size, gguf + pack));
+    return 0;
 }
 
 static uint64_t all_bytes(const struct synth *s)
 {
     uint64_t total = 0;
-    for (size_t i = 0; i < s->n; i++) total += tensor_bytes(&s->tensors[i]);
+    for (size_t i = 0; i < s->n; i++) total += synth_bytes(&s->tensors[i]);
     return total;
 }
 
@@ -265,8 +113,7 @@ static int run(struct synth *s, const char *path)
     }
     synth_list_tensors(s);
     const double start = out_now();
-    if (s->dry_run) print_plan(s, all_bytes(s));
-    else e = write_model(s, vocab, path, &err);
+    e = s->dry_run ? print_plan(s, &err) : synth_write(s, vocab, path, &err);
     ggf_close(vocab);
     if (e) return out_error("gguf-synth", &err);
     char size[24], rate[24];
@@ -282,7 +129,6 @@ static struct synth synth;
 static struct {
     const char *shape, *type, *gate, *up, *down;
     struct shape set; /* what options say; 0: as the shape has it */
-    int threads;
 } arg = { .shape = "tiny", .type = "Q4_K" };
 
 static const struct opt options[] = {
@@ -305,8 +151,10 @@ static const struct opt options[] = {
     { "--mtp", NULL, OPT_FLAG, &synth.mtp, "append a multi-token-prediction block" },
     { "--vocab-from", "FILE", OPT_STR, &synth.vocab_from,
       "copy the tokenizer of this GGUF file" },
-    { "-t, --threads", "N", OPT_INT, &arg.threads, "0: all (0)" },
-    { "--force", NULL, OPT_FLAG, &synth.force, "replace OUT.gguf if it is there" },
+    { "--pack", "OUT.xpack", OPT_STR, &synth.pack,
+      "write the experts there, in the same folder; docs/expert-pack.md" },
+    { "-t, --threads", "N", OPT_INT, &synth.threads, "0: all (0)" },
+    { "--force", NULL, OPT_FLAG, &synth.force, "replace files that are there" },
     { "--dry-run", NULL, OPT_FLAG, &synth.dry_run, "print sizes, write nothing" },
     { NULL, NULL, OPT_HEADING, NULL, "Dimensions (default: as the shape has them)" },
     { "--layers", "N", OPT_U64, &arg.set.layers, "blocks, without --mtp's" },
@@ -377,9 +225,9 @@ int main(int argc, char **argv)
     if (status != OPT_GO) return status;
     if ((status = take_shape(&synth.shape))) return status;
     if (synth.skew < 0) return opt_error(&program, "--routing-skew is negative");
-    if (arg.threads < 0) return opt_error(&program, "--threads is negative");
+    if (synth.threads < 0) return opt_error(&program, "--threads is negative");
     if ((status = take_types(&synth))) return status;
-    if (arg.threads > 0) omp_set_num_threads(arg.threads);
+    if (synth.threads > 0) omp_set_num_threads(synth.threads);
     out_handle_signals();
     status = run(&synth, args[0]);
     for (int i = 0; i < synth.overrides.count; i++) pcre2_code_free(synth.patterns[i]);

@@ -55,6 +55,35 @@ small() {
     gguf-inspect --kv qwen3next m.gguf | grep -qE "nextn_predict_layers .*1"
 }
 
+@test "--pack: the experts in a pack, the same model" {
+    for o in "" "--fused-gate-up --seed 3" "--mtp --type-down Q6_K"; do
+        gguf-synth a.gguf --force $o
+        gguf-synth b.gguf --pack b.xpack --force $o
+        [ "$(gguf-inspect --tensors _exps b.gguf | grep -c _exps)" -eq 0 ]
+        expert-pack --verify b.xpack
+        expert-pack --unpack b.gguf -o c.gguf --force
+        gguf-inspect --diff a.gguf c.gguf
+    done
+    run gguf-synth --pack z.xpack --dry-run z.gguf
+    [[ $output == *pack*"MiB"* ]]
+    [ ! -e z.gguf ] && [ ! -e z.xpack ]
+}
+
+@test "--pack: both files or none" {
+    echo keep >b.xpack
+    run gguf-synth b.gguf --pack b.xpack
+    [ "$status" -eq 1 ]
+    [ "$(cat b.xpack)" = keep ] && [ "$(ls)" = b.xpack ]
+    run bash -c 'ulimit -f 3000; gguf-synth n.gguf --pack n.xpack'
+    [ "$status" -eq 1 ]
+    [ "$(ls)" = b.xpack ]
+    mkdir d
+    run gguf-synth n.gguf --pack d/n.xpack
+    [ "$status" -eq 1 ]
+    [[ $output == *folder* ]]
+    [ "$(find . -type f)" = ./b.xpack ]
+}
+
 @test "types by option" {
     small m.gguf --type Q8_0 --type-down Q5_0 --tensor-type '^output=F16' \
         --tensor-type 'blk\.1\..*_exps=Q4_1'
@@ -98,7 +127,7 @@ small() {
     run gguf-synth --help
     [ "$status" -eq 0 ]
     for o in --shape --type --type-down --tensor-type --seed --routing-skew --fused-gate-up \
-             --legacy-ssm-in --mtp --vocab-from --threads --force --dry-run --layers --embd \
+             --legacy-ssm-in --mtp --pack --vocab-from --threads --force --dry-run --layers --embd \
              --vocab --experts --experts-used --ff; do
         grep -q -- "$o" <<<"$output"
     done

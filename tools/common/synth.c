@@ -34,7 +34,7 @@ static void add(struct synth *s, int64_t block, const char *name, enum fill fill
         if (!s->tensors) abort();
     }
     struct tensor *t = &s->tensors[s->n++];
-    *t = (struct tensor){ .fill = fill, .ne = { ne0, ne1, ne2, 1 } };
+    *t = (struct tensor){ .fill = fill, .ne = { ne0, ne1, ne2, 1 }, .rows = ne1 };
     if (block < 0) snprintf(t->name, sizeof t->name, "%s", name);
     else snprintf(t->name, sizeof t->name, "blk.%" PRId64 ".%s", block, name);
     t->type = type == GGF_F32 ? GGF_F32 : matrix_type(s, t->name, type, ne0);
@@ -50,6 +50,15 @@ static void vector(struct synth *s, int64_t block, const char *name, enum fill f
                    uint64_t n)
 {
     add(s, block, name, fill, GGF_F32, n, 1, 1);
+}
+
+/* The experts' tensor; each expert has `matrices` of them in a row. */
+static void experts(struct synth *s, int64_t b, const char *name, uint32_t type,
+                    uint64_t ne0, uint64_t ne1, uint64_t matrices)
+{
+    add(s, b, name, FILL_WEIGHTS, type, ne0, ne1 * matrices, s->shape.experts);
+    s->tensors[s->n - 1].rows = ne1;
+    s->tensors[s->n - 1].expert = true;
 }
 
 static void attention(struct synth *s, int64_t b)
@@ -87,16 +96,12 @@ static void feed_forward(struct synth *s, int64_t b)
     const struct shape *p = &s->shape;
     add(s, b, "ffn_gate_inp.weight", FILL_ROUTER, GGF_F32, p->embd, p->experts, 1);
     if (s->fused) {
-        add(s, b, "ffn_gate_up_exps.weight", FILL_WEIGHTS, s->type_gate, p->embd,
-            2 * p->ff, p->experts);
+        experts(s, b, "ffn_gate_up_exps.weight", s->type_gate, p->embd, p->ff, 2);
     } else {
-        add(s, b, "ffn_gate_exps.weight", FILL_WEIGHTS, s->type_gate, p->embd, p->ff,
-            p->experts);
-        add(s, b, "ffn_up_exps.weight", FILL_WEIGHTS, s->type_up, p->embd, p->ff,
-            p->experts);
+        experts(s, b, "ffn_gate_exps.weight", s->type_gate, p->embd, p->ff, 1);
+        experts(s, b, "ffn_up_exps.weight", s->type_up, p->embd, p->ff, 1);
     }
-    add(s, b, "ffn_down_exps.weight", FILL_WEIGHTS, s->type_down, p->ff, p->embd,
-        p->experts);
+    experts(s, b, "ffn_down_exps.weight", s->type_down, p->ff, p->embd, 1);
     vector(s, b, "ffn_gate_inp_shexp.weight", FILL_WEIGHTS, p->embd);
     matrix(s, b, "ffn_gate_shexp.weight", p->embd, p->ff_shared);
     matrix(s, b, "ffn_up_shexp.weight", p->embd, p->ff_shared);

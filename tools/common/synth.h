@@ -1,6 +1,6 @@
 /* synth.h - the models that gguf-synth makes up: shape, tensors, metadata.
  *
- * gguf-synth.c fills the tensors and writes them. */
+ * synth_fill.c fills the tensors, synth_write.c writes them. */
 #ifndef TOOLS_SYNTH_H
 #define TOOLS_SYNTH_H
 
@@ -33,6 +33,8 @@ struct tensor {
     uint32_t type;
     enum fill fill;
     uint64_t ne[4];
+    uint64_t rows; /* of one matrix: of an expert's tensor there are many */
+    bool expert;
 };
 
 struct synth {
@@ -42,7 +44,8 @@ struct synth {
     float skew;
     uint64_t seed;
     bool fused, legacy, mtp, force, dry_run;
-    const char *vocab_from;
+    int threads;                   /* 0: all */
+    const char *vocab_from, *pack; /* NULL: none */
     struct tensor *tensors;
     size_t n, capacity;
     pcre2_code *patterns[64];
