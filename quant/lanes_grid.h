@@ -111,7 +111,7 @@ INLINE vu lanes_points_of(const struct grid_kind k, const struct grid *grid,
     memcpy(scales, &scale, sizeof scale);
     const vf odd = to_float((vi)((lane_numbers() & ((1u << k.bits) - 1)) * 2 + 1));
     for (int g = 0; g < k.n / k.dim; g++) {
-        const vu wanted = (vu)((vi)(which << (31 - g)) >> 31);
+        const vu wanted = (vu)((vi)(which << (31 - g)) < 0);
         vu c = lanes_code(k, s->x + k.dim * g, id);
         const vi where = gather_int(grid->where, (vi)c);
         const vi out = where & (vi)wanted;

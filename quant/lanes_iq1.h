@@ -16,7 +16,7 @@ INLINE void lanes_order(const float *x_in, int blocks, int n, uint8_t *order)
             place[j] += (vu)choose(before, one, zero);
             place[i] += (vu)choose(before, zero, one);
         }
-    memset(order, 0, (size_t)(blocks * n));
+    memset(order, 0, (size_t)blocks * (size_t)n);
     for (int i = 0; i < n; i++)
         for (int b = 0; b < blocks; b++) order[n * b + (int)place[i][b]] = (uint8_t)i;
 }

@@ -43,7 +43,7 @@ ALWAYS_INLINE unsigned choose(const struct grid_kind k, const struct grid *grid,
                               const struct sub *s, float id, float scale, unsigned which,
                               uint16_t *code)
 {
-    int level[32];
+    int level[32] = { 0 };
     unsigned off = 0;
     for (int i = 0; i < k.n; i++)
         level[i] = clamp(round_even(0.5f * (id * s->x[i] - 1)), 0, k.levels - 1);
@@ -117,7 +117,7 @@ static float highest(const float *x, int n)
 ALWAYS_INLINE void fit(const struct grid_kind k, const struct grid *grid, const float *x,
                        const float *w, struct grid_fit *f)
 {
-    struct sub s;
+    struct sub s = { { 0 }, { 0 }, { 0 }, { 0 } };
     uint16_t code[8] = { 0 };
     uint8_t signs[4];
     *f = (struct grid_fit){ .zero = true };
