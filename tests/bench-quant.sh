@@ -81,6 +81,7 @@ encoder_ratio() { # type
 arguments() { # type
     file_type=${1/_K/_K_S} matrix=()
     [ "$1" != Q6_K ] && [ "$1" != Q2_K ] || file_type=$1
+    [ "$1" != IQ2_S ] || file_type=IQ2_M # the file type IQ2_S is made of IQ2_XS
     [[ $1 != IQ[123]* ]] || matrix=(--imatrix "$out/imatrix.dat")
 }
 
