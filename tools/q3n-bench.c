@@ -4,6 +4,7 @@
  * and JSON fields are llama-bench's, so that rows of both can stand in one table. */
 #include "../infer/engine.h"
 #include "../quant/cpu.h"
+#include "common/memopt.h"
 #include "common/memread.h"
 #include "common/opt.h"
 #include "common/out.h"
@@ -19,6 +20,8 @@
 enum { MAX_RUNS = 1000 };
 
 static const char *model_path, *experts, *format = "md";
+static struct memory_options memory_opt;
+static struct q3n_model_options model_options;
 static int n_prompt = 512, n_gen = 128, runs = 5, threads, ubatch;
 
 static const struct opt options[] = {
@@ -31,6 +34,7 @@ static const struct opt options[] = {
     { "-t, --threads", "N", OPT_INT, &threads, "threads (all the process may use)" },
     { "-ub, --ubatch-size", "N", OPT_INT, &ubatch, "tokens computed at once (512)" },
     { "-o, --output", "FORMAT", OPT_STR, &format, "md, csv, json or jsonl (md)" },
+    MEMORY_OPTIONS(memory_opt),
     { 0 },
 };
 
@@ -201,7 +205,7 @@ static int check_options(void)
         return opt_error(&program, "-o %s: expected md, csv, json or jsonl", format);
     if (!threads) threads = omp_get_max_threads();
     if (!ubatch) ubatch = 512;
-    return OPT_GO;
+    return memory_options(&program, &memory_opt, &model_options);
 }
 
 int main(int argc, char **argv)
@@ -212,8 +216,12 @@ int main(int argc, char **argv)
 
     ggf_error err;
     q3n_model *m;
-    const struct q3n_model_options mo = { .experts = experts, .threads = threads };
-    if (q3n_model_open(&m, model_path, &mo, &err)) return out_error(NAME, &err);
+    model_options.experts = experts;
+    model_options.threads = threads;
+    model_options.session.n_ctx = (uint32_t)(n_prompt > n_gen ? n_prompt : n_gen);
+    model_options.session.n_ubatch = (uint32_t)ubatch;
+    if (q3n_model_open(&m, model_path, &model_options, &err))
+        return out_error(NAME, &err);
     static struct test tests[2];
     int n = 0, e = 0;
     if (n_prompt) tests[n++].prompt = n_prompt;
@@ -223,12 +231,15 @@ int main(int argc, char **argv)
                  tokens_of(&tests[i]));
         e = measure(m, &tests[i], &err);
     }
+    struct q3n_expert_stats experts_stats;
+    q3n_model_expert_stats(m, &experts_stats);
     const double memory = e ? 0 : memread(threads, 1u << 30);
     const struct q3n_model_info *info = q3n_model_info(m);
     if (e) out_error(NAME, &err);
     else if (!strcmp(format, "md")) print_table(tests, n, info, memory);
     else if (!strcmp(format, "csv")) print_csv(tests, n, info, memory);
     else print_json(tests, n, info, memory);
+    if (!e) memory_print(stderr, info, &experts_stats);
     q3n_model_close(m);
     return e ? 1 : 0;
 }

@@ -11,7 +11,7 @@
 
 #include "../engine.h"
 
-enum { POLICY_NONE = UINT32_MAX };
+#define POLICY_NONE UINT32_MAX
 
 struct policy {
     enum q3n_cache_policy kind;

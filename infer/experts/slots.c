@@ -48,7 +48,7 @@ int slots_open(struct slots *s, uint64_t bytes, uint32_t records,
     if (!s->runs) return ggf_no_memory(err);
     for (uint32_t i = 0; i < s->n_runs; i++)
         s->runs[i] =
-            (struct slot_run){ .next = i + 1 < s->n_runs ? i + 1 : (uint32_t)NO_RUN };
+            (struct slot_run){ .next = i + 1 < s->n_runs ? i + 1 : NO_RUN };
     s->spare = 1;
     s->runs[0] = (struct slot_run){ 0, s->pages, NO_RUN, NO_RUN, NO_RUN, NO_RUN, NO_RUN };
     s->free = 0;
@@ -194,5 +194,5 @@ uint32_t slots_take(struct slots *s, uint64_t bytes, uint32_t owner)
     const uint32_t n = (uint32_t)pages;
     uint32_t run = best_fit(s, n, NO_RUN, NO_RUN);
     if (run == NO_RUN && make_gap(s, n)) run = best_fit(s, n, NO_RUN, NO_RUN);
-    return run == NO_RUN ? (uint32_t)NO_RUN : take_of(s, run, n, owner);
+    return run == NO_RUN ? NO_RUN : take_of(s, run, n, owner);
 }

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SLOT_PAGE = 4096, NO_RUN = UINT32_MAX };
+enum { SLOT_PAGE = 4096 };
+#define NO_RUN UINT32_MAX
 
 /* Who lives in the runs, by number. */
 struct slot_owners {
