@@ -489,8 +489,9 @@ GGF_API int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_er
  * GGF_E_NOT_FOUND if it names none. */
 GGF_API int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err);
 
-/* The routed experts of a block in a plain model.  With a fused tensor gate and up are the
- * same one: of its 2 * n_ff rows for each expert the first half is gate, the second up. */
+/* The routed experts of a block in a plain model.  With a fused tensor gate and up are
+ * the same one: of its 2 * n_ff rows for each expert the first half is gate, the second
+ * up. */
 struct ggf_expert_layer {
     struct ggf_pack_layer shape;
     const struct ggf_tensor *tensor[GGF_PARTS];

@@ -112,7 +112,7 @@ digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  
     [[ $output == *"p.xpack exists already"* ]]
     [ "$(ls)" = p.xpack ]
     moe --force --target-bpw 4 --expert-pack p "$IN/moe.gguf"
-    [ "$(ls | xargs)" = "p.gguf p.xpack" ]
+    [ "$(echo *)" = "p.gguf p.xpack" ]
     rm p.*
     gguf-quant -q --imatrix "$IN/q3n-mini.imatrix.gguf" --types k --target-size 16M \
         --expert-pack p "$IN/mini.gguf" 1 &
@@ -140,5 +140,5 @@ digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  
     ln -s "$IN/moe.gguf" p.gguf
     run -1 moe --force --target-bpw 4 --expert-pack p "$IN/moe.gguf"
     [[ $output == *"input and output are the same file"* ]]
-    [ "$(ls | xargs)" = "p.gguf tiny.gguf" ]
+    [ "$(echo *)" = "p.gguf tiny.gguf" ]
 }
