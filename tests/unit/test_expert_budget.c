@@ -17,7 +17,8 @@ static char model_path[64], matrix_path[64];
 static const float counts[EXPERTS] = { 4000, 1500, 700, 300, 100, 30, 4, 0 };
 
 struct setting {
-    bool fused, even;                        /* experts are used alike */
+    bool fused, even;                        /* even: experts are used alike */
+    bool gated;                              /* the matrix has the router's weights */
     int (*forced)(void *user, const char *); /* or NULL */
 };
 
@@ -99,9 +100,14 @@ static void write_model(bool fused)
     must(ggf_writer_finish(w, &err), &err);
 }
 
+/* The router's squared weights: here the fewer tokens, the larger. */
+static float gate_of(uint64_t expert) { return 1 + (float)expert; }
+
 static void write_entry(ggf_writer *w, uint64_t *n, bool data, const char *tensor,
-                        bool even)
+                        const struct setting *s)
 {
+    static const char *const parts[] = { "in_sum2", "counts", "gated_sum2",
+                                         "gated_counts" };
     const bool experts = strstr(tensor, "_exps");
     const uint64_t slices = experts ? EXPERTS : 1;
     const uint64_t ne[4] = { WIDTH, slices, 1, 1 }, ones[4] = { 1, slices, 1, 1 };
@@ -109,21 +115,24 @@ static void write_entry(ggf_writer *w, uint64_t *n, bool data, const char *tenso
     char name[80];
     ggf_error err;
     for (uint64_t e = 0; e < slices; e++) {
-        tokens[e] = experts && !even ? counts[e] : 1000;
+        tokens[e] = experts && !s->even ? counts[e] : 1000;
         for (uint64_t i = 0; i < WIDTH; i++)
             sums[e * WIDTH + i] = tokens[e] * (1 + (float)(i % 7));
     }
-    for (int k = 0; k < 2; k++, ++*n) {
-        snprintf(name, sizeof name, "%s.%s", tensor, k ? "counts" : "in_sum2");
+    const bool gated = s->gated && strstr(tensor, "down_exps");
+    for (int k = 0; k < (gated ? 4 : 2); k++, ++*n) {
+        const bool one = k & 1;
+        snprintf(name, sizeof name, "%s.%s", tensor, parts[k]);
+        for (uint64_t e = 0; k == 3 && e < slices; e++) tokens[e] *= gate_of(e);
         if (data)
-            must(ggf_writer_write(w, *n, 0, k ? tokens : sums,
-                                  (k ? 1 : WIDTH) * slices * sizeof(float), &err),
+            must(ggf_writer_write(w, *n, 0, one ? tokens : sums,
+                                  (one ? 1 : WIDTH) * slices * sizeof(float), &err),
                  &err);
-        else must(ggf_writer_add_tensor(w, name, GGF_F32, k ? ones : ne, &err), &err);
+        else must(ggf_writer_add_tensor(w, name, GGF_F32, one ? ones : ne, &err), &err);
     }
 }
 
-static void write_matrix(bool fused, bool even)
+static void write_matrix(const struct setting *s)
 {
     const struct ggf_writer_options force = { .force = true };
     ggf_error err;
@@ -140,11 +149,11 @@ static void write_matrix(bool fused, bool even)
         for (int b = 0; b < BLOCKS; b++) {
             char name[64];
             sprintf(name, "blk.%d.attn_q.weight", b);
-            write_entry(w, &n, data, name, even);
-            for (int p = fused ? 1 : 0; p < 3; p++) {
+            write_entry(w, &n, data, name, s);
+            for (int p = s->fused ? 1 : 0; p < 3; p++) {
                 sprintf(name, "blk.%d.ffn_%s_exps.weight", b,
-                        fused && p == 1 ? "gate_up" : names[p]);
-                write_entry(w, &n, data, name, even);
+                        s->fused && p == 1 ? "gate_up" : names[p]);
+                write_entry(w, &n, data, name, s);
             }
         }
     }
@@ -156,7 +165,7 @@ static void open_all(struct fixture *f, const struct setting *s)
     ggf_error err;
     *f = (struct fixture){ 0 };
     write_model(s->fused);
-    write_matrix(s->fused, s->even);
+    write_matrix(s);
     must(ggf_open(&f->file, model_path, NULL, &err), &err);
     must(imatrix_open(&f->matrix, matrix_path, &err), &err);
     f->options = (struct plan_options){
@@ -268,10 +277,14 @@ START_TEST(shares)
 {
     struct fixture f;
     ggf_error err;
-    open_all(&f, &(struct setting){ .fused = _i });
+    const bool gated = _i & 2;
+    double total = 0;
+    open_all(&f, &(struct setting){ .fused = _i & 1, .gated = gated });
     must(choose(&f, budget_of(&f, 4), BUDGET_K, 0, &err), &err);
     const struct expert_shares *s = &f.budget.shares;
-    ck_assert(s->counted && !s->gated);
+    ck_assert(s->counted && s->gated == gated);
+    for (uint64_t e = 0; e < EXPERTS; e++)
+        total += (double)counts[e] * (gated ? (double)gate_of(e) : 1);
     ck_assert_uint_eq(s->n_records, RECORDS);
     for (uint64_t first = 0; first < RECORDS; first += EXPERTS) {
         double use = 0, part[GGF_PARTS] = { 0 };
@@ -285,7 +298,7 @@ START_TEST(shares)
         }
         ck_assert_double_eq_tol(use, 1, 1e-12);
         for (int p = 0; p < GGF_PARTS; p++) ck_assert_double_eq_tol(part[p], 1, 1e-12);
-        ck_assert_double_eq_tol(s->use[first], 4000.0 / 6634, 1e-12);
+        ck_assert_double_eq_tol(s->use[first], counts[0] / total, 1e-12);
     }
     close_all(&f);
 }
@@ -371,7 +384,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, budgets, 0, 8);
-    tcase_add_loop_test(tc, shares, 0, 2);
+    tcase_add_loop_test(tc, shares, 0, 4);
     tcase_add_test(tc, even_use);
     tcase_add_test(tc, threads);
     tcase_add_loop_test(tc, demands, 0, 2);
