@@ -98,6 +98,15 @@ struct q3n_expert_stats {
     uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts */
 };
 void q3n_model_expert_stats(q3n_model *model, struct q3n_expert_stats *out);
+/* What traces and histories of this model are marked with (experts/trace.h); to be freed.
+ */
+struct trace_model;
+int q3n_model_trace(const q3n_model *model, struct trace_model *out, ggf_error *err);
+void q3n_model_trace_free(struct trace_model *trace);
+/* Read the experts that were used most, counts[n_expert, n_layer], as many as there is
+ * memory for; *loaded says how many.  GGF_E_ARG if experts are mapped. */
+int q3n_model_warm(q3n_model *model, const uint64_t *counts, uint32_t *loaded,
+                   ggf_error *err);
 /* The dense GGUF, for the tokenizer's metadata. */
 const ggf_file *q3n_model_file(const q3n_model *model);
 

@@ -2,6 +2,8 @@
  * reference model. */
 #include "common/eval.h"
 #include "common/opt.h"
+#include "common/page.h"
+#include "common/recorder.h"
 #include "common/runstats.h"
 
 #include <limits.h>
@@ -17,6 +19,7 @@ static struct {
     struct opt_list others;
     int ctx, chunks, threads, ubatch;
     bool exact, json, compare, force, dry_run;
+    struct recorder_options record;
 } opt = { .ctx = NOT_GIVEN, .chunks = INT_MAX, .threads = NOT_GIVEN, .ubatch = 512 };
 
 static const struct opt options[] = {
@@ -33,6 +36,7 @@ static const struct opt options[] = {
     { "--json", NULL, OPT_FLAG, &opt.json, "print the result as JSON" },
     { "--html", "FILE", OPT_STR, &opt.html,
       "write a page with charts of the distance from the\nreference" },
+    RECORDER_OPTIONS(opt.record),
     { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
     { "--dry-run", NULL, OPT_FLAG, &opt.dry_run,
       "load everything, say what would be done, write nothing" },
@@ -91,7 +95,7 @@ static int check_outputs(void)
     const bool saves = opt.base && !reads_base();
     if (opt.html && !reads_base() && !opt.base_model)
         return opt_error(&program, "--html needs --base-model or --kl-divergence");
-    if (opt.force && !saves && !opt.html)
+    if (opt.force && !saves && !opt.html && !opt.record.trace)
         return opt_error(&program, "--force has no effect: no file is written");
     if (opt.form && !saves)
         return opt_error(&program, "--base-format has no effect without a base file to "
@@ -147,31 +151,24 @@ static void print_plan(const struct eval *e)
         printf("%s: %s (%llu bytes)\n", e->o->base, out_size(size, bytes),
                (unsigned long long)bytes);
     if (opt.html) printf("%s: the page\n", opt.html);
+    if (opt.record.trace) printf("%s: the trace\n", opt.record.trace);
 }
 
-static int write_page(const struct eval *e, ggf_output *out, ggf_error *err)
-{
-    char *text = NULL;
-    size_t len;
-    FILE *f = open_memstream(&text, &len);
-    if (f) eval_html(e, f);
-    const bool bad = !f || ferror(f);
-    if ((f && fclose(f)) || bad) {
-        free(text);
-        return ggf_no_memory(err);
-    }
-    const int r = ggf_output_write(out, 0, text, len, err);
-    free(text);
-    return r;
-}
+static void make_page(const void *e, FILE *f) { eval_html(e, f); }
 
-/* With the page in `out`, or without if that is NULL. */
+/* With the page in `out`, or without if that is NULL.  The routing of the model is
+ * recorded, not that of those it is compared with. */
 static int run(struct eval *e, ggf_output *out, ggf_error *err)
 {
-    const int r = eval_run(e, err);
+    struct recorder recorder;
+    int r = recorder_open(&recorder, &opt.record, opt.force, e->models->model, err);
+    q3n_session_watch(e->models->session, recorder_watch(&recorder));
+    if (!r) r = eval_run(e, err);
+    if (!r) r = recorder_finish(&recorder, err);
+    recorder_close(&recorder);
     if (r) return r;
     print_result(e);
-    return out ? write_page(e, out, err) : 0;
+    return out ? page_write(out, make_page, e, err) : 0;
 }
 
 static int evaluate(const char *const *paths, ggf_error *err)

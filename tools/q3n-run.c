@@ -6,6 +6,7 @@
 #include "common/memopt.h"
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/recorder.h"
 #include "common/runstats.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ static struct {
     bool ignore_eos, no_display_prompt, mlock, no_mmap, chat, exact, json, force,
         no_escape;
     struct memory_options memory;
+    struct recorder_options record;
 } opt = {
     .n_predict = NO_INT,
     .ctx = NO_INT,
@@ -61,6 +63,8 @@ static const struct opt options[] = {
     { "--exact", NULL, OPT_FLAG, &opt.exact,
       "float32 activations: slow, for comparisons" },
     MEMORY_OPTIONS(opt.memory),
+    HISTORY_OPTIONS(opt.record),
+    RECORDER_OPTIONS(opt.record),
     { .kind = OPT_HEADING, .help = "Prompt" },
     { "-p, --prompt", "TEXT", OPT_STR, &opt.prompt,
       "text to continue; with -cnv the first message.\n\\n, \\t, \\\\, \\' and \\\" in "
@@ -99,7 +103,7 @@ static const struct opt options[] = {
     { "--logits", "FILE", OPT_STR, &opt.logits,
       "write the logits after each of them here: little-\nendian float32, one row of the "
       "vocabulary each" },
-    { "--force", NULL, OPT_FLAG, &opt.force, "replace the file of --logits" },
+    { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
     { .kind = OPT_HEADING, .help = "Output" },
     { "--json", NULL, OPT_FLAG, &opt.json, "statistics as JSON, on standard error" },
     { 0 },
@@ -146,7 +150,8 @@ static int check_useless(void)
         { "--no-display-prompt", opt.no_display_prompt, opt.chat, "with -cnv" },
         { "--system-prompt", opt.system != NULL, !opt.chat, "without -cnv" },
         { "--no-escape", opt.no_escape, !opt.prompt, "without -p" },
-        { "--force", opt.force, !logits, "without --logits" },
+        { "--force", opt.force, !logits && !opt.record.trace && !opt.record.save_history,
+          "without a file to write" },
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (rules[i].given && rules[i].useless)
@@ -253,6 +258,7 @@ struct run {
     q3n_tokenizer *tokenizer;
     q3n_sampler *sampler;
     struct q3n_generator g;
+    struct recorder recorder;
     double load_seconds;
 };
 
@@ -275,7 +281,9 @@ static int open_session(struct run *run, uint32_t n_ctx, ggf_error *err)
 {
     const struct q3n_session_options o = session_options(n_ctx);
     run->g.n_batch = (uint32_t)or_int(opt.batch, 2048);
-    return q3n_session_new(&run->g.session, run->model, &o, err);
+    const int r = q3n_session_new(&run->g.session, run->model, &o, err);
+    if (!r) q3n_session_watch(run->g.session, recorder_watch(&run->recorder));
+    return r;
 }
 
 /* Tokenizer, sampler and session for text. */
@@ -297,6 +305,7 @@ static int prepare_text(struct run *run, ggf_error *err)
 
 static void close_all(struct run *run)
 {
+    recorder_close(&run->recorder);
     q3n_generator_free(&run->g);
     q3n_session_free(run->g.session);
     q3n_sampler_free(run->sampler);
@@ -480,14 +489,16 @@ static int run_all(struct run *run, ggf_error *err)
     o->session = session_options((uint32_t)or_int(opt.ctx, 0));
     const double start = out_now();
     int r = q3n_model_open(&run->model, opt.model, o, err);
+    if (!r) r = recorder_open(&run->recorder, &opt.record, opt.force, run->model, err);
     if (!r && !opt.tokens) r = prepare_text(run, err);
     run->load_seconds = out_now() - start;
     if (r) return r;
     if (opt.mlock && !q3n_model_info(run->model)->locked)
         fprintf(stderr, "%s: the weights could not be locked in memory (ulimit -l)\n",
                 NAME);
-    if (opt.tokens) return write_logits(run, err);
-    return opt.chat ? chat(run, err) : continue_text(run, err);
+    if (opt.tokens) r = write_logits(run, err);
+    else r = opt.chat ? chat(run, err) : continue_text(run, err);
+    return r ? r : recorder_finish(&run->recorder, err);
 }
 
 int main(int argc, char **argv)

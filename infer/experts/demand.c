@@ -1,6 +1,7 @@
 /* demand.c - what a layer needs, chunk by chunk: what is there comes first, what is
  * missing is asked for some chunks ahead. */
 #include "cache.h"
+#include "sweep.h"
 
 enum { AHEAD = 2 }; /* chunks that are read while one is used */
 
@@ -58,33 +59,20 @@ static void sort_out(struct expert_store *s, struct expert_demand *d)
                             : NULL;
 }
 
-static uint32_t used_at_least(const struct expert_demand *d, uint32_t least)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < d->n; i++) n += d->uses[d->ids[i]] >= least;
-    return n;
-}
-
-/* A batch whose layers together need more than there is room for is a sweep: it would
- * push out everything for nothing.  Of its experts only the most used stay: as many as
- * are the layer's share of free memory, or else some that replace others. */
+/* Decides what of the demand stays when it is a sweep.  s->scratch is free again. */
 static void plan_sweep(const struct expert_store *s, struct expert_demand *d)
 {
-    const struct expert_dims *dims = &s->o.dims;
-    const uint64_t pages = s->slots.pages;
-    const uint64_t each = s->sources[d->layer].slot_bytes / SLOT_PAGE;
-    d->sweep = d->uses && (uint64_t)d->n * each * dims->n_layer > pages;
+    struct sweep sweep = { .n_layer = s->o.dims.n_layer,
+                           .n = d->n,
+                           .each = s->sources[d->layer].slot_bytes / SLOT_PAGE,
+                           .room = s->slots.pages,
+                           .free = s->slots.free_pages,
+                           .cold = s->cold_pages,
+                           .uses = s->scratch };
+    d->sweep = d->uses && sweep_is_one(&sweep);
     if (!d->sweep) return;
-    const uint64_t share = pages / dims->n_layer;
-    const uint64_t room = s->slots.free_pages + s->cold_pages;
-    const uint64_t quota = (room < share / 4 ? share / 4 : room < share ? room : share);
-    uint32_t low = 1, high = UINT32_MAX;
-    while (low < high) { /* the least number of uses that few enough have */
-        const uint32_t middle = low + (high - low) / 2;
-        if (used_at_least(d, middle) * each <= quota) high = middle;
-        else low = middle + 1;
-    }
-    d->hot_from = low;
+    for (uint32_t i = 0; i < d->n; i++) s->scratch[i] = d->uses[d->ids[i]];
+    d->hot_from = sweep_hot_from(&sweep);
 }
 
 static void count(struct expert_store *s, const struct expert_demand *d)
@@ -200,7 +188,7 @@ void expert_store_begin(struct expert_store *s, struct expert_demand *d, uint32_
         plan_sweep(s, d);
         for (uint32_t i = 0; i < n && !d->sweep; i++)
             if (d->records[i] && d->flags[i] & DEMAND_HIT) cache_use(s, d->records[i]);
-        count(s, d);
+        if (uses) count(s, d); /* else they are loaded, not used */
         advance(s, d);
     } else {
         begin_mapped(s, d);

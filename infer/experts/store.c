@@ -107,6 +107,12 @@ static uint64_t layer_slots(const struct expert_store *s, uint32_t layer, bool d
     return sum;
 }
 
+uint64_t expert_store_slot_bytes(const struct expert_store *s, uint32_t layer)
+{
+    uint64_t largest;
+    return layer_slots(s, layer, true, &largest);
+}
+
 uint64_t expert_store_most(const struct expert_store *s, bool direct)
 {
     uint64_t sum = 0, largest;

@@ -56,6 +56,8 @@ unsigned expert_store_in_kinds(const struct expert_store *store, uint32_t layer)
 unsigned expert_store_mid_kinds(const struct expert_store *store, uint32_t layer);
 /* Bytes of all experts of a layer, not compressed. */
 uint64_t expert_store_bytes(const struct expert_store *store, uint32_t layer);
+/* The same as they would lie in memory of the store: with padding. */
+uint64_t expert_store_slot_bytes(const struct expert_store *store, uint32_t layer);
 
 /* Memory for experts that makes sense: what one token needs, in all layers; and what all
  * take, if they are read (direct) or mapped.  0: none is needed. */

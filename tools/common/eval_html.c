@@ -1,40 +1,13 @@
 /* eval_html.c - the results of an evaluation as one page that needs nothing else: a
  * table, and charts as SVG. */
 #include "eval.h"
+#include "page.h"
 #include "plot.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { CURVE_POINTS = 160, BINS_PER_DECADE = 6, MAX_BINS = 96, MAX_LAYERS = 1024 };
-
-/* Colours of Okabe and Ito (2008), lighter ones on dark. */
-static const char style[] =
-    "<style>\n"
-    ":root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--faint:#8884;"
-    "--c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;--c4:#b58900;--c5:#666}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#161616;"
-    "--c0:#56b4e9;--c1:#ff8c42;--c2:#2ecc9a;--c3:#e79ac4;--c4:#f0e442;--c5:#aaa}}\n"
-    "body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);"
-    "max-width:1360px;margin:2em auto;padding:0 1em}\n"
-    "h1{font-size:1.4em}h2{font-size:1.05em;margin:0 0 .3em}\n"
-    ".wide{overflow-x:auto}"
-    "table{border-collapse:collapse;white-space:nowrap;font-size:.87em}\n"
-    "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid var(--faint)}\n"
-    "th:first-child,td:first-child{text-align:left}\n"
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30em,100%),"
-    "1fr));"
-    "gap:1.5em;margin-top:2em}\n"
-    "figure{margin:0}svg{width:100%;height:auto}svg "
-    "text{font-size:11px;fill:var(--ink)}\n"
-    ".grid{stroke:var(--faint)}.frame{fill:none;stroke:var(--ink)}\n"
-    ".line{fill:none;stroke-width:2}.area{opacity:.15}\n"
-    ".key{display:inline-block;width:.8em;height:.8em;margin-right:.5em;border-radius:"
-    "2px}\n"
-    ".s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3)}"
-    ".s4{--c:var(--c4)}.s5{--c:var(--c5)}\n"
-    ".line{stroke:var(--c)}.area,circle{fill:var(--c)}.key{background:var(--c)}\n"
-    "</style>\n";
 
 static const char *file_name(const char *path)
 {
@@ -56,7 +29,8 @@ static void table_row(const struct eval *e, uint32_t i, FILE *f)
     const struct estimate ppl = eval_ppl(e, m), kld = divergence_kld(d),
                           top = divergence_same_top(d);
     char size[24];
-    fprintf(f, "<tr><td><span class=\"key s%u\"></span>", i % PLOT_SERIES);
+    fputs("<tr><td>", f);
+    page_key(f, i);
     out_html(f, file_name(m->path));
     fprintf(f, "</td><td>%s</td><td>%.4f ± %.4f</td><td>%.6f ± %.6f</td>",
             out_size(size, q3n_model_info(m->model)->bytes_files), ppl.mean, ppl.error,
@@ -90,15 +64,10 @@ static void table(const struct eval *e, FILE *f)
 
 /* ==== Charts ============================================================== */
 
-static void figure(FILE *f, const char *title)
-{
-    fprintf(f, "<figure><h2>%s</h2>\n", title);
-}
-
 static void figure_end(const struct plot *p)
 {
     plot_close(p);
-    fputs("</figure>\n", p->f);
+    page_figure_end(p->f);
 }
 
 static void percentiles(const struct eval *e, FILE *f)
@@ -113,7 +82,7 @@ static void percentiles(const struct eval *e, FILE *f)
     for (uint32_t i = 0; i < e->n_models; i++)
         for (int k = 0; k < CURVE_POINTS; k++)
             plot_hold(&y, percentile(e->models[i].d.ranked_kld, n, share[k]));
-    figure(f, "KLD that a share of the predictions stays below");
+    page_figure(f, "KLD that a share of the predictions stays below");
     plot_open(&p, f, x, y);
     for (uint32_t i = 0; i < e->n_models; i++) {
         for (int k = 0; k < CURVE_POINTS; k++)
@@ -167,7 +136,7 @@ static void histogram(const struct eval *e, FILE *f)
             plot_hold(&y, b.percent[k]);
         }
     }
-    figure(f, "How often which KLD");
+    page_figure(f, "How often which KLD");
     plot_open(&p, f, x, y);
     for (uint32_t i = 0; i < e->n_models; i++) {
         fill(&b, &e->models[i].d);
@@ -195,7 +164,7 @@ static void sizes(const struct eval *e, FILE *f)
         plot_hold(&y, kld.mean - 1.96 * kld.error);
         plot_hold(&y, kld.mean + 1.96 * kld.error);
     }
-    figure(f, "Size and distance, with 95 % of error");
+    page_figure(f, "Size and distance, with 95 % of error");
     plot_open(&p, f, x, y);
     for (uint32_t i = 0; i < e->n_models; i++) {
         const struct eval_model *m = &e->models[i];
@@ -243,7 +212,7 @@ static void layers(const struct eval *e, FILE *f, const char *title, const char 
             plot_hold(&x, at[n]);
             plot_hold(&y, value[n]);
         }
-    figure(f, title);
+    page_figure(f, title);
     plot_open(&p, f, x, y);
     for (uint32_t i = 0; i < e->n_models; i++)
         plot_line(&p, i, at, value, layer_values(&e->models[i], at, value, of));
@@ -256,11 +225,8 @@ void eval_html(const struct eval *e, FILE *f)
 {
     bool followed = false;
     for (uint32_t i = 0; i < e->n_models; i++) followed |= e->models[i].follow != NULL;
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\n"
-          "<meta name=\"viewport\" content=\"width=device-width\"/>\n<title>",
-          f);
-    out_html(f, file_name(e->models->path));
-    fprintf(f, " - q3n-eval</title>\n%s</head><body>\n<h1>Distance from ", style);
+    page_start(f, file_name(e->models->path), "q3n-eval");
+    fputs("<h1>Distance from ", f);
     out_html(f, file_name(base_path(e)));
     fprintf(f, "</h1>\n<p>%zu predictions in %u windows of %u tokens.</p>\n", e->done,
             e->windows.n_windows, e->windows.n_ctx);
@@ -274,5 +240,6 @@ void eval_html(const struct eval *e, FILE *f)
         layers(e, f, "Error of the state that enters a layer", "relative error",
                state_error);
     }
-    fputs("</div>\n</body></html>\n", f);
+    fputs("</div>\n", f);
+    page_end(f);
 }
