@@ -3,6 +3,7 @@
 
 #include "decode.h"
 #include "encode.h"
+#include "refine.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -25,6 +26,7 @@ struct cut {
     _Atomic uint64_t tiles_left;
     encode_fn encode; /* NULL: copy */
     decode_fn decode;
+    int refine;
 };
 
 struct work {
@@ -54,10 +56,10 @@ struct scratch {
 
 /* ---- Cutting ---------------------------------------------------------------- */
 
-static int cut_item(struct cut *c, const struct plan_item *item, uint32_t type,
-                    bool compat, ggf_error *err)
+static int cut_item(struct cut *c, const struct convert_job *job, uint32_t type,
+                    ggf_error *err)
 {
-    const struct ggf_tensor *t = item->source;
+    const struct ggf_tensor *t = job->item->source;
     const struct ggf_type_info *from = ggf_type_info(t->type);
     const bool copy = type == t->type;
     c->unit_elements = copy ? from->block : t->ne[0];
@@ -67,8 +69,9 @@ static int cut_item(struct cut *c, const struct plan_item *item, uint32_t type,
     c->tile_units =
         c->unit_elements < TILE_ELEMENTS ? TILE_ELEMENTS / c->unit_elements : 1;
     if (copy) return 0;
-    c->encode = compat ? encode_for_compat(type) : encode_for(type);
+    c->encode = job->compat ? encode_for_compat(type) : encode_for(type);
     c->decode = decode_for(t->type);
+    c->refine = job->refine;
     if (!c->encode || !c->decode)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "tensor '%s' cannot go from %s to %s", t->name,
@@ -82,8 +85,7 @@ static int cut_all(struct work *w, ggf_error *err)
     if (!w->cuts) return ggf_no_memory(err);
     for (size_t i = 0; i < w->n_jobs; i++) {
         struct cut *c = &w->cuts[i];
-        const int s =
-            cut_item(c, w->jobs[i].item, w->jobs[i].item->type, w->jobs[i].compat, err);
+        const int s = cut_item(c, &w->jobs[i], w->jobs[i].item->type, err);
         if (s) return s;
         c->first_tile = w->n_tiles;
         c->tiles_left = (c->n_units + c->tile_units - 1) / c->tile_units;
@@ -192,7 +194,9 @@ static int encode_rows(const struct plan_item *item, uint32_t type, const struct
             check_source(t, from + i * c->source_bytes, row * columns, columns, err);
         if (e) return e;
         c->decode(from + i * c->source_bytes, s->row, columns);
-        c->encode(s->row, columns, row_weights(s, item, row), to);
+        const float *const weights = row_weights(s, item, row);
+        c->encode(s->row, columns, weights, to);
+        refine_row(type, c->refine, s->row, columns, weights, to);
         const size_t bad = row_bad_block(type, to, columns);
         if (bad != SIZE_MAX)
             return bad_value(t, row * columns + bad * ggf_type_info(type)->block,
@@ -296,22 +300,21 @@ static void thread_main(struct work *w)
     free(s.out);
 }
 
-int convert_rows(const struct plan_item *item, uint32_t type, bool compat,
-                 const struct ggf_shard *mapped, uint64_t first, uint64_t n, uint8_t *out,
-                 ggf_error *err)
+int convert_rows(const struct convert_job *job, uint32_t type, uint64_t first, uint64_t n,
+                 uint8_t *out, ggf_error *err)
 {
-    const struct ggf_tensor *t = item->source;
+    const struct ggf_tensor *t = job->item->source;
     const uint64_t columns = t->ne[0], bytes = ggf_row_bytes(t->type, columns) * n;
     const uint8_t *from = t->data + ggf_row_bytes(t->type, columns) * first;
     struct cut c = { 0 };
     struct scratch s = { 0 };
-    int e = cut_item(&c, item, type, compat, err);
+    int e = cut_item(&c, job, type, err);
     if (e) return e;
-    advise(mapped, from, bytes, MADV_WILLNEED);
+    advise(job->mapped, from, bytes, MADV_WILLNEED);
     if (c.encode) {
         s.row = malloc(columns * sizeof *s.row);
         s.weights = malloc(columns * sizeof *s.weights);
-        e = s.row && s.weights ? encode_rows(item, type, &c, &s, first, n, out, err)
+        e = s.row && s.weights ? encode_rows(job->item, type, &c, &s, first, n, out, err)
                                : ggf_no_memory(err);
         free(s.row);
         free(s.weights);
@@ -319,7 +322,7 @@ int convert_rows(const struct plan_item *item, uint32_t type, bool compat,
         e = check_source(t, from, first * columns, n * columns, err);
         if (!e) memcpy(out, from, bytes);
     }
-    advise(mapped, from, bytes, MADV_DONTNEED);
+    advise(job->mapped, from, bytes, MADV_DONTNEED);
     return e;
 }
 

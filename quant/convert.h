@@ -16,6 +16,7 @@ struct convert_job {
     ggf_writer *to;                 /* begun */
     uint64_t index;                 /* of the tensor there */
     bool compat;                    /* encode_for_compat() */
+    int refine;                     /* level, refine.h */
 };
 
 struct convert_watch {
@@ -31,11 +32,10 @@ struct convert_watch {
 int convert_run(const struct convert_job *jobs, size_t n, int threads,
                 const struct convert_watch *watch, ggf_error *err);
 
-/* Rows first .. first + n - 1 of an item in a type, to out[n * bytes of a row]: what
- * convert_run() would write of an item of that type.  `mapped` and `compat` as in a job.
- * May be called from many threads. */
-int convert_rows(const struct plan_item *item, uint32_t type, bool compat,
-                 const struct ggf_shard *mapped, uint64_t first, uint64_t n, uint8_t *out,
-                 ggf_error *err);
+/* Rows first .. first + n - 1 of a job's item in a type, to out[n * bytes of a row]: what
+ * convert_run() would write of an item of that type.  `to` and `index` are not used.  May
+ * be called from many threads. */
+int convert_rows(const struct convert_job *job, uint32_t type, uint64_t first, uint64_t n,
+                 uint8_t *out, ggf_error *err);
 
 #endif

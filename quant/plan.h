@@ -17,6 +17,7 @@ struct plan_options {
     struct mix_options mix; /* has_matrix is set by plan_make() */
     bool allow_requantize;  /* sources may be quantized already */
     bool keep_split;        /* one output per shard, tensors in the source's order */
+    int refine;             /* level, refine.h */
     const imatrix *matrix;  /* or NULL */
     const struct kv_override *overrides;
     int n_overrides;

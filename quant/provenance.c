@@ -40,6 +40,8 @@ int provenance_write(ggf_writer *w, const struct provenance *p, ggf_error *err)
         s = ggf_writer_set_str(w, PREFIX "imatrix_sha256", p->imatrix_sha256, err);
     if (!s && p->imatrix_sha256)
         s = ggf_writer_set_bool(w, PREFIX "imatrix_shrink", p->imatrix_shrink, err);
+    if (!s && p->refine)
+        s = ggf_writer_set_u32(w, PREFIX "refine", (uint32_t)p->refine, err);
     if (!s && p->recipe) s = ggf_writer_set_str(w, PREFIX "recipe", p->recipe, err);
     return s;
 }

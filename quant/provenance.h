@@ -12,6 +12,7 @@ struct provenance {
     const char *types;          /* among which was chosen, with a target */
     const char *imatrix_sha256; /* of the file, in hexadecimal; NULL: there is none */
     bool imatrix_shrink;
+    int refine;             /* level; 0 is not written */
     double predicted_error; /* with a target: weighted by class and depth, see */
     double dual_gap;        /* error_table.h; and how far below it no choice goes */
     const char *recipe;     /* recipe_compact(); NULL: types differ within tensors */

@@ -90,7 +90,8 @@ const struct ggf_shard *quantize_mapping(const ggf_file *f, uint32_t shard)
 
 /* Add each item to its writer and note where it is to go. */
 static int add_tensors(const struct outputs *o, const ggf_file *f, const struct plan *p,
-                       bool compat, struct convert_job *jobs, ggf_error *err)
+                       const struct plan_options *po, struct convert_job *jobs,
+                       ggf_error *err)
 {
     uint64_t *counts = calloc(o->n, sizeof *counts);
     if (!counts) return ggf_no_memory(err);
@@ -102,7 +103,8 @@ static int add_tensors(const struct outputs *o, const ggf_file *f, const struct 
                                         .to = o->writers[to],
                                         .index = counts[to]++,
                                         .mapped = quantize_mapping(f, shard),
-                                        .compat = compat };
+                                        .compat = po->mix.compat,
+                                        .refine = po->refine };
         s = ggf_writer_add_tensor(jobs[i].to, item->name, item->type, item->source->ne,
                                   err);
     }
@@ -131,7 +133,7 @@ int quantize_file(const ggf_file *f, const struct plan *p, const struct plan_opt
     if (!jobs) return ggf_no_memory(err);
     int s = create_writers(&o, q, po->keep_split, err);
     if (!s) s = quantize_keys(o.writers, o.n, f, p, po, q, err);
-    if (!s) s = add_tensors(&o, f, p, po->mix.compat, jobs, err);
+    if (!s) s = add_tensors(&o, f, p, po, jobs, err);
     if (!s) s = convert_run(jobs, p->n_items, q->threads, watch, err);
     if (!s) s = finish(&o, err);
     for (uint32_t i = 0; o.writers && i < o.n; i++) ggf_writer_discard(o.writers[i]);

@@ -36,9 +36,12 @@ static int fill_record(void *user, const struct ggf_pack_record *r, uint8_t *raw
         const uint64_t rows = i == GGF_DOWN ? s->n_embd : s->n_ff;
         uint64_t first = r->expert * item->source->ne[1];
         if (s->fused && i == GGF_UP) first += rows;
-        e = convert_rows(item, r->type[i], p->po->mix.compat,
-                         quantize_mapping(p->file, item->source->shard), first, rows,
-                         raw + r->part_offset[i], err);
+        const struct convert_job job = { .item = item,
+                                         .mapped = quantize_mapping(p->file,
+                                                                    item->source->shard),
+                                         .compat = p->po->mix.compat,
+                                         .refine = p->po->refine };
+        e = convert_rows(&job, r->type[i], first, rows, raw + r->part_offset[i], err);
     }
     return e;
 }
@@ -85,7 +88,8 @@ static int add_dense(struct packer *p, ggf_error *err)
                                   .to = p->dense,
                                   .index = p->n_jobs,
                                   .mapped = quantize_mapping(p->file, t->shard),
-                                  .compat = p->po->mix.compat };
+                                  .compat = p->po->mix.compat,
+                                  .refine = p->po->refine };
         p->n_jobs++;
         s = ggf_writer_add_tensor(p->dense, item->name, item->type, t->ne, err);
     }

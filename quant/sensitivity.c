@@ -20,6 +20,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "places.h"
+#include "refine.h"
 
 #include <math.h>
 #include <omp.h>
@@ -50,6 +51,7 @@ struct batch {
 struct sampler {
     struct sensitivity *s;
     struct places places;
+    int refine;
     bool helped; /* blocks are stored as Q4_0, too */
     bool bad;    /* a value met is not finite, or too large for a type */
     uint64_t sampled;
@@ -67,15 +69,17 @@ static bool looks_at_row(uint32_t type)
     return type == GGF_Q4_0 || type == GGF_Q4_1 || type == GGF_Q5_0 || type == GGF_Q5_1;
 }
 
-static void store_and_read(struct batch *b, uint32_t type, bool weighted)
+static void store_and_read(struct batch *b, uint32_t type, int refine, bool weighted)
 {
     const encode_fn encode = encode_for(type);
     const size_t all = b->start[b->n];
     for (int i = 0; i < b->n; i++) {
         const bool apart = looks_at_row(type);
         const size_t first = b->start[i], n = apart ? b->start[i + 1] - first : all;
-        encode(b->x + first, n, weighted ? b->w + first : NULL,
-               b->stored + ggf_row_bytes(type, first));
+        const float *const w = weighted ? b->w + first : NULL;
+        uint8_t *const to = b->stored + ggf_row_bytes(type, first);
+        encode(b->x + first, n, w, to);
+        refine_row(type, refine, b->x + first, n, w, to);
         if (!apart) break;
     }
     decode_for(type)(b->stored, b->y, all);
@@ -96,7 +100,7 @@ static void add_helper(struct sampler *p, bool in_all)
 {
     struct batch *b = &p->batch;
     const bool weighted = p->s->weights != NULL;
-    if (p->helped) store_and_read(b, helper_type, weighted);
+    if (p->helped) store_and_read(b, helper_type, 0, weighted);
     for (int i = 0; i < b->n; i++) {
         const double x = b->energy[i];
         const double a = p->helped ? block_sum(b, i, weighted, b->y) : 0;
@@ -121,7 +125,7 @@ static void flush(struct sampler *p, bool in_all)
     if (!b->n) return;
     add_helper(p, in_all);
     for (int k = 0; in_all && k < p->s->n_types; k++) {
-        store_and_read(b, p->s->types[k], p->s->weights != NULL);
+        store_and_read(b, p->s->types[k], p->refine, p->s->weights != NULL);
         for (int i = 0; i < b->n; i++) {
             const double e = block_sum(b, i, p->s->weights != NULL, b->y);
             sums->e[k] += e;
@@ -277,6 +281,7 @@ static int measure_tensor(struct sensitivity *s, const struct sensitivity_option
         const uint64_t most = o->blocks ? o->blocks : BLOCKS;
         const bool whole = p->places.n <= most;
         p->s = s;
+        p->refine = o->refine;
         if (o->mapped && !whole) advise(p, MADV_RANDOM);
         if (whole) take_all(p);
         else take_sample(p, o->spread > 0 ? o->spread : default_spread, most);

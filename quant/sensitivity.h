@@ -34,6 +34,7 @@ struct sensitivity_options {
                         taken whole. */
     bool mapped;     /* data are in mapped files: read with no more around than is asked
                         for, and give the memory back after each tensor */
+    int refine;      /* level, refine.h */
     void (*progress)(void *user, size_t done, size_t n); /* under a lock; may be NULL */
     void *user;
 };

@@ -15,7 +15,7 @@ enum { TILE_ELEMENTS = 1 << 17 };
 struct work {
     const struct ggf_tensor *source, *there;
     struct plan_item item;
-    bool compat;
+    struct convert_job job; /* of the item */
     uint64_t rows, tile_rows, n_tiles, row_bytes;
 };
 
@@ -94,8 +94,7 @@ static int compare_tile(const struct work *w, uint64_t tile, struct scratch *s,
     const uint64_t first = tile * w->tile_rows, left = w->rows - first;
     const uint64_t n = left < w->tile_rows ? left : w->tile_rows;
     const uint8_t *there = w->there->data + first * w->row_bytes;
-    const int e =
-        convert_rows(&w->item, w->there->type, w->compat, NULL, first, n, s->stored, err);
+    const int e = convert_rows(&w->job, w->there->type, first, n, s->stored, err);
     if (e) return e;
     compare_bytes(w, s->stored, there, n * w->row_bytes, sums);
     for (uint64_t i = 0; i < n; i++)
@@ -168,7 +167,7 @@ static void add_up(struct tensor_check *out, const struct work *w,
 
 int tensor_check(struct tensor_check *out, const struct ggf_tensor *source,
                  const struct ggf_tensor *there, const struct imatrix_entry *weights,
-                 bool compat, int threads, ggf_error *err)
+                 bool compat, int refine, int threads, ggf_error *err)
 {
     const uint64_t columns = source->ne[0];
     int s = check_shapes(source, there, err);
@@ -183,8 +182,9 @@ int tensor_check(struct tensor_check *out, const struct ggf_tensor *source,
             "tensor '%s' needs an importance matrix to become %s, and there is "
             "no entry for it",
             source->name, ggf_type_name(there->type));
-    struct work w = { .source = source, .there = there, .compat = compat };
+    struct work w = { .source = source, .there = there };
     w.item = (struct plan_item){ .source = source, .weights = weights };
+    w.job = (struct convert_job){ .item = &w.item, .compat = compat, .refine = refine };
     w.rows = source->count / columns;
     w.tile_rows = columns < TILE_ELEMENTS ? TILE_ELEMENTS / columns : 1;
     w.n_tiles = (w.rows + w.tile_rows - 1) / w.tile_rows;

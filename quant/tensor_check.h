@@ -14,10 +14,11 @@ struct tensor_check {
 };
 
 /* Store `source` in the type of `there` and compare.  Both with their data; of the same
- * shape, which is checked.  `weights` may be NULL.  `compat` as in encode_for_compat().
+ * shape, which is checked.  `weights` may be NULL.  `compat` as in encode_for_compat(),
+ * `refine` a level of refine.h.
  * The result does not depend on threads (<= 0: one for each processor). */
 int tensor_check(struct tensor_check *out, const struct ggf_tensor *source,
                  const struct ggf_tensor *there, const struct imatrix_entry *weights,
-                 bool compat, int threads, ggf_error *err);
+                 bool compat, int refine, int threads, ggf_error *err);
 
 #endif

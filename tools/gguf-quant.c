@@ -7,6 +7,8 @@
 #include "common/quant_print.h"
 #include "common/quant_record.h"
 
+#include "../quant/refine.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -112,12 +114,27 @@ static int write_texts(struct quant_job *job, ggf_error *err)
     return s ? s : quant_write_card(job, bytes, err);
 }
 
+/* With a target the types to choose from depend on the model. */
+static int check_refine(const struct quant_job *job, ggf_error *err)
+{
+    const struct plan *p = &job->plan;
+    if (!job->args->refine || quant_by_target(job->args)) return 0;
+    for (size_t i = 0; i < p->n_items; i++)
+        if (p->items[i].type != p->items[i].source->type &&
+            refine_takes(p->items[i].type))
+            return 0;
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                    "--refine has no effect: no tensor becomes Q2_K to Q6_K or IQ4_XS");
+}
+
 /* With the plan made: show it or carry it out. */
 static int follow(struct quant_job *job, ggf_error *err)
 {
     const struct quant_args *a = job->args;
     const bool by_target = quant_by_target(a);
-    int s = plan_check(&job->plan, &job->options, err);
+    int s = check_refine(job, err);
+    if (s) return s;
+    s = plan_check(&job->plan, &job->options, err);
     if (!s) s = quant_record(job, err);
     if (!s && by_target) s = choose_types(job, err);
     if (s && by_target) return s;

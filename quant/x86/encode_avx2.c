@@ -99,6 +99,7 @@ static inline void store_bytes(void *p, vi v)
 
 #define SEARCH(name)  lanes_##name
 #define ENCODER(name) encode_##name##_avx2
+#define REFINER(name) name##_avx2
 #include "../lanes.h"
 #include "../encode_k.h"
 #include "../encode_iq4.h"
@@ -107,3 +108,4 @@ static inline void store_bytes(void *p, vi v)
 #include "../encode_grid.h"
 #include "../lanes_iq1.h"
 #include "../encode_iq1.h"
+#include "../lanes_refine.h"

@@ -3,6 +3,7 @@
 #define QUANT_X86_ENCODE_X86_H
 
 #include "../encode.h"
+#include "../refine_steps.h"
 
 #define DECL_ENCODERS(isa)                                                               \
     decl_encode_fn(encode_q4_0_##isa);                                                   \
@@ -24,7 +25,8 @@
     decl_encode_fn(encode_iq3_s_##isa);                                                  \
     decl_encode_fn(encode_iq3_s_compat_##isa);                                           \
     decl_encode_fn(encode_iq1_s_##isa);                                                  \
-    decl_encode_fn(encode_iq1_m_##isa)
+    decl_encode_fn(encode_iq1_m_##isa);                                                  \
+    decl_refine_fn(refine_steps_##isa)
 
 DECL_ENCODERS(avx2);
 DECL_ENCODERS(avx512);

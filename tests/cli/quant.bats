@@ -390,6 +390,34 @@ split.tensors.count i32 12" ]
     [ "$(ls)" = "" ]
 }
 
+@test "--refine: other bytes of the same types, for any threads and instruction set" {
+    mini() { gguf-quant -q --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$IN/mini.gguf" "$@"; }
+    mini plain.gguf Q4_K_M
+    mini --refine 0 zero.gguf Q4_K_M
+    cmp plain.gguf zero.gguf
+    mini --refine 1 one.gguf Q4_K_M 1
+    mini --refine 1 two.gguf Q4_K_M 2
+    cmp one.gguf two.gguf
+    gguf-inspect --check one.gguf
+    gguf-inspect one.gguf --tensors . --json | grep -v offset >one.json
+    gguf-inspect plain.gguf --tensors . --json | grep -v offset >plain.json
+    diff <(grep '"type"' one.json) <(grep '"type"' plain.json)
+    run gguf-inspect --diff one.gguf plain.gguf
+    [[ $output == *ffn_gate_exps* ]]
+    for r in 0 1; do
+        gguf-quant --compare-tensor blk.1.ffn_up_exps.weight --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" \
+            --refine $r --json "$IN/mini.gguf" one.gguf >$r.json
+    done
+    grep -q '"bytes_different": 0,' 1.json
+    run grep -q '"bytes_different": 0,' 0.json
+    [ "$status" -eq 1 ]
+    tiny() { gguf-quant -q --imatrix "$IN/tiny.imatrix.gguf" --refine 2 "$IN/tiny-bf16.gguf" "$@"; }
+    tiny c.gguf Q2_K
+    Q3N_CPU=c tiny d.gguf Q2_K
+    cmp c.gguf d.gguf
+    fails_with "no effect: no tensor" gguf-quant --refine 1 "$IN/tiny-bf16.gguf" o.gguf Q8_0
+}
+
 @test "wrong command lines" {
     cp "$IN/tiny-bf16.gguf" in.gguf
     misused_with "no file type 'Q4_KM'; near it: Q4_K_M" gguf-quant in.gguf out.gguf Q4_KM
@@ -410,5 +438,8 @@ split.tensors.count i32 12" ]
     misused_with "true or false" gguf-quant --override-kv a=bool:1 in.gguf o.gguf Q4_0
     misused_with "not a list of layers" gguf-quant --prune-layers 1,,2 in.gguf o.gguf Q4_0
     misused_with "not a list of layers" gguf-quant --prune-layers -1 in.gguf o.gguf Q4_0
+    misused_with "must be 0, 1 or 2" gguf-quant --refine 3 in.gguf o.gguf Q4_0
+    misused_with "exclude each other" gguf-quant --refine 1 --compat in.gguf o.gguf Q4_K_M
+    misused_with "no effect with COPY" gguf-quant --refine 1 in.gguf o.gguf COPY
     [ "$(ls)" = in.gguf ]
 }

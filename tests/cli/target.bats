@@ -49,6 +49,15 @@ quick_target() { mini_target --types k "$@"; } # codebooks take ten times as lon
     done
 }
 
+@test "--target-size with --refine: what is measured is what is written" {
+    cost() { quick_target --target-size 14M --dry-run --json "$@" "$IN/mini.gguf" |
+        sed -n 's/^ *"\(predicted_error\|cost\)": \([0-9.e+-]*\),*/\2/p' | head -1; }
+    plain=$(cost) refined=$(cost --refine 1)
+    python3 -c 'import sys; a, b = map(float, sys.argv[1:]); assert 0 < b < 0.99 * a, (a, b)' "$plain" "$refined"
+    quick_target -q --target-size 14M --refine 1 "$IN/mini.gguf" s.gguf
+    gguf-inspect s.gguf --kv | grep -q '^quantize.q3n.refine .* 1$'
+}
+
 @test "--target-size: beyond the largest types all is q8_0" {
     quick_target -q --target-size 1G "$IN/mini.gguf" s.gguf
     gguf-quant -q --pure --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$IN/mini.gguf" t.gguf Q8_0

@@ -25,6 +25,7 @@ void check_act(void);
 void check_decode(void);
 void check_encode(void);
 void check_mul(void);
+void check_refine(void);
 
 /* ---- One kernel at one level ---- */
 typedef void (*check_fn)(void);

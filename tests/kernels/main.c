@@ -26,6 +26,7 @@ static const struct {
     { "decode", check_decode },
     { "encode", check_encode },
     { "mul", check_mul },
+    { "refine", check_refine },
 };
 
 static const char usage[] =

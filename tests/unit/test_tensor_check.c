@@ -38,7 +38,7 @@ START_TEST(equal)
     const struct ggf_tensor b = tensor(GGF_Q8_0, stored, sizeof stored);
     struct tensor_check r;
     ggf_error err = { 0 };
-    ck_assert_msg(!tensor_check(&r, &a, &b, NULL, false, 2, &err), "%s", err.message);
+    ck_assert_msg(!tensor_check(&r, &a, &b, NULL, false, 0, 2, &err), "%s", err.message);
     ck_assert_uint_eq(r.bytes, sizeof stored);
     ck_assert_uint_eq(r.blocks, N / 32);
     ck_assert_uint_eq(r.bytes_different, 0);
@@ -71,12 +71,12 @@ START_TEST(one_value_off)
     }
     struct tensor_check r;
     ggf_error err = { 0 };
-    ck_assert_int_eq(tensor_check(&r, &a, &b, NULL, false, 1, &err), 0);
+    ck_assert_int_eq(tensor_check(&r, &a, &b, NULL, false, 0, 1, &err), 0);
     ck_assert_uint_eq(r.bytes_different, 1);
     ck_assert_uint_eq(r.blocks_different, 1);
     ck_assert_double_eq(r.error_here, 0);
     ck_assert_double_eq_tol(r.error_there, 9 / energy, 1e-15);
-    ck_assert_int_eq(tensor_check(&r, &a, &b, &e, false, 1, &err), 0);
+    ck_assert_int_eq(tensor_check(&r, &a, &b, &e, false, 0, 1, &err), 0);
     const double w = (double)sums[COLUMNS + 40] / 2;
     ck_assert_double_eq_tol(r.error_there, 9 * w / weighted, 1e-12);
 }
@@ -90,15 +90,15 @@ START_TEST(refused)
     struct tensor_check r;
     ggf_error err = { 0 };
     b.ne[1] = 2, b.ne[2] = 3;
-    ck_assert_int_ne(tensor_check(&r, &a, &b, NULL, false, 1, &err), 0);
+    ck_assert_int_ne(tensor_check(&r, &a, &b, NULL, false, 0, 1, &err), 0);
     ck_assert_str_eq(err.message,
                      "tensor 'x' has 2 elements in dimension 1, in the source 3");
     b = tensor(GGF_IQ2_XXS, stored, sizeof stored);
-    ck_assert_int_ne(tensor_check(&r, &a, &b, NULL, false, 1, &err), 0);
+    ck_assert_int_ne(tensor_check(&r, &a, &b, NULL, false, 0, 1, &err), 0);
     ck_assert_ptr_nonnull(strstr(err.message, "needs an importance matrix"));
     values[70] = INFINITY;
     b = tensor(GGF_Q8_0, stored, sizeof stored);
-    ck_assert_int_ne(tensor_check(&r, &a, &b, NULL, false, 2, &err), 0);
+    ck_assert_int_ne(tensor_check(&r, &a, &b, NULL, false, 0, 2, &err), 0);
     ck_assert_ptr_nonnull(strstr(err.message, "tensor 'x', row 1"));
 }
 END_TEST

@@ -3,6 +3,8 @@
 
 #include "command.h"
 
+#include "../../quant/refine.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +63,10 @@ static const struct opt options[] = {
     { "--imatrix-shrink", 0, OPT_FLAG, &a.shrink,
       "experts that saw few tokens: draw their weights to the layer's mean,\nfor down to "
       "what follows from gate and up" },
+    { 0, 0, OPT_HEADING, 0, "Codes:" },
+    { "--refine", "0|1|2", OPT_INT, &a.refine,
+      "Q2_K to Q6_K and IQ4_XS: look for better scales around those found,\none step "
+      "(1) or four (2) away (0)" },
     { 0, 0, OPT_HEADING, 0, "The file:" },
     { "--override-kv", "KEY=TYPE:VALUE", OPT_LIST, &a.overrides,
       "set a key; TYPE is int, float, bool or str; may be repeated" },
@@ -357,6 +363,7 @@ static int check_combination(void)
         { a.plan_out, "--plan-out" },
         { a.card, "--model-card" },
         { a.target.probe.text, "--probe" },
+        { a.refine, "--refine" },
     };
     for (size_t i = 0; !a.type.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
         if (idle_in_copy[i].given)
@@ -382,6 +389,10 @@ static int check_combination(void)
                          a.pack ? "--expert-pack" : "--keep-split");
     if (a.card && !strcmp(a.card, a.output))
         return opt_error(&quant_program, "--model-card is the output, %s", a.output);
+    if (a.refine < 0 || a.refine > REFINE_MOST)
+        return opt_error(&quant_program, "--refine must be 0, 1 or 2");
+    if (a.refine && a.compat)
+        return opt_error(&quant_program, "--refine and --compat exclude each other");
     if (a.keep_output && a.output_type)
         return opt_error(
             &quant_program,

@@ -22,7 +22,7 @@ struct quant_args {
     struct quant_type type;
     char *command;  /* the command line, for a shell */
     bool plan_only; /* all types are in plan_in: `type` was not given */
-    int threads;
+    int threads, refine;
 };
 
 /* For messages: its name; for mistakes in the command line, opt_error(). */

@@ -81,7 +81,9 @@ int quant_check_tensor(const struct quant_args *a, ggf_error *err)
     struct check c = { .args = a };
     struct tensor_check r;
     int s = open_all(&c, err);
-    if (!s) s = tensor_check(&r, c.here, c.there, c.weights, a->compat, a->threads, err);
+    if (!s)
+        s = tensor_check(&r, c.here, c.there, c.weights, a->compat, a->refine, a->threads,
+                         err);
     if (!s && a->json) print_json(&c, &r);
     else if (!s) print_text(&c, &r);
     imatrix_close(c.matrix);

@@ -73,6 +73,7 @@ int quant_options_make(struct quant_job *job)
                                     .compat = a->compat };
     po->allow_requantize = a->allow_requantize;
     po->keep_split = a->keep_split;
+    po->refine = a->refine;
     if (a->rules.count || a->rules_file || a->plan_in) {
         po->forced = demanded;
         po->user = job;

@@ -33,6 +33,7 @@ static void record(const struct quant_job *job, struct quant_pack *pack)
         .types = kinds[a->target.kind],
         .imatrix_sha256 = job->matrix_sha256,
         .imatrix_shrink = a->shrink,
+        .refine = a->refine,
         .predicted_error = r->cost,
         .dual_gap = r->cost > r->bound ? r->cost - r->bound : 0,
     };
@@ -123,6 +124,7 @@ static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err
     o.measure.mapped = true;
     o.measure.progress = on_measured;
     o.measure.user = &bar;
+    o.measure.refine = job->options.refine;
     const double start = out_now();
     s = measure_and_choose(job, pack, &o, err);
     progress_end(&bar);

@@ -99,6 +99,7 @@ int quant_record(struct quant_job *job, ggf_error *err)
         .types = kinds[a->target.kind],
         .imatrix_sha256 = *job->matrix_sha256 ? job->matrix_sha256 : NULL,
         .imatrix_shrink = a->shrink,
+        .refine = a->refine,
         .predicted_error = r->budget.solution.cost,
         .dual_gap = target_gap(r),
         .recipe = types,

@@ -41,7 +41,8 @@ static int too_small(const struct target *t, const struct plan *p, uint64_t head
                     bits(p, least), (double)t->bpw);
 }
 
-static struct budget_options measure_options(const struct target *t, int threads,
+static struct budget_options measure_options(const struct target *t,
+                                             const struct plan_options *po, int threads,
                                              struct progress *bar)
 {
     struct budget_options o = { .alignment = 32, .kind = t->kind };
@@ -49,6 +50,7 @@ static struct budget_options measure_options(const struct target *t, int threads
     o.measure.progress = on_progress;
     o.measure.user = bar;
     o.measure.mapped = true;
+    o.measure.refine = po->refine;
     return o;
 }
 
@@ -94,7 +96,7 @@ int target_choose(struct target_result *r, const struct target *t, const sens *g
                   const struct quantize_options *q, ggf_error *err)
 {
     struct progress bar = { .what = "measuring", .off = t->quiet };
-    struct budget_options o = measure_options(t, q->threads, &bar);
+    struct budget_options o = measure_options(t, po, q->threads, &bar);
     struct predict predict = { 0 };
     uint64_t size;
     metadata_get_u32(f, po->overrides, po->n_overrides, "general.alignment",
@@ -122,7 +124,7 @@ int target_price(struct target_result *r, const struct target *t, const ggf_file
                  ggf_error *err)
 {
     struct progress bar = { .what = "measuring", .off = t->quiet };
-    const struct budget_options o = measure_options(t, threads, &bar);
+    const struct budget_options o = measure_options(t, po, threads, &bar);
     struct predict predict = { 0 };
     const int s = target_measure(r, &predict, t, NULL, f, p, po, &o, err);
     progress_end(&bar);
