@@ -1,23 +1,17 @@
 /* placement.c - what goes where: mapped or read, and how much memory is left for experts. */
+#include "../experts/limits.h"
 #include "model.h"
 
 #include <inttypes.h>
-#include <stdio.h>
-#include <unistd.h>
 
 /* What a process holds besides what is counted: libraries, a tokenizer, logits. */
 enum { PROCESS_BYTES = 96 << 20 };
 
-/* Memory that can be had without pushing anybody out. */
 static uint64_t free_memory(void)
 {
-    FILE *f = fopen("/proc/meminfo", "r");
-    char line[128];
-    uint64_t kib = UINT64_MAX / 2048;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1) break;
-    if (f) fclose(f);
-    return kib * 1024;
+    struct memory_limits l;
+    memory_limits_read(&l, "");
+    return memory_limits_free(&l);
 }
 
 /* What a user would type. */
