@@ -384,6 +384,9 @@ int expert_budget_choose(struct expert_budget *b, struct plan *plan,
     struct work w = {
         .b = b, .plan = plan, .po = po, .table = table, .o = o, .page = page, .tied = true
     };
+    free(b->items); /* of a choice before */
+    b->items = NULL;
+    expert_shares_free(&b->shares);
     for (size_t i = 0; i < plan->n_items; i++)
         if (!strcmp(plan->items[i].name, "output.weight")) w.tied = false;
     int s = allocate(&w) ? 0 : ggf_no_memory(err);
