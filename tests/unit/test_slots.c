@@ -1,0 +1,279 @@
+/* test_slots.c - memory for experts of mixed lengths, and who goes when there is no room.
+ */
+#include "../../infer/experts/policy.h"
+#include "../../infer/experts/slots.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static ggf_error err;
+
+static uint32_t draw(uint32_t below)
+{
+    static uint64_t state = 1;
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((state >> 33) % below);
+}
+
+/* ---- A cache of items with lengths --------------------------------------- */
+
+enum { ITEMS = 1200, PAGES = 20000 };
+
+struct cache {
+    struct slots slots;
+    struct policy policy;
+    uint32_t run[ITEMS], pages[ITEMS];
+    bool pinned[ITEMS];
+    uint64_t evictions;
+};
+
+static bool may_move(void *user, uint32_t item)
+{
+    const struct cache *c = user;
+    return !c->pinned[item];
+}
+
+static void moved(void *user, uint32_t item, uint32_t run)
+{
+    struct cache *c = user;
+    ck_assert(!c->pinned[item]);
+    c->run[item] = run;
+}
+
+/* First and last bytes of an item say which it is. */
+static uint32_t *first_of(const struct cache *c, uint32_t item)
+{
+    return (uint32_t *)(void *)slots_at(&c->slots, c->run[item]);
+}
+
+static uint32_t *last_of(const struct cache *c, uint32_t item)
+{
+    return first_of(c, item) + (size_t)c->pages[item] * SLOT_PAGE / sizeof(uint32_t) - 1;
+}
+
+static void open_cache(struct cache *c, enum q3n_cache_policy kind)
+{
+    const struct slot_owners owners = { may_move, moved, c };
+    memset(c, 0, sizeof *c);
+    for (int i = 0; i < ITEMS; i++) c->run[i] = NO_RUN;
+    ck_assert(policy_init(&c->policy, kind, ITEMS));
+    ck_assert_int_eq(
+        slots_open(&c->slots, (uint64_t)PAGES * SLOT_PAGE, ITEMS, &owners, &err), 0);
+}
+
+static void close_cache(struct cache *c)
+{
+    slots_close(&c->slots);
+    policy_free(&c->policy);
+}
+
+static void drop(struct cache *c, uint32_t item)
+{
+    ck_assert_uint_eq(*first_of(c, item), item);
+    ck_assert_uint_eq(*last_of(c, item), item);
+    policy_remove(&c->policy, item);
+    slots_give(&c->slots, c->run[item]);
+    c->run[item] = NO_RUN;
+}
+
+static void use(struct cache *c, uint32_t item)
+{
+    if (c->run[item] != NO_RUN) {
+        ck_assert_uint_eq(*first_of(c, item), item);
+        policy_use(&c->policy, item);
+        return;
+    }
+    const uint64_t bytes = (uint64_t)c->pages[item] * SLOT_PAGE;
+    while ((c->run[item] = slots_take(&c->slots, bytes, item)) == NO_RUN) {
+        const uint32_t victim = policy_victim(&c->policy, may_move, c);
+        ck_assert_uint_ne(victim, POLICY_NONE);
+        drop(c, victim);
+        c->evictions++;
+    }
+    policy_add(&c->policy, item, false);
+    *first_of(c, item) = *last_of(c, item) = item;
+}
+
+/* Every page is in one run, in order; no two free runs touch. */
+static void check_runs(const struct slots *s)
+{
+    uint32_t run = NO_RUN, page = 0, left = NO_RUN, free_pages = 0;
+    for (uint32_t i = 0; i < s->n_runs && run == NO_RUN; i++)
+        if (s->runs[i].pages && s->runs[i].page == 0 && s->runs[i].left == NO_RUN) {
+            bool spare = false;
+            for (uint32_t j = s->spare; j != NO_RUN; j = s->runs[j].next) spare |= j == i;
+            if (!spare) run = i;
+        }
+    for (; run != NO_RUN; left = run, run = s->runs[run].right) {
+        ck_assert_uint_eq(s->runs[run].page, page);
+        ck_assert_uint_eq(s->runs[run].left, left);
+        const bool is_free = s->runs[run].owner == NO_RUN;
+        if (left != NO_RUN) ck_assert(!is_free || s->runs[left].owner != NO_RUN);
+        if (is_free) free_pages += s->runs[run].pages;
+        page += s->runs[run].pages;
+    }
+    ck_assert_uint_eq(page, s->pages);
+    ck_assert_uint_eq(free_pages, s->free_pages);
+}
+
+/* Lengths of an expert in different types, in pages, some of which stay pinned for a
+ * while: on average less than 5 % of the memory lies idle, and nothing is lost. */
+START_TEST(mixed_lengths)
+{
+    static struct cache c;
+    static const uint32_t lengths[] = { 25, 29, 33, 43, 53, 63 };
+    const int steps = 1500, full = 400;
+    uint64_t idle = 0;
+    open_cache(&c, _i ? Q3N_CACHE_CLOCK : Q3N_CACHE_LRU);
+    for (int i = 0; i < ITEMS; i++) c.pages[i] = lengths[draw(6)];
+    for (int i = 0; i < steps; i++) {
+        uint32_t held[8];
+        const uint32_t n = draw(8);
+        for (uint32_t k = 0; k < n; k++) {
+            held[k] = draw(ITEMS);
+            use(&c, held[k]);
+            c.pinned[held[k]] = true;
+        }
+        for (uint32_t k = 0; k < n; k++) {
+            ck_assert_uint_eq(*last_of(&c, held[k]), held[k]);
+            c.pinned[held[k]] = false;
+        }
+        if (i >= full) idle += c.slots.free_pages;
+        if (i % 250 == 0) check_runs(&c.slots);
+    }
+    const double waste = (double)idle / (double)(steps - full) / PAGES;
+    printf("mixed lengths: %.1f %% idle, %d moves in %d evictions\n", 100 * waste,
+           (int)c.slots.n_moves, (int)c.evictions);
+    ck_assert_msg(waste < 0.05, "%.1f %% of the memory is idle", 100 * waste);
+    ck_assert_uint_gt(c.slots.n_moves, 0);
+    close_cache(&c);
+}
+END_TEST
+
+/* Equal lengths leave nothing idle and move nothing. */
+START_TEST(equal_lengths)
+{
+    static struct cache c;
+    open_cache(&c, Q3N_CACHE_LRU);
+    for (int i = 0; i < ITEMS; i++) c.pages[i] = 40;
+    for (int i = 0; i < 20000; i++) {
+        use(&c, draw(ITEMS));
+        if (i > 2000) ck_assert_uint_eq(c.slots.free_pages, 0);
+    }
+    check_runs(&c.slots);
+    ck_assert_uint_eq(c.slots.n_moves, 0);
+    for (uint32_t i = 0; i < ITEMS; i++)
+        if (c.run[i] != NO_RUN) drop(&c, i);
+    ck_assert_uint_eq(c.slots.free_pages, PAGES);
+    ck_assert_uint_ne(slots_take(&c.slots, (uint64_t)PAGES * SLOT_PAGE, 0), NO_RUN);
+    ck_assert_uint_eq(slots_take(&c.slots, 1, 1), NO_RUN);
+    close_cache(&c);
+}
+END_TEST
+
+START_TEST(too_much)
+{
+    const struct slot_owners owners = { may_move, moved, NULL };
+    struct slots s;
+    ck_assert_int_eq(slots_open(&s, UINT64_MAX, 10, &owners, &err), GGF_E_ARG);
+    ck_assert_int_eq(slots_open(&s, 1ull << 43, 10, &owners, &err), 0);
+    slots_close(&s); /* address space costs nothing */
+    ck_assert_int_lt(slots_open(&s, 15ull << 40, 10, &owners, &err), 1);
+    slots_close(&s);
+}
+END_TEST
+
+/* ---- Policies ------------------------------------------------------------- */
+
+enum { SEATS = 20, GUESTS = 60 };
+
+static bool taken[GUESTS];
+static bool not_taken(void *user, uint32_t item)
+{
+    (void)user;
+    return !taken[item];
+}
+
+/* Against the plainest way to say what is meant: a list, the next to go first. */
+START_TEST(like_a_list)
+{
+    const enum q3n_cache_policy kind = _i ? Q3N_CACHE_CLOCK : Q3N_CACHE_LRU;
+    struct policy p;
+    uint32_t list[SEATS], n = 0;
+    bool marked[GUESTS] = { false };
+    ck_assert(policy_init(&p, kind, GUESTS));
+    for (int i = 0; i < 20000; i++) {
+        const uint32_t item = draw(2) ? draw(GUESTS) : draw(SEATS);
+        uint32_t at = 0;
+        while (at < n && list[at] != item) at++;
+        if (at < n) { /* it is there */
+            policy_use(&p, item);
+            marked[item] = true;
+            if (kind == Q3N_CACHE_LRU) {
+                memmove(list + at, list + at + 1, (n - at - 1) * sizeof *list);
+                list[n - 1] = item;
+            }
+            continue;
+        }
+        if (n == SEATS) {
+            while (kind == Q3N_CACHE_CLOCK && marked[list[0]]) {
+                const uint32_t spared = list[0];
+                marked[spared] = false;
+                memmove(list, list + 1, (n - 1) * sizeof *list);
+                list[n - 1] = spared;
+            }
+            const uint32_t victim = policy_victim(&p, not_taken, NULL);
+            ck_assert_uint_eq(victim, list[0]);
+            policy_remove(&p, victim);
+            memmove(list, list + 1, --n * sizeof *list);
+        }
+        policy_add(&p, item, false);
+        marked[item] = false;
+        list[n++] = item;
+    }
+    policy_free(&p);
+}
+END_TEST
+
+/* What a sweep brought goes first, the latest of it first of all, unless it is taken. */
+START_TEST(sweeps)
+{
+    struct policy p;
+    ck_assert(policy_init(&p, _i ? Q3N_CACHE_CLOCK : Q3N_CACHE_LRU, GUESTS));
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), POLICY_NONE);
+    for (uint32_t i = 0; i < 10; i++) policy_add(&p, i, i >= 5);
+    for (uint32_t i = 0; i < 10; i++) ck_assert(policy_is_cold(&p, i) == (i >= 5));
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), 9);
+    taken[9] = true;
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), 8);
+    policy_use(&p, 8);
+    ck_assert(!policy_is_cold(&p, 8));
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), 7);
+    for (uint32_t i = 5; i < 8; i++) policy_remove(&p, i);
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), 0);
+    memset(taken, 1, sizeof taken);
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), POLICY_NONE);
+    memset(taken, 0, sizeof taken);
+    policy_free(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("slots");
+    TCase *tc = tcase_create("slots");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, mixed_lengths, 0, 2);
+    tcase_add_test(tc, equal_lengths);
+    tcase_add_test(tc, too_much);
+    tcase_add_loop_test(tc, like_a_list, 0, 2);
+    tcase_add_loop_test(tc, sweeps, 0, 2);
+    suite_add_tcase(suite, tc);
+    SRunner *sr = srunner_create(suite);
+    srunner_run_all(sr, CK_ENV);
+    const int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed != 0;
+}
