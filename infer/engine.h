@@ -53,7 +53,9 @@ struct q3n_model_options {
     struct q3n_session_options session;
     enum q3n_verify_reads verify_reads;
     enum q3n_cache_policy cache_policy;
-    int io_threads; /* that read experts, up to 64; 0: 6 */
+    int io_threads;  /* that read experts, up to 64; 0: 6 */
+    bool look_ahead; /* read what the next layer is likely to need: in decoding by its
+                        router on this layer's input, in prompts the first of all */
     /* A GGUF whose tensors take the place of those of the same name and shape, but for
      * experts in a pack; all but experts stay mapped.  NULL: none. */
     const char *overlay;

@@ -1,6 +1,7 @@
 /* q3n-eval - how well a model predicts a text: perplexity, and the distance from a
  * reference model. */
 #include "common/eval.h"
+#include "common/memopt.h"
 #include "common/opt.h"
 #include "common/page.h"
 #include "common/recorder.h"
@@ -20,7 +21,10 @@ static struct {
     int ctx, chunks, threads, ubatch;
     bool exact, json, compare, force, dry_run;
     struct recorder_options record;
+    struct memory_options memory;
 } opt = { .ctx = NOT_GIVEN, .chunks = INT_MAX, .threads = NOT_GIVEN, .ubatch = 512 };
+
+static struct q3n_model_options model_options; /* of each model, as the options say */
 
 static const struct opt options[] = {
     { "-m, --model", "FILE", OPT_STR, &opt.model, "the model" },
@@ -40,6 +44,7 @@ static const struct opt options[] = {
     { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
     { "--dry-run", NULL, OPT_FLAG, &opt.dry_run,
       "load everything, say what would be done, write nothing" },
+    MEMORY_OPTIONS(opt.memory),
     { NULL, NULL, OPT_HEADING, NULL, "Distance from a reference:" },
     { "--kl-divergence-base, --save-all-logits", "FILE", OPT_STR, &opt.base,
       "write the model's log-probabilities to this file,\nto compare other models with" },
@@ -115,7 +120,7 @@ static int check_options(void)
     if (opt.chunks < 1 || opt.ubatch < 1 || (opt.threads != NOT_GIVEN && opt.threads < 1))
         return opt_error(&program,
                          "--chunks, --threads and --ubatch-size must be 1 or more");
-    return OPT_GO;
+    return memory_options(&program, &opt.memory, &model_options);
 }
 
 static void print_result(const struct eval *e)
@@ -178,6 +183,7 @@ static int evaluate(const char *const *paths, ggf_error *err)
         .base = opt.base,
         .base_model = opt.base_model,
         .experts = opt.experts,
+        .model = &model_options,
         .save = opt.base && !reads_base(),
         .force = opt.force,
         .dry_run = opt.dry_run,

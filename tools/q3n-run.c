@@ -25,7 +25,7 @@
 
 static struct {
     const char *model, *experts, *prompt, *file, *system, *tokens, *logits, *seed;
-    int n_predict, ctx, batch, ubatch, threads, top_k;
+    int n_predict, ctx, batch, ubatch, threads, top_k, stats;
     float temp, top_p, min_p, repeat_penalty, presence_penalty;
     bool ignore_eos, no_display_prompt, mlock, no_mmap, chat, exact, json, force,
         no_escape;
@@ -38,6 +38,7 @@ static struct {
     .ubatch = NO_INT,
     .threads = NO_INT,
     .top_k = NO_INT,
+    .stats = NO_INT,
     .temp = NO_FLOAT,
     .top_p = NO_FLOAT,
     .min_p = NO_FLOAT,
@@ -106,6 +107,8 @@ static const struct opt options[] = {
     { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
     { .kind = OPT_HEADING, .help = "Output" },
     { "--json", NULL, OPT_FLAG, &opt.json, "statistics as JSON, on standard error" },
+    { "--stats", "N", OPT_INT, &opt.stats,
+      "speed and what came from where, every N tokens,\non standard error" },
     { 0 },
 };
 
@@ -146,6 +149,7 @@ static int check_useless(void)
         { "--presence-penalty", given_f(opt.presence_penalty), logits, with_logits },
         { "--ignore-eos", opt.ignore_eos, logits, with_logits },
         { "--n-predict", given_i(opt.n_predict), logits, with_logits },
+        { "--stats", given_i(opt.stats), logits, with_logits },
         { "--no-display-prompt", opt.no_display_prompt, logits, with_logits },
         { "--no-display-prompt", opt.no_display_prompt, opt.chat, "with -cnv" },
         { "--system-prompt", opt.system != NULL, !opt.chat, "without -cnv" },
@@ -165,11 +169,9 @@ static int check_numbers(void)
     const struct {
         const char *name;
         int value, least;
-    } n[] = { { "--ctx-size", opt.ctx, 0 },
-              { "--batch-size", opt.batch, 1 },
-              { "--ubatch-size", opt.ubatch, 1 },
-              { "--threads", opt.threads, 1 },
-              { "--n-predict", opt.n_predict, -1 } };
+    } n[] = { { "--ctx-size", opt.ctx, 0 },       { "--batch-size", opt.batch, 1 },
+              { "--ubatch-size", opt.ubatch, 1 }, { "--threads", opt.threads, 1 },
+              { "--stats", opt.stats, 1 },        { "--n-predict", opt.n_predict, -1 } };
     for (size_t i = 0; i < sizeof n / sizeof *n; i++)
         if (given_i(n[i].value) && n[i].value < n[i].least)
             return opt_error(&program, "%s must be %d or more", n[i].name, n[i].least);
@@ -260,11 +262,30 @@ struct run {
     struct q3n_generator g;
     struct recorder recorder;
     double load_seconds;
+    /* At the last line of --stats: */
+    uint64_t seen;
+    double seen_at;
+    struct q3n_expert_stats seen_experts;
 };
+
+/* A line of --stats once N more tokens were decoded. */
+static void show_stats(struct run *run)
+{
+    const uint64_t n = run->g.n_decoded - run->seen;
+    if (!given_i(opt.stats) || n < (uint64_t)opt.stats) return;
+    struct q3n_expert_stats now_experts;
+    const double now = out_now();
+    q3n_model_expert_stats(run->model, &now_experts);
+    putc('\n', stderr);
+    memory_line(stderr, &run->seen_experts, &now_experts, n, now - run->seen_at);
+    run->seen += n;
+    run->seen_at = now;
+    run->seen_experts = now_experts;
+}
 
 static int emit(void *user, const char *text, size_t len)
 {
-    (void)user;
+    if (user) show_stats(user);
     return fwrite(text, 1, len, stdout) != len || fflush(stdout);
 }
 
@@ -299,6 +320,7 @@ static int prepare_text(struct run *run, ggf_error *err)
     run->g.n_vocab = n_vocab;
     run->g.ignore_eos = opt.ignore_eos;
     run->g.emit = emit;
+    run->g.user = run;
     run->g.stop = &stop;
     return r;
 }
@@ -327,6 +349,13 @@ static int read_prompt(struct input *in, ggf_error *err)
     return 0;
 }
 
+/* What follows is decoding. */
+static void start_stats(struct run *run)
+{
+    run->seen_at = out_now();
+    q3n_model_expert_stats(run->model, &run->seen_experts);
+}
+
 static void say_stop(enum q3n_stop why)
 {
     if (why == Q3N_STOP_CONTEXT) fprintf(stderr, "\n%s: the context is full\n", NAME);
@@ -346,6 +375,7 @@ static int continue_text(struct run *run, ggf_error *err)
     if (!r && !ids.n) r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
     if (!r && !opt.no_display_prompt) emit(NULL, in.bytes, in.len);
     if (!r) r = q3n_prefill(&run->g, ids.ids, ids.n, &why, err);
+    start_stats(run);
     if (!r && why == Q3N_STOP_LIMIT)
         r = q3n_generate(&run->g, or_int(opt.n_predict, -1), &why, err);
     if (!r) {
@@ -367,6 +397,7 @@ static int take_turn(struct run *run, const char *text, size_t len, struct q3n_i
     int r = chatml_message(run->tokenizer, "user", text, len, ids, err);
     if (!r) r = chatml_open_reply(run->tokenizer, ids, err);
     if (!r) r = q3n_prefill(&run->g, ids->ids, ids->n, &why, err);
+    start_stats(run);
     ids->n = 0;
     if (!r && why == Q3N_STOP_LIMIT)
         r = q3n_generate(&run->g, or_int(opt.n_predict, -1), &why, err);

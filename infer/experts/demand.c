@@ -75,18 +75,34 @@ static void plan_sweep(const struct expert_store *s, struct expert_demand *d)
     d->hot_from = sweep_hot_from(&sweep);
 }
 
+/* A sweep leaves its hits where they are; but what was read ahead for it has only now got
+ * a place. */
+static void mark_used(struct expert_store *s, const struct expert_demand *d)
+{
+    for (uint32_t i = 0; i < d->n; i++) {
+        struct record *r = d->records[i];
+        if (!r || !(d->flags[i] & DEMAND_HIT)) continue;
+        if (!d->sweep || (r->guessed && d->uses[d->ids[i]] >= d->hot_from))
+            cache_use(s, r);
+    }
+}
+
+/* The first use of what was read ahead is a miss that did not take so long. */
 static void count(struct expert_store *s, const struct expert_demand *d)
 {
     for (uint32_t i = 0; i < d->n; i++) {
         struct record *r = d->records[i];
         if (!r) {
             s->stats.mapped++;
-            continue;
+        } else if (r->guessed) {
+            s->stats.guesses_used++;
+            s->stats.misses++;
+            r->guessed = false;
+        } else if (d->flags[i] & DEMAND_HIT) {
+            s->stats.hits++;
+        } else {
+            s->stats.misses++;
         }
-        if (d->flags[i] & DEMAND_HIT) s->stats.hits++;
-        else s->stats.misses++;
-        if (r->guessed && d->flags[i] & DEMAND_HIT) s->stats.guesses_used++;
-        r->guessed = false;
     }
 }
 
@@ -132,7 +148,7 @@ static void let_go(struct expert_store *s, struct expert_demand *d, uint32_t fro
 }
 
 /* Fill the next chunk as far as there is room; if there is none for a single expert, give
- * up those that are held for later chunks, and then wait for others to do the same. */
+ * up what is held for later, and then wait for others to do the same. */
 static void advance(struct expert_store *s, struct expert_demand *d)
 {
     for (;;) {
@@ -140,10 +156,55 @@ static void advance(struct expert_store *s, struct expert_demand *d)
         const uint32_t end = border(d, d->done + 1);
         d->count = (d->asked < end ? d->asked : end) - d->first;
         if (d->count || d->first == d->n) return;
-        if (d->hits_held) let_go(s, d, d->asked, d->n);
-        else pthread_cond_wait(&s->moved, &s->mutex);
+        if (d->hits_held || s->n_guesses) {
+            let_go(s, d, d->asked, d->n);
+            cache_settle_guesses(s);
+        } else {
+            pthread_cond_wait(&s->moved, &s->mutex);
+        }
         d->hits_held = false;
     }
+}
+
+/* ---- Guesses ------------------------------------------------------------- */
+
+static void guess(struct expert_store *s, uint32_t layer, const uint32_t *ids, uint32_t n)
+{
+    const uint32_t from = s->n_guesses;
+    for (uint32_t i = 0; i < n && s->n_guesses < MAX_GUESSES; i++) {
+        struct record *r = record_at(s, layer, ids[i]);
+        if (!cache_holds(s, layer, ids[i]) || is_there(r)) continue;
+        if (!cache_fetch(s, r, false, true)) break;
+        s->guesses[s->n_guesses++] = record_number(s, r);
+        s->stats.guesses++;
+    }
+    for (uint32_t i = from; i < s->n_guesses; i++)
+        cache_read_rest(s, &s->records[s->guesses[i]], false);
+}
+
+void expert_store_guess(struct expert_store *s, uint32_t layer, const uint32_t *ids,
+                        uint32_t n)
+{
+    if (!s->slots.base) return;
+    pthread_mutex_lock(&s->mutex);
+    guess(s, layer, ids, n);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* A sweep that needs nearly all experts of a layer will do so in the next: once the last
+ * read of this one is planned, the first of that one are, so that the disk does not wait
+ * for what is computed in between. */
+static void look_beyond(struct expert_store *s, struct expert_demand *d)
+{
+    const uint32_t n_expert = s->o.dims.n_expert, layer = d->layer + 1;
+    if (!s->o.look_ahead || !d->sweep || d->asked < d->n || s->n_guesses ||
+        layer == s->o.dims.n_layer || d->n < n_expert - n_expert / 8)
+        return;
+    const uint32_t most = (AHEAD + 1) * s->chunk;
+    uint32_t n = 0;
+    for (uint32_t e = 0; e < n_expert && n < most; e++)
+        if (!is_there(record_at(s, layer, e))) s->scratch[n++] = e;
+    guess(s, layer, s->scratch, n);
 }
 
 /* ---- The demand's life --------------------------------------------------- */
@@ -186,10 +247,10 @@ void expert_store_begin(struct expert_store *s, struct expert_demand *d, uint32_
         sort_out(s, d);
         cache_settle_guesses(s);
         plan_sweep(s, d);
-        for (uint32_t i = 0; i < n && !d->sweep; i++)
-            if (d->records[i] && d->flags[i] & DEMAND_HIT) cache_use(s, d->records[i]);
+        mark_used(s, d);
         if (uses) count(s, d); /* else they are loaded, not used */
         advance(s, d);
+        look_beyond(s, d);
     } else {
         begin_mapped(s, d);
         s->stats.mapped += n;
@@ -206,6 +267,7 @@ bool expert_store_next(struct expert_store *s, struct expert_demand *d)
     d->first += d->count;
     if (d->first == border(d, d->done + 1)) d->done++;
     if (d->first < d->n) advance(s, d);
+    look_beyond(s, d);
     pthread_mutex_unlock(&s->mutex);
     return d->first < d->n;
 }
@@ -255,24 +317,4 @@ int expert_store_wait(struct expert_store *s, const struct expert_demand *d, uin
     }
     pthread_mutex_unlock(&s->mutex);
     return e;
-}
-
-/* ---- Guesses ------------------------------------------------------------- */
-
-void expert_store_guess(struct expert_store *s, uint32_t layer, const uint32_t *ids,
-                        uint32_t n)
-{
-    if (!s->slots.base) return;
-    pthread_mutex_lock(&s->mutex);
-    const uint32_t from = s->n_guesses;
-    for (uint32_t i = 0; i < n && s->n_guesses < MAX_GUESSES; i++) {
-        struct record *r = record_at(s, layer, ids[i]);
-        if (!cache_holds(s, layer, ids[i]) || is_there(r)) continue;
-        if (!cache_fetch(s, r, false, true)) break;
-        s->guesses[s->n_guesses++] = record_number(s, r);
-        s->stats.guesses++;
-    }
-    for (uint32_t i = from; i < s->n_guesses; i++)
-        cache_read_rest(s, &s->records[s->guesses[i]], false);
-    pthread_mutex_unlock(&s->mutex);
 }

@@ -47,8 +47,7 @@ int slots_open(struct slots *s, uint64_t bytes, uint32_t records,
     s->runs = malloc(s->n_runs * sizeof *s->runs);
     if (!s->runs) return ggf_no_memory(err);
     for (uint32_t i = 0; i < s->n_runs; i++)
-        s->runs[i] =
-            (struct slot_run){ .next = i + 1 < s->n_runs ? i + 1 : NO_RUN };
+        s->runs[i] = (struct slot_run){ .next = i + 1 < s->n_runs ? i + 1 : NO_RUN };
     s->spare = 1;
     s->runs[0] = (struct slot_run){ 0, s->pages, NO_RUN, NO_RUN, NO_RUN, NO_RUN, NO_RUN };
     s->free = 0;

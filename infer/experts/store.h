@@ -29,7 +29,8 @@ struct expert_store_options {
                         are compressed */
     enum q3n_verify_reads verify;
     enum q3n_cache_policy policy;
-    int io_threads; /* 0: EXPERT_IO_THREADS */
+    int io_threads;  /* 0: EXPERT_IO_THREADS */
+    bool look_ahead; /* sweeps begin to read the next layer */
 };
 
 enum { EXPERT_IO_THREADS = 6, EXPERT_IO_MAX = 64 };

@@ -411,6 +411,16 @@ static int bind_ends(const struct binder *b)
     return bind_linear(b, &m->head, head, n_embd, n_vocab);
 }
 
+/* Let each layer see the router of the next, if both take their input in the same form.
+ */
+static void look_ahead(struct q3n_model *m)
+{
+    for (uint32_t i = 0; i + 1 < m->hp.n_layer; i++) {
+        const struct linear *next = &m->layers[i + 1].moe.router;
+        if (!(next->kinds & ~m->layers[i].moe.kinds)) m->layers[i].moe.next_router = next;
+    }
+}
+
 int model_bind(struct q3n_model *m, const struct q3n_model_options *o, bool direct,
                ggf_error *err)
 {
@@ -422,6 +432,7 @@ int model_bind(struct q3n_model *m, const struct q3n_model_options *o, bool dire
         .verify = o->verify_reads,
         .policy = o->cache_policy,
         .io_threads = o->io_threads,
+        .look_ahead = o->look_ahead,
     };
     int e = bind_ends(&b);
     if (e || (e = expert_store_new(&m->experts, &options, err))) return e;
@@ -429,6 +440,7 @@ int model_bind(struct q3n_model *m, const struct q3n_model_options *o, bool dire
     if (!m->layers) return ggf_no_memory(b.err);
     for (b.layer = 0; b.layer < m->hp.n_layer; b.layer++)
         if ((e = bind_layer(&b, &m->layers[b.layer]))) return e;
+    if (direct && o->look_ahead) look_ahead(m);
     return 0;
 }
 

@@ -1,4 +1,5 @@
-/* placement.c - what goes where: mapped or read, and how much memory is left for experts. */
+/* placement.c - what goes where: mapped or read, and how much memory is left for experts.
+ */
 #include "../experts/limits.h"
 #include "model.h"
 
@@ -30,6 +31,7 @@ static int check_mapped(const struct q3n_model *m, const struct q3n_model_option
     if (o->ram_bytes) return useless("a limit of memory", when, err);
     if (expert_store_most(m->experts, false)) return 0; /* those are never mapped */
     if (o->experts_cache_bytes) return useless("a size of the cache", when, err);
+    if (o->look_ahead) return useless("looking ahead", when, err);
     return o->io_threads ? useless("a number of reading threads", when, err) : 0;
 }
 
@@ -58,7 +60,7 @@ static int check_slots(const struct q3n_model *m, const struct q3n_model_options
 }
 
 int placement_choose(const struct q3n_model *m, const struct q3n_model_options *o,
-                  struct placement *out, ggf_error *err)
+                     struct placement *out, ggf_error *err)
 {
     const uint64_t all = expert_store_most(m->experts, true);
     const uint64_t rest =

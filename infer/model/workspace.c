@@ -70,6 +70,8 @@ static bool moe_blocks(struct workspace *w, const struct hparams *hp,
            (moe->ids = block(w, pairs, sizeof *moe->ids)) &&
            (moe->weights = block(w, pairs, f)) &&
            (moe->shared_weight = block(w, n_batch, f)) &&
+           (moe->guess = block(w, hp->n_expert_used, sizeof *moe->guess)) &&
+           (moe->guess_weight = block(w, hp->n_expert_used, f)) &&
            (moe->pair = block(w, pairs, sizeof *moe->pair)) &&
            (moe->pair_token = block(w, pairs, sizeof *moe->pair_token)) &&
            (moe->pair_weight = block(w, pairs, f)) &&

@@ -91,6 +91,25 @@ static void route_team(const struct member *me, const struct moe *m,
     }
 }
 
+/* The next layer's input resembles this one's: what its router would choose now is read
+ * while this layer is computed.  For a few tokens; more of them need everything. */
+static void look_ahead_team(const struct member *me, const struct moe *m,
+                            const struct vec_ops *ops, struct expert_store *store,
+                            struct moe_work *w, uint32_t tokens, const struct acts *acts)
+{
+    if (!m->next_router || w->demand.sweep) return;
+    linear_team(me, m->next_router, acts, tokens, w->logits, m->n_expert);
+    if (me->id == 0) {
+        for (uint32_t t = 0; t < tokens; t++) {
+            float *p = w->logits + (size_t)t * m->n_expert;
+            softmax(ops, p, m->n_expert);
+            moe_top(p, m->n_expert, m->n_used, w->guess, w->guess_weight);
+            expert_store_guess(store, m->layer + 1, w->guess, m->n_used);
+        }
+    }
+    team_barrier(me);
+}
+
 /* The activations of each expert's tokens side by side, for kernels that take many. */
 static void gather_team(const struct member *me, const struct moe *m,
                         const struct moe_work *w, uint32_t tokens,
@@ -327,6 +346,7 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
     route_team(me, m, ops, w, tokens, norm, acts);
     if (me->id == 0) demand(m, store, w, tokens, watch);
     team_barrier(me);
+    look_ahead_team(me, m, ops, store, w, tokens, acts);
     observe_in(me, observer, m, w, tokens, norm);
     gather_team(me, m, w, tokens, acts, &p.b.in);
     const int e = experts_team(&p);

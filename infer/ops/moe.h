@@ -10,6 +10,7 @@ struct moe {
     uint32_t layer; /* in the store */
     uint32_t n_embd, n_expert, n_used, n_ff, n_ff_shared;
     struct linear router;
+    const struct linear *next_router; /* NULL: nothing is read ahead */
     struct expert shared;
     const float *shared_gate; /* n_embd: the shared expert counts sigmoid(gate . x) */
     unsigned kinds;           /* bit set of the forms of the input that are needed; */
@@ -47,6 +48,8 @@ struct moe_work {
     uint32_t *ids;               /* [n_used, tokens]: the most probable first */
     float *weights;              /* [n_used, tokens] */
     float *shared_weight;        /* [tokens] */
+    uint32_t *guess;             /* [n_used]: of a token in the next layer */
+    float *guess_weight;         /* [n_used] */
     uint32_t *pair;              /* [n_used, tokens]: number of the pair */
     uint32_t *pair_token;        /* [pairs] */
     float *pair_weight;          /* [pairs] */

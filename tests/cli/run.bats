@@ -117,6 +117,17 @@ assert s["read_bytes"] == s["experts_misses"] * 393216, s
     done
 }
 
+@test "--stats: a line for every N tokens" {
+    q3n-run -m "$MODEL" -p "And God said" -n 13 --ignore-eos --temp 0 --experts-cache 10M --stats 4 \
+        2>"$BATS_TEST_TMPDIR/s" >/dev/null
+    [ "$(grep -c '^[0-9.]* tok/s, [0-9.]* % of experts in memory, .* GB/s read' "$BATS_TEST_TMPDIR/s")" -eq 3 ]
+    grep -q '^disk .* read' "$BATS_TEST_TMPDIR/s"
+    q3n-run -m "$MODEL" -p "And God said" -n 9 --ignore-eos --temp 0 --stats 4 2>"$BATS_TEST_TMPDIR/s" >/dev/null
+    [ "$(grep -c '^[0-9.]* tok/s$' "$BATS_TEST_TMPDIR/s")" -eq 2 ]
+    run q3n-run -m "$MODEL" -p x --stats 0
+    [ "$status" -eq 2 ]
+}
+
 @test "chat: a reply for each line, up to /exit" {
     run bash -c 'printf "hello\n\nagain <|im_end|>\n/exit\nnot read\n" |
         q3n-run -m "$MODEL" -cnv -sys "Be brief." -n 3 --temp 0 --ignore-eos --json 2>"$BATS_TEST_TMPDIR/j"'

@@ -126,6 +126,7 @@ static const struct way ways[] = {
       { .experts_cache_bytes = LEAST,
         .verify_reads = Q3N_VERIFY_NEVER,
         .io_threads = 1 } },
+    { "looking ahead", { .experts_cache_bytes = LEAST + RECORD, .look_ahead = true } },
     { "clock",
       { .experts_cache_bytes = LEAST, .cache_policy = Q3N_CACHE_CLOCK, .threads = 1 } },
     { "clock, more",
@@ -261,6 +262,7 @@ static const struct refusal {
     { { .ram_bytes = 1 << 30, .load_mode = Q3N_LOAD_MMAP }, "no effect" },
     { { .experts_cache_bytes = LEAST, .load_mode = Q3N_LOAD_POPULATE }, "no effect" },
     { { .io_threads = 3, .load_mode = Q3N_LOAD_MMAP }, "no effect" },
+    { { .look_ahead = true, .load_mode = Q3N_LOAD_MMAP }, "no effect" },
     { { .io_threads = 65 }, "65" },
 };
 

@@ -11,9 +11,12 @@
 static int open_model(struct eval *e, struct eval_model *m, const char *path,
                       const char *experts, ggf_error *err)
 {
-    const struct q3n_model_options o = { .experts = experts,
-                                         .threads = e->o->threads,
-                                         .exact = e->o->exact };
+    struct q3n_model_options o = *e->o->model;
+    o.experts = experts;
+    o.threads = e->o->threads;
+    o.exact = e->o->exact;
+    o.session.n_ctx = e->o->n_ctx;
+    o.session.n_ubatch = e->o->n_ubatch;
     m->path = path;
     return q3n_model_open(&m->model, path, &o, err);
 }

@@ -17,12 +17,13 @@ struct eval_options {
     const char *base;       /* base file to read or to write; NULL: none */
     const char *base_model; /* NULL: none */
     const char *experts;    /* pack of the first model; NULL: the one that it names */
-    bool dry_run;           /* write nothing */
-    bool save;              /* write the base file, */
-    enum kld_form form;     /* in this form */
-    bool force;             /* replace it */
-    bool exact;             /* float32 activations */
-    uint32_t n_ctx;         /* of a window, if there is a text */
+    const struct q3n_model_options *model; /* of each model, but for what is here */
+    bool dry_run;                          /* write nothing */
+    bool save;                             /* write the base file, */
+    enum kld_form form;                    /* in this form */
+    bool force;                            /* replace it */
+    bool exact;                            /* float32 activations */
+    uint32_t n_ctx;                        /* of a window, if there is a text */
     uint32_t max_windows;
     uint32_t n_ubatch;
     int threads; /* 0: all the process may use */

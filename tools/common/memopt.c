@@ -45,6 +45,7 @@ int memory_options(const struct opt_program *program, const struct memory_option
     out->verify_reads = (enum q3n_verify_reads)verify;
     out->cache_policy = (enum q3n_cache_policy)policy;
     out->io_threads = o->io_threads;
+    out->look_ahead = o->look_ahead;
     return OPT_GO;
 }
 
@@ -101,10 +102,13 @@ void memory_line(FILE *f, const struct q3n_expert_stats *a,
 {
     const uint64_t hits = b->hits - a->hits, misses = b->misses - a->misses;
     const uint64_t bytes = b->read_bytes - a->read_bytes;
-    fprintf(f,
-            "%.2f tok/s, %.1f %% of experts in memory, %.2f GB/s read, %.0f %% of the "
-            "time waited\n",
-            seconds > 0 ? (double)tokens / seconds : 0, 100 * share(hits, misses),
-            per_second(bytes, b->read_seconds - a->read_seconds),
-            seconds > 0 ? 100 * (b->wait_seconds - a->wait_seconds) / seconds : 0);
+    fprintf(f, "%.2f tok/s", seconds > 0 ? (double)tokens / seconds : 0);
+    if (hits + misses)
+        fprintf(f,
+                ", %.1f %% of experts in memory, %.2f GB/s read, %.0f %% of the time "
+                "waited",
+                100 * share(hits, misses),
+                per_second(bytes, b->read_seconds - a->read_seconds),
+                seconds > 0 ? 100 * (b->wait_seconds - a->wait_seconds) / seconds : 0);
+    putc('\n', f);
 }

@@ -11,6 +11,7 @@ struct memory_options {
     uint64_t ram;
     const char *cache, *mode, *verify, *policy;
     int io_threads; /* 0: not given */
+    bool look_ahead;
 };
 
 /* Rows for a table of options; o is a struct memory_options. */
@@ -31,8 +32,11 @@ struct memory_options {
           "never (first)" },                                                             \
         { "--cache-policy", "NAME", OPT_STR, &(o).policy,                                \
           "which experts make room: lru or clock (lru)" },                               \
+        { "--io-threads", "N", OPT_INT, &(o).io_threads,                                 \
+          "threads that read experts (6)" },                                             \
     {                                                                                    \
-        "--io-threads", "N", OPT_INT, &(o).io_threads, "threads that read experts (6)"   \
+        "--look-ahead", NULL, OPT_FLAG, &(o).look_ahead,                                 \
+            "read what the next layer is likely to need"                                 \
     }
 
 /* Put them into the options of a model.  OPT_GO, or OPT_USAGE after saying what is wrong.
