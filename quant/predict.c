@@ -59,14 +59,15 @@ static double student(int freedom)
  * model bears out, see docs/gguf-quant.md. */
 static const double text_spread = 0.1;
 
-bool predict_fit(struct predict *p, const struct predict_point *points, int n,
+bool predict_fit(struct predict *p, const struct predict_point *points, int n, int others,
                  double noise)
 {
     double least = INFINITY;
     *p = (struct predict){ .measured = true };
     for (int i = 0; i < n; i++)
         if (!(points[i].cost > 0) || !(points[i].kld > 0)) return false;
-    if (n < 3) return false;
+    const int freedom = n - 2 - others;
+    if (freedom < 1) return false;
     /* Both terms are equal at a cost of ratio^2; 50 steps for a decade. */
     for (int step = -250; step <= 50; step++) {
         double scale;
@@ -77,10 +78,16 @@ bool predict_fit(struct predict *p, const struct predict_point *points, int n,
         p->root = scale * ratio;
     }
     if (!isfinite(least)) return false;
-    const double spread = sqrt(fmax(least, 0) / (n - 2));
-    p->factor = exp(student(n - 2) * sqrt(spread * spread * (1 + 1.0 / n) +
-                                          noise * noise + text_spread * text_spread));
+    const double spread = sqrt(fmax(least, 0) / freedom);
+    p->factor = exp(student(freedom) * sqrt(spread * spread * (1 + 1.0 / n) +
+                                            noise * noise + text_spread * text_spread));
     return true;
+}
+
+double predict_cost_alone(double kld, double root)
+{
+    const double half = root / 2, x = sqrt(half * half + fmax(kld, 0)) - half;
+    return x * x;
 }
 
 struct prediction predict_kld(const struct predict *p, double cost, double spread)

@@ -36,11 +36,16 @@ struct predict_point {
     double cost, kld; /* > 0 */
 };
 
-/* Fit root and slope to n >= 3 points of one text, in proportion; `noise` is the relative
- * standard error of their kld from the choice of that text.  False if the points do not
- * allow it. */
-bool predict_fit(struct predict *p, const struct predict_point *points, int n,
+/* Fit root and slope to points of one text, in proportion.  `others` counts parameters
+ * that the caller has fitted to them; n - others >= 3.  `noise` is the relative standard
+ * error of the kld from the choice of that text.  False if the points do not allow it. */
+bool predict_fit(struct predict *p, const struct predict_point *points, int n, int others,
                  double noise);
+
+/* The cost of a change that alone, in one kind of tensors, gives this divergence, for
+ * a slope of 1.  Of several such changes together the costs add up, the divergences do
+ * not; and `root` is less than theirs, for only some of the routers lie behind one. */
+double predict_cost_alone(double kld, double root);
 
 /* `spread` is the standard error of the cost. */
 struct prediction predict_kld(const struct predict *p, double cost, double spread);

@@ -138,7 +138,7 @@ static int follow(struct quant_job *job, ggf_error *err)
     if (!s) s = quant_record(job, err);
     if (!s && by_target) s = choose_types(job, err);
     if (s && by_target) return s;
-    if (!s && a->target.probe.text && !by_target) {
+    if (!s && quant_is_priced(a) && !by_target) {
         s = target_price(&job->target, &a->target, job->file, &job->plan, &job->options,
                          a->threads, err);
         if (s) return s;
@@ -160,7 +160,7 @@ static int follow(struct quant_job *job, ggf_error *err)
     if (!s && by_target && !a->quiet)
         target_print_totals(stderr, &job->target, &a->target);
     if (!s && quant_is_priced(a) && !a->quiet)
-        target_print_prediction(stderr, &job->target, &a->target);
+        target_print_prediction(stderr, &job->target);
     if (!s && a->json) quant_print_json(job);
     return s;
 }

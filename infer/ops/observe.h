@@ -20,6 +20,15 @@ enum observed_place {
     OBSERVED_PLACES,
 };
 
+/* The tensors of a layer ("blk.N.NAME.weight") that have their input from a place, fused
+ * variants too; the head's is output.weight. */
+enum { OBSERVED_WEIGHTS = 8 };
+extern const char *const observed_weights[OBSERVED_PLACES][OBSERVED_WEIGHTS];
+
+/* From a tensor's name to its place; the head counts as layer 0.  False if it is no
+ * matrix that is multiplied. */
+bool observed_place_of(const char *tensor, uint32_t *layer, enum observed_place *place);
+
 enum { OBSERVED_COLUMNS = 64 }; /* most columns shown at once */
 
 /* Some columns of a batch's inputs at a place. */

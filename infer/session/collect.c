@@ -6,29 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_TARGETS = 8 };
-
 /* The entries that have their input from one place. */
 struct targets {
     uint32_t n;
-    struct imatrix_sum *entries[MAX_TARGETS];
+    struct imatrix_sum *entries[OBSERVED_WEIGHTS];
 };
 
 struct q3n_collector {
     struct observer observer;
     struct targets *places; /* [n_layer][OBSERVED_PLACES] */
-};
-
-/* Tensors of a layer that may have their input from a place; fused variants too. */
-static const char *const weights_of[OBSERVED_PLACES][MAX_TARGETS] = {
-    [OBSERVED_MIXER] = { "attn_qkv", "attn_gate", "attn_q", "attn_k", "attn_v", "ssm_in",
-                         "ssm_ba" },
-    [OBSERVED_MIXER_OUT] = { "attn_output", "ssm_out" },
-    [OBSERVED_FFN] = { "ffn_gate_inp", "ffn_gate_inp_shexp", "ffn_gate_shexp",
-                       "ffn_up_shexp" },
-    [OBSERVED_SHARED_DOWN] = { "ffn_down_shexp" },
-    [OBSERVED_EXPERTS] = { "ffn_gate_exps", "ffn_up_exps", "ffn_gate_up_exps" },
-    [OBSERVED_DOWN] = { "ffn_down_exps" },
 };
 
 static bool routed(enum observed_place place)
@@ -106,10 +92,10 @@ static int add_place(struct imatrix_sums *sums, struct targets *t, const q3n_mod
                      uint32_t layer, enum observed_place place, ggf_error *err)
 {
     int s = 0;
-    for (int i = 0; i < MAX_TARGETS && weights_of[place][i] && !s; i++) {
+    for (int i = 0; i < OBSERVED_WEIGHTS && observed_weights[place][i] && !s; i++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", layer,
-                 weights_of[place][i]);
+                 observed_weights[place][i]);
         const struct ggf_tensor *tensor = ggf_find_tensor(m->file, name);
         if (!tensor) continue;
         const uint64_t slices = routed(place) ? tensor->ne[2] : 1;

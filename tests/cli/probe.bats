@@ -24,8 +24,10 @@ fails() { # CODE MESSAGE COMMAND...
     mkdir tmp
     for threads in 1 2; do
         TMPDIR=tmp gguf-quant --probe "$TEXT" --probe-chunks 2 --target-bpw 5 --dry-run \
-            --json "$TINY" AUTO "$threads" >"$threads.json" 2>err
+            --probe-out "$threads.probe" --json "$TINY" AUTO "$threads" >"$threads.json" 2>err
     done
+    cp 1.probe "$BATS_FILE_TMPDIR/kept.probe"
+    diff <(grep -v '^probe' 1.probe) <(grep -v '^probe' 2.probe)
     [ -z "$(ls tmp)" ]
     python3 - <<'P'
 import json
@@ -40,13 +42,39 @@ assert k["kinds"] == 13 and k["plans"] >= 5 and k["tokens"] == 1024
 P
 }
 
-@test "a file type is predicted when there is a probe, a target always" {
-    gguf-quant --probe "$TEXT" --probe-chunks 2 --dry-run -q "$TINY" Q4_0 >out
+@test "what a probe found serves other plans; a target is always predicted" {
+    cp "$BATS_FILE_TMPDIR/kept.probe" .
+    gguf-quant --probe-in kept.probe --dry-run -q "$TINY" Q4_0 >out
     grep -q '^predicted KLD = 0\.[0-9]* (0\.[0-9]* to 0\.[0-9]*), on text like' out
+    gguf-quant --probe-in kept.probe --target-bpw 5 --dry-run --json "$TINY" >again.json
     gguf-quant --target-bpw 5 --dry-run -q "$TINY" >out
     grep -q '^predicted KLD = .* published of other models' out
     gguf-quant --dry-run "$TINY" Q4_0 >out
     [ -z "$(grep predicted out)" ]
+    python3 - <<'P'
+import json
+p = json.load(open("again.json"))["predicted_kld"]
+assert p["probed"] and p["kinds"] == 13 and 0 < p["low"] < p["mean"] < p["high"]
+P
+}
+
+@test "files that are no probe of this model" {
+    local kept=$BATS_FILE_TMPDIR/kept.probe
+    bad() { # MESSAGE SED
+        sed "$2" "$kept" >bad.probe
+        fails 1 "$1" gguf-quant --probe-in bad.probe --dry-run "$TINY" Q4_0
+    }
+    bad "line 1: expected 'q3n-probe 1'" 1d
+    bad "line 2: it is of another model" '2s/.*/elements 5/'
+    bad "line 3: expected 'curve" '3s/.*/curve nan 1 2/'
+    bad "it is no probe" 3d
+    bad "line 5: the model has no such tensor" '5s/.*/weight blk.9.x.weight 1/'
+    bad "line 5: expected 'weight" '5s/.*/weight output.weight -1/'
+    bad "line 6: there is no such type" '6s/.*/error output.weight q9_9 1 0/'
+    bad "line 6: expected 'error" '6s/.*/error output.weight q4_0 inf 0/'
+    bad "line 7: expected curve" '7s/.*/something else/'
+    fails 2 "exclude each other" gguf-quant --probe "$TEXT" --probe-in x "$TINY" Q4_0
+    fails 2 "needs --probe" gguf-quant --probe-out x "$TINY" Q4_0
 }
 
 @test "probes that cannot be" {

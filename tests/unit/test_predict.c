@@ -22,7 +22,7 @@ START_TEST(fit_finds_the_curve)
     struct predict_point points[POINTS];
     struct predict p;
     make(points, 0);
-    ck_assert(predict_fit(&p, points, POINTS, 0));
+    ck_assert(predict_fit(&p, points, POINTS, 0, 0));
     ck_assert(p.measured);
     for (double c = 5e-5; c < 0.2; c *= 1.5)
         ck_assert_double_lt(fabs(predict_kld(&p, c, 0).kld / truth(c) - 1), 0.02);
@@ -38,7 +38,7 @@ START_TEST(fit_of_one_term)
         for (int i = 0; i < POINTS; i++)
             points[i] =
                 (struct predict_point){ costs[i], term ? costs[i] : sqrt(costs[i]) };
-        ck_assert(predict_fit(&p, points, POINTS, 0));
+        ck_assert(predict_fit(&p, points, POINTS, 0, 0));
         for (int i = 0; i < POINTS; i++)
             ck_assert_double_lt(
                 fabs(predict_kld(&p, costs[i], 0).kld / points[i].kld - 1), 0.05);
@@ -51,12 +51,15 @@ END_TEST
 START_TEST(intervals)
 {
     struct predict_point points[POINTS];
-    struct predict exact, scattered, noisy;
+    struct predict exact, scattered, noisy, less_free;
     make(points, 0);
-    ck_assert(predict_fit(&exact, points, POINTS, 0));
-    ck_assert(predict_fit(&noisy, points, POINTS, 0.2));
+    ck_assert(predict_fit(&exact, points, POINTS, 0, 0));
+    ck_assert(predict_fit(&noisy, points, POINTS, 0, 0.2));
     make(points, 0.2);
-    ck_assert(predict_fit(&scattered, points, POINTS, 0));
+    ck_assert(predict_fit(&scattered, points, POINTS, 0, 0));
+    ck_assert(predict_fit(&less_free, points, POINTS, 3, 0));
+    ck_assert_double_gt(less_free.factor, scattered.factor);
+    ck_assert(!predict_fit(&less_free, points, POINTS, 4, 0));
     ck_assert_double_gt(exact.factor, 1.15);
     ck_assert_double_gt(scattered.factor, exact.factor * 1.2);
     ck_assert_double_gt(noisy.factor, exact.factor * 1.2);
@@ -69,16 +72,27 @@ START_TEST(intervals)
 }
 END_TEST
 
+START_TEST(alone)
+{
+    for (double cost = 1e-6; cost < 1; cost *= 3) {
+        const double kld = cost + 0.03 * sqrt(cost);
+        ck_assert_double_lt(fabs(predict_cost_alone(kld, 0.03) / cost - 1), 1e-6);
+        ck_assert_double_lt(fabs(predict_cost_alone(cost, 0) / cost - 1), 1e-6);
+    }
+    ck_assert_double_eq(predict_cost_alone(-1e-9, 0.03), 0);
+}
+END_TEST
+
 START_TEST(bad_points)
 {
     struct predict_point points[POINTS];
     struct predict p;
     make(points, 0);
-    ck_assert(!predict_fit(&p, points, 2, 0));
+    ck_assert(!predict_fit(&p, points, 2, 0, 0));
     points[2].kld = 0;
-    ck_assert(!predict_fit(&p, points, POINTS, 0));
+    ck_assert(!predict_fit(&p, points, POINTS, 0, 0));
     points[2].kld = NAN;
-    ck_assert(!predict_fit(&p, points, POINTS, 0));
+    ck_assert(!predict_fit(&p, points, POINTS, 0, 0));
 }
 END_TEST
 
@@ -106,6 +120,7 @@ int main(void)
     tcase_add_test(tc, fit_finds_the_curve);
     tcase_add_test(tc, fit_of_one_term);
     tcase_add_test(tc, intervals);
+    tcase_add_test(tc, alone);
     tcase_add_test(tc, bad_points);
     tcase_add_test(tc, published);
     suite_add_tcase(suite, tc);

@@ -3,6 +3,7 @@
 
 #include "out.h"
 #include "probe_model.h"
+#include "../../infer/session/output_error.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,9 +21,13 @@ struct work {
     struct plan plan;
     struct probe_model model;
     int *kind;       /* of each item; -1: it stays as it is */
+    int head;        /* the output matrix's, or -1 */
     uint32_t *types; /* to be tried */
-    struct predict_point points[MAX_PLANS];
-    double noise[MAX_PLANS];
+    double *alone;   /* divergence of each kind in its coarse type */
+    struct tried {
+        double *cost; /* of each kind, `alone` being the cost of the coarse type */
+        struct estimate kld;
+    } plans[MAX_PLANS];
     struct progress bar;
 };
 
@@ -61,6 +66,7 @@ static void number_kinds(struct work *w)
             if (!strcmp(key, other)) w->kind[i] = w->kind[k];
         }
         if (w->kind[i] < 0) w->kind[i] = w->result->n_kinds++;
+        if (!strcmp(p->items[i].name, "output.weight")) w->head = w->kind[i];
     }
 }
 
@@ -68,15 +74,13 @@ static void number_kinds(struct work *w)
 
 static int measure_errors(struct work *w, ggf_error *err)
 {
-    static const uint32_t all[] = { GGF_Q8_0,    GGF_Q6_K,    GGF_Q5_K,   GGF_Q4_K,
-                                    GGF_Q3_K,    GGF_Q2_K,    GGF_IQ4_XS, GGF_IQ4_NL,
-                                    GGF_IQ3_S,   GGF_IQ3_XXS, GGF_IQ2_S,  GGF_IQ2_XS,
-                                    GGF_IQ2_XXS, GGF_IQ1_M,   GGF_IQ1_S,  GGF_Q5_1,
-                                    GGF_Q5_0,    GGF_Q4_1,    GGF_Q4_0 };
     for (size_t i = 0; i < w->table->n; i++)
-        for (size_t k = 0; w->kind[i] >= 0 && k < sizeof all / sizeof *all; k++)
-            error_table_want(w->table, i, all[k]);
-    return error_table_measure(w->table, &w->budget->measure, err);
+        for (uint32_t k = 0; w->kind[i] >= 0 && k < GGF_TYPE_COUNT; k++)
+            error_table_want(w->table, i, k);
+    const int s = error_table_measure(w->table, &w->budget->measure, err);
+    return s ? s
+             : q3n_output_errors(&w->result->n_outputs, w->model.inputs, w->table,
+                                 w->budget->measure.threads, err);
 }
 
 /* ---- One kind after another ---------------------------------------------------------
@@ -103,8 +107,9 @@ static int try_kind(struct work *w, int kind, ggf_error *err)
     }
     const int s = probe_model_kld(&w->model, w->table, w->types, &kld, err);
     if (s || !(cost > 0)) return s;
-    /* Rounding alone can make the mean of what is next to nothing negative. */
-    const double scale = fmax(kld.mean, 1e-9) / cost;
+    /* Rounding can make the mean of what is next to nothing negative. */
+    w->alone[kind] = fmax(kld.mean, 1e-9);
+    const double scale = w->alone[kind] / cost;
     for (size_t i = 0; i < w->table->n; i++)
         if (w->kind[i] == kind) w->table->entries[i].weight *= scale;
     return 0;
@@ -120,22 +125,85 @@ static int try_kinds(struct work *w, ggf_error *err)
     return s;
 }
 
+/* ---- The curve ------------------------------------------------------------------------
+ */
+
+/* What the cost of a kind is to be multiplied with, the root being known.  Behind the
+ * head there are no routers. */
+static double scale_of(const struct work *w, int kind, double root)
+{
+    const double kld = w->alone[kind];
+    return kind == w->head ? 1 : predict_cost_alone(kld, root) / kld;
+}
+
+/* The curve for one guess of the root of single kinds. */
+static bool fit_curve(const struct work *w, struct predict *p, double root)
+{
+    struct predict_point points[MAX_PLANS];
+    const int n = w->result->n_plans;
+    double noise = 0;
+    for (int i = 0; i < n; i++) {
+        points[i] = (struct predict_point){ 0, w->plans[i].kld.mean };
+        noise += w->plans[i].kld.error / w->plans[i].kld.mean / n;
+        for (int k = 0; k < w->result->n_kinds; k++)
+            points[i].cost += w->plans[i].cost[k] * scale_of(w, k, root);
+    }
+    w->result->noise = noise;
+    return predict_fit(p, points, n, 1, noise);
+}
+
+/* Try roots of single kinds for the one that leaves least scatter: 20 for a decade. */
+static bool fit(const struct work *w, struct predict *best, double *root)
+{
+    struct predict p;
+    *root = 0;
+    if (!fit_curve(w, best, 0)) return false;
+    for (int step = -80; step <= 0; step++) {
+        const double guess = pow(10, step / 20.0);
+        if (!fit_curve(w, &p, guess) || p.factor >= best->factor) continue;
+        *best = p;
+        *root = guess;
+    }
+    return true;
+}
+
+/* The same from few plans: single kinds are taken to have half the root. */
+static bool guess(const struct work *w, double *root)
+{
+    struct predict p;
+    *root = 0;
+    for (int round = 0; round < 10; round++) {
+        if (!fit_curve(w, &p, *root)) return false;
+        *root = p.root / 2;
+    }
+    return true;
+}
+
+static void scale_weights(const struct work *w, double root, bool back)
+{
+    for (size_t i = 0; i < w->table->n; i++) {
+        if (w->kind[i] < 0) continue;
+        const double scale = scale_of(w, w->kind[i], root);
+        w->table->entries[i].weight *= back ? 1 / scale : scale;
+    }
+}
+
 /* ---- Whole plans ----------------------------------------------------------------------
  */
 
 static int try_plan(struct work *w, ggf_error *err)
 {
-    struct estimate kld;
-    const double cost = error_table_cost(w->table, w->types, NULL);
-    const int s = probe_model_kld(&w->model, w->table, w->types, &kld, err);
-    const int n = w->result->n_plans;
-    if (s) return s;
-    progress_update(&w->bar, (uint64_t)(w->result->n_kinds + n + 1), "");
-    if (!(cost > 0) || !(kld.mean > 0)) return 0;
-    w->points[n] = (struct predict_point){ cost, kld.mean };
-    w->noise[n] = kld.error / kld.mean;
+    struct tried *plan = &w->plans[w->result->n_plans];
+    plan->cost = calloc((size_t)w->result->n_kinds + 1, sizeof *plan->cost);
+    if (!plan->cost) return ggf_no_memory(err);
+    for (size_t i = 0; i < w->table->n; i++) {
+        const struct error_entry *e = &w->table->entries[i];
+        if (w->kind[i] >= 0) plan->cost[w->kind[i]] += e->weight * e->error[w->types[i]];
+    }
+    const int s = probe_model_kld(&w->model, w->table, w->types, &plan->kld, err);
     w->result->n_plans++;
-    return 0;
+    progress_update(&w->bar, (uint64_t)(w->result->n_kinds + w->result->n_plans), "");
+    return s;
 }
 
 static int try_uniform(struct work *w, uint32_t type, ggf_error *err)
@@ -150,39 +218,42 @@ static int try_uniform(struct work *w, uint32_t type, ggf_error *err)
 }
 
 /* What the planner would choose; nothing if the floors leave no room. */
-static int try_chosen(struct work *w, double bits, ggf_error *err)
+static int try_chosen(struct work *w, double bits, double root, ggf_error *err)
 {
     struct budget b;
     struct budget_options o = *w->budget;
     o.bytes = (uint64_t)(bits / 8 * (double)w->plan.n_elements);
+    scale_weights(w, root, false);
     int s = budget_choose(&b, &w->plan, &w->options, w->table, &o, err);
+    scale_weights(w, root, true);
     for (size_t i = 0; i < w->table->n && !s; i++) w->types[i] = w->plan.items[i].type;
     budget_free(&b);
     if (s == GGF_E_ARG) return 0;
     return s ? s : try_plan(w, err);
 }
 
-static int try_plans(struct work *w, ggf_error *err)
+static int too_little(const struct work *w, ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                    "the probe found too little to predict from: of %d plans some "
+                    "changed nothing",
+                    w->result->n_plans);
+}
+
+/* Uniform plans tell about the root, which tells about the weights, by which plans are
+ * chosen; all together give the curve. */
+static int try_plans(struct work *w, struct predict *p, ggf_error *err)
 {
     static const uint32_t uniform[] = { GGF_Q8_0, GGF_Q6_K, GGF_Q4_K, GGF_Q2_K };
     static const double chosen[] = { 2.6, 3.6, 4.8, 6.2 };
+    double root;
     int s = 0;
     for (int i = 0; i < 4 && !s; i++) s = try_uniform(w, uniform[i], err);
-    for (int i = 0; i < 4 && !s; i++) s = try_chosen(w, chosen[i], err);
+    if (!s && !guess(w, &root)) s = too_little(w, err);
+    for (int i = 0; i < 4 && !s; i++) s = try_chosen(w, chosen[i], root, err);
+    if (!s && !fit(w, p, &root)) s = too_little(w, err);
+    if (!s) scale_weights(w, root, false);
     return s;
-}
-
-static int fit(struct work *w, struct predict *p, ggf_error *err)
-{
-    const int n = w->result->n_plans;
-    double sum = 0;
-    for (int i = 0; i < n; i++) sum += w->noise[i];
-    w->result->noise = n ? sum / n : 0;
-    if (predict_fit(p, w->points, n, w->result->noise)) return 0;
-    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                    "the probe found too little to predict from: %d plans that changed "
-                    "anything",
-                    n);
 }
 
 /* ---- All of it
@@ -200,6 +271,8 @@ static int prepare(struct work *w, const struct probe *probe, ggf_error *err)
     const int s = plan_make(&w->plan, w->file, &w->options, err);
     if (s) return s;
     number_kinds(w);
+    w->alone = calloc((size_t)w->result->n_kinds + 1, sizeof *w->alone);
+    if (!w->alone) return ggf_no_memory(err);
     return probe_model_open(&w->model, w->file, probe->model, probe->text, PROBE_CTX,
                             (uint32_t)probe->n_windows, w->budget->measure.threads, err);
 }
@@ -215,6 +288,7 @@ int probe_run(struct predict *predict, struct probe_result *result,
                       .file = file,
                       .budget = budget,
                       .options = *options,
+                      .head = -1,
                       .bar = { .what = "probing", .off = probe->quiet } };
     const double start = out_now();
     int s = prepare(&w, probe, err);
@@ -222,11 +296,12 @@ int probe_run(struct predict *predict, struct probe_result *result,
     result->tokens = (uint64_t)w.model.n_windows * w.model.n_ctx;
     w.bar.total = (uint64_t)result->n_kinds + MAX_PLANS;
     if (!s) s = try_kinds(&w, err);
-    if (!s) s = try_plans(&w, err);
+    if (!s) s = try_plans(&w, predict, err);
     progress_end(&w.bar);
-    if (!s) s = fit(&w, predict, err);
     probe_model_close(&w.model);
     plan_free(&w.plan);
+    for (int i = 0; i < MAX_PLANS; i++) free(w.plans[i].cost);
+    free(w.alone);
     free(w.kind);
     free(w.types);
     result->seconds = out_now() - start;

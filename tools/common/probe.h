@@ -16,20 +16,23 @@
 enum { PROBE_WINDOWS = 16, PROBE_CTX = 512 };
 
 struct probe {
-    const char *text;  /* file; NULL: no probe */
-    const char *model; /* the source's, for the engine */
+    const char *text;  /* file to run the model on; NULL: no probe, or */
+    const char *in;    /* a file with what one found */
+    const char *out;   /* NULL, or where to keep that */
+    const char *model; /* the source's path, for the engine */
     int n_windows;     /* of PROBE_CTX tokens, at most */
-    bool quiet;
+    bool quiet, force; /* force: replace `out` */
 };
 
 struct probe_result {
     uint64_t tokens;      /* in the windows */
+    size_t n_outputs;     /* tensors whose error is that of what they give */
     int n_kinds, n_plans; /* tried */
     double noise;         /* of the divergences, relative */
     double seconds;
 };
 
-/* Measure the errors of all types in question, then run the model.  Weights in
+/* Measure the errors of all types, then run the model.  Weights in
  * the table, which is that of a plan by `options` of all tensors of `file`, become those
  * of this model, and *predict the curve for them. */
 int probe_run(struct predict *predict, struct probe_result *result,

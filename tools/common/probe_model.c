@@ -104,6 +104,7 @@ static int take_rows(void *user, const struct window_rows *w, ggf_error *err)
         p->m->logits + ((size_t)w->window * window_predictions(p->m->n_ctx) + w->row) * n;
     double sum = 0;
     if (p->keep) {
+        q3n_capture_next(p->m->inputs, w->n);
         memcpy(base, w->logits[0], w->n * n * sizeof *base);
         return 0;
     }
@@ -125,8 +126,10 @@ static int run(const struct probe_model *m, q3n_model *model, struct pass *pass,
     const struct q3n_session_options so = { .n_ctx = m->n_ctx, .n_ubatch = UBATCH };
     q3n_session *session = NULL;
     pass->threads = m->threads > 0 ? m->threads : omp_get_num_procs();
+    const struct observer *observer = pass->keep ? q3n_capture_observer(m->inputs) : NULL;
     const struct windows w = { .sessions = &session,
                                .n_sessions = 1,
+                               .observers = &observer,
                                .tokens = m->tokens,
                                .n_ctx = m->n_ctx,
                                .n_windows = m->n_windows,
@@ -144,20 +147,18 @@ static int run(const struct probe_model *m, q3n_model *model, struct pass *pass,
 static int run_source(struct probe_model *m, ggf_error *err)
 {
     const struct q3n_model_options o = { .threads = m->threads > 0 ? m->threads : 0 };
+    const uint32_t n = m->n_windows * window_predictions(m->n_ctx);
     struct pass pass = { .m = m, .keep = true };
-    q3n_model *model = NULL;
     void *map = NULL;
-    int s = q3n_model_open(&model, m->path, &o, err);
-    if (!s) {
-        m->n_vocab = q3n_model_info(model)->n_vocab;
-        m->logits_bytes = (size_t)m->n_windows * window_predictions(m->n_ctx) *
-                          m->n_vocab * sizeof *m->logits;
-        s = map_temporary(&map, m->logits_bytes, err);
-        m->logits = map;
-    }
-    if (!s) s = run(m, model, &pass, err);
-    q3n_model_close(model);
-    return s;
+    int s = q3n_model_open(&m->source, m->path, &o, err);
+    if (s) return s;
+    m->n_vocab = q3n_model_info(m->source)->n_vocab;
+    m->logits_bytes = (size_t)n * m->n_vocab * sizeof *m->logits;
+    s = map_temporary(&map, m->logits_bytes, err);
+    m->logits = map;
+    const uint32_t stride = (n + PROBE_INPUTS - 1) / PROBE_INPUTS;
+    if (!s) s = q3n_capture_new(&m->inputs, m->source, PROBE_INPUTS, stride, err);
+    return s ? s : run(m, m->source, &pass, err);
 }
 
 int probe_model_open(struct probe_model *m, const ggf_file *file, const char *path,
@@ -176,6 +177,8 @@ int probe_model_open(struct probe_model *m, const ggf_file *file, const char *pa
 void probe_model_close(struct probe_model *m)
 {
     free(m->tokens);
+    q3n_capture_free(m->inputs);
+    q3n_model_close(m->source);
     if (m->logits) munmap(m->logits, m->logits_bytes);
     *m = (struct probe_model){ 0 };
 }

@@ -8,6 +8,7 @@
 #define TOOLS_PROBE_MODEL_H
 
 #include "divergence.h"
+#include "../../infer/session/capture.h"
 #include "../../infer/text/tokenizer.h"
 #include "../../quant/error_table.h"
 
@@ -22,7 +23,11 @@ struct probe_model {
     int32_t *tokens; /* of all windows */
     float *logits;   /* of the source, for each prediction: a mapping of... */
     size_t logits_bytes;
+    q3n_model *source;
+    q3n_capture *inputs; /* of its matrices, for some of the predictions */
 };
+
+enum { PROBE_INPUTS = 256 }; /* tokens kept, at most */
 
 /* Cut a text into windows of n_ctx tokens, take at most n_windows spread evenly over it,
  * and run the source.  To be closed in any case. */

@@ -50,6 +50,10 @@ static const struct opt options[] = {
       "to it, instead of what is published of others" },
     { "--probe-chunks", "N", OPT_INT, &a.target.probe.n_windows,
       "windows of 512 tokens of that text (16)" },
+    { "--probe-out", "FILE", OPT_STR, &a.target.probe.out,
+      "keep what was found, also with --dry-run" },
+    { "--probe-in", "FILE", OPT_STR, &a.target.probe.in,
+      "use that, for another plan of the same model and matrix" },
     { "--expert-pack", "OUT", OPT_STR, &a.pack,
       "write OUT.gguf and OUT.xpack; each expert gets types of its own,\nthe size is "
       "that "
@@ -115,7 +119,7 @@ bool quant_by_target(const struct quant_args *args)
 
 bool quant_is_priced(const struct quant_args *args)
 {
-    return quant_by_target(args) || args->target.probe.text;
+    return quant_by_target(args) || args->target.probe.text || args->target.probe.in;
 }
 
 const char *quant_args_type(const struct quant_args *args)
@@ -338,10 +342,14 @@ static int check_probe(void)
         return opt_error(&quant_program, "--probe-chunks needs --probe");
     if (p->n_windows < 2)
         return opt_error(&quant_program, "--probe-chunks must be 2 or more");
-    if (p->text && clash)
+    if (p->text && p->in)
+        return opt_error(&quant_program, "--probe and --probe-in exclude each other");
+    if (p->out && !p->text) return opt_error(&quant_program, "--probe-out needs --probe");
+    if ((p->text || p->in) && clash)
         return opt_error(&quant_program, "--probe and %s exclude each other", clash);
     p->model = a.input;
     p->quiet = a.target.quiet = a.quiet;
+    p->force = a.force;
     return OPT_GO;
 }
 
@@ -364,6 +372,7 @@ static int check_combination(void)
         { a.card, "--model-card" },
         { a.target.probe.text, "--probe" },
         { a.refine, "--refine" },
+        { a.target.probe.in, "--probe-in" },
     };
     for (size_t i = 0; !a.type.to && i < sizeof idle_in_copy / sizeof *idle_in_copy; i++)
         if (idle_in_copy[i].given)

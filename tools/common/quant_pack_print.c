@@ -187,7 +187,7 @@ void quant_pack_totals(FILE *f, const struct quant_job *job,
     fprintf(f, "measured    = %" PRIu64 " weights in %.1f s\n",
             error_table_sampled(&pack->target.table) + pack->budget.shares.sampled,
             pack->target.seconds);
-    target_print_prediction(f, &pack->target, t);
+    target_print_prediction(f, &pack->target);
 }
 
 /* ---- JSON ------------------------------------------------------------------------ */
@@ -270,7 +270,7 @@ void quant_pack_json(const struct quant_job *job, const struct quant_pack *pack)
     json_f64(&j, "dual_gap", gap(k));
     json_u64(&j, "choices", pack->budget.n_choices);
     json_f64(&j, "seconds", pack->target.seconds);
-    target_json_prediction(&j, &pack->target, &a->target);
+    target_json_prediction(&j, &pack->target);
     json_close(&j, '}');
     json_end(&j);
 }

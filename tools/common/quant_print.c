@@ -115,7 +115,7 @@ void quant_print_json(const struct quant_job *job)
     json_u64(&j, "bytes", p->bytes);
     json_f64(&j, "bits_per_weight", bits_per_weight(p->bytes, p->n_elements));
     if (quant_by_target(a)) target_json_totals(&j, r, &a->target);
-    if (quant_is_priced(a)) target_json_prediction(&j, r, &a->target);
+    if (quant_is_priced(a)) target_json_prediction(&j, r);
     json_close(&j, '}');
     json_end(&j);
 }
@@ -134,6 +134,6 @@ void quant_print_plan(const struct quant_job *job)
         quant_print_item(stdout, p, i);
     quant_print_totals(stdout, p);
     if (quant_by_target(a)) target_print_totals(stdout, r, &a->target);
-    if (quant_is_priced(a)) target_print_prediction(stdout, r, &a->target);
+    if (quant_is_priced(a)) target_print_prediction(stdout, r);
     if (quant_by_target(a)) target_print_comparison(stdout, r, p);
 }

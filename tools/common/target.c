@@ -1,6 +1,8 @@
 /* target.c - see target.h. */
 #include "target.h"
 
+#include "probe_file.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -65,8 +67,13 @@ int target_measure(struct target_result *r, struct predict *predict,
         error_table_want(&r->table, i, p->items[i].type);
     if (!s && t->compare)
         s = comparison_pick(&r->comparison, p, po, o->bytes, &r->table, err);
+    if (!s && t->probe.in)
+        s = probe_file_read(t->probe.in, predict, &r->probe, &r->table, p, err);
     if (!s && t->probe.text)
         s = probe_run(predict, &r->probe, &r->table, &t->probe, f, po, o, err);
+    if (!s && t->probe.out)
+        s = probe_file_write(t->probe.out, t->probe.force, predict, &r->probe, &r->table,
+                             p, err);
     return s;
 }
 
@@ -76,6 +83,7 @@ void target_predict(struct target_result *r, const struct predict *predict, doub
     const struct predict known =
         predict->measured ? *predict : predict_published(predict_weights(&r->table));
     r->predicted = predict_kld(&known, cost, spread);
+    r->probed = known.measured;
 }
 
 static int predict_plan(struct target_result *r, const struct predict *predict,
@@ -126,7 +134,8 @@ int target_price(struct target_result *r, const struct target *t, const ggf_file
     struct progress bar = { .what = "measuring", .off = t->quiet };
     const struct budget_options o = measure_options(t, po, threads, &bar);
     struct predict predict = { 0 };
-    const int s = target_measure(r, &predict, t, NULL, f, p, po, &o, err);
+    int s = target_measure(r, &predict, t, NULL, f, p, po, &o, err);
+    if (!s) s = error_table_measure(&r->table, &o.measure, err);
     progress_end(&bar);
     return s ? s : predict_plan(r, &predict, p, err);
 }
@@ -213,13 +222,12 @@ static void json_comparison(struct json *j, const struct target_result *r)
     json_close(j, ']');
 }
 
-void target_print_prediction(FILE *f, const struct target_result *r,
-                             const struct target *t)
+void target_print_prediction(FILE *f, const struct target_result *r)
 {
     const struct prediction *k = &r->predicted;
     if (!isfinite(k->kld)) return;
     fprintf(f, "predicted KLD = %.3g (%.2g to %.2g)", k->kld, k->low, k->high);
-    if (!t->probe.text) {
+    if (!r->probed) {
         fputs(", going by what is published of other models; --probe runs this one\n", f);
         return;
     }
@@ -253,15 +261,14 @@ void target_json_totals(struct json *j, const struct target_result *r,
     if (r->comparison.n) json_comparison(j, r);
 }
 
-void target_json_prediction(struct json *j, const struct target_result *r,
-                            const struct target *t)
+void target_json_prediction(struct json *j, const struct target_result *r)
 {
     json_open(j, "predicted_kld", '{');
     json_f64(j, "mean", r->predicted.kld);
     json_f64(j, "low", r->predicted.low);
     json_f64(j, "high", r->predicted.high);
-    json_bool(j, "probed", t->probe.text != NULL);
-    if (t->probe.text) {
+    json_bool(j, "probed", r->probed);
+    if (r->probed) {
         json_u64(j, "tokens", r->probe.tokens);
         json_u64(j, "kinds", (uint64_t)r->probe.n_kinds);
         json_u64(j, "plans", (uint64_t)r->probe.n_plans);

@@ -25,6 +25,7 @@ struct target_result {
     uint64_t file_bytes;
     double seconds; /* spent on measuring and choosing */
     struct probe_result probe;
+    bool probed;                 /* there was one */
     struct prediction predicted; /* divergence of the plan; NaN if not known */
 };
 
@@ -55,8 +56,7 @@ void target_predict(struct target_result *r, const struct predict *predict, doub
 /* A line for each tensor chosen: type, bits, bytes, error. */
 void target_print_items(FILE *f, const struct target_result *r, const struct plan *plan);
 /* What divergence to expect, and by what knowledge; nothing if it is not known. */
-void target_print_prediction(FILE *f, const struct target_result *r,
-                             const struct target *target);
+void target_print_prediction(FILE *f, const struct target_result *r);
 /* Size, cost, bound and gap. */
 void target_print_totals(FILE *f, const struct target_result *r,
                          const struct target *target);
@@ -69,7 +69,6 @@ void target_print_comparison(FILE *f, const struct target_result *r,
 void target_json_item(struct json *j, const struct budget_item *item);
 void target_json_totals(struct json *j, const struct target_result *r,
                         const struct target *target);
-void target_json_prediction(struct json *j, const struct target_result *r,
-                            const struct target *target);
+void target_json_prediction(struct json *j, const struct target_result *r);
 
 #endif
