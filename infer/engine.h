@@ -21,7 +21,14 @@ struct q3n_session_options {
     uint32_t n_ctx;    /* most tokens the session can hold; 0: 4096 or the training
                           context, whichever is less */
     uint32_t n_ubatch; /* most tokens computed at once; 0: 512 */
+    /* What keys and values are stored as: GGF_F32 (0), F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1,
+     * Q4_0 or IQ4_NL. */
+    uint32_t type_k, type_v;
 };
+
+/* Can keys and values be of that type?  Of some models not even then: heads must be whole
+ * blocks, q3n_session_new() fails with GGF_E_ARG. */
+bool q3n_kv_type(uint32_t type);
 
 /* Where the weights are while the model runs. */
 enum q3n_load_mode {
@@ -75,7 +82,8 @@ struct q3n_model_info {
     uint64_t bytes_token;   /* weight bytes that one decoded token reads */
     uint64_t bytes_experts; /* of all routed experts */
     uint64_t bytes_session; /* fixed state of a session (recurrent) */
-    uint64_t bytes_kv;      /* KV bytes per token of context */
+    uint64_t n_kv;          /* numbers in the keys of a token, in all layers; values
+                               have as many */
     uint64_t bytes_dense;   /* of everything but routed experts */
     uint64_t bytes_slots;   /* memory for experts that are read; 0: they are mapped */
     bool packed;            /* experts come from a pack */
@@ -83,6 +91,8 @@ struct q3n_model_info {
     enum q3n_load_mode load_mode; /* never AUTO */
 };
 const struct q3n_model_info *q3n_model_info(const q3n_model *model);
+/* Memory that keys and values take for each token of context. */
+uint64_t q3n_kv_bytes(const q3n_model *model, const struct q3n_session_options *options);
 /* Memory that a session takes: caches, state and buffers. */
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options);

@@ -1,6 +1,7 @@
 /* q3n-eval - how well a model predicts a text: perplexity, and the distance from a
  * reference model. */
 #include "common/eval.h"
+#include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/opt.h"
 #include "common/page.h"
@@ -19,6 +20,7 @@ static struct {
     const char *model, *experts, *file, *base, *base_model, *form, *html;
     struct opt_list others;
     int ctx, chunks, threads, ubatch;
+    struct kv_options kv;
     bool exact, json, compare, force, dry_run;
     struct recorder_options record;
     struct memory_options memory;
@@ -35,6 +37,7 @@ static const struct opt options[] = {
     { "--chunks", "N", OPT_INT, &opt.chunks, "only the first N windows" },
     { "-ub, --ubatch-size", "N", OPT_INT, &opt.ubatch, "tokens computed at once (512)" },
     { "-t, --threads", "N", OPT_INT, &opt.threads, "threads (all the process may use)" },
+    KV_OPTIONS(opt.kv, "(f32)"),
     { "--exact", NULL, OPT_FLAG, &opt.exact,
       "float32 activations: slow, for comparisons" },
     { "--json", NULL, OPT_FLAG, &opt.json, "print the result as JSON" },
@@ -70,6 +73,9 @@ static const struct opt_program program = {
     .options = options,
     .max_args = 0,
 };
+
+/* What keys and values are stored as; nothing else is set. */
+static struct q3n_session_options cache_types;
 
 /* Is a base file read?  With --compare there must be a reference. */
 static bool reads_base(void)
@@ -114,6 +120,7 @@ static int check_options(void)
 {
     int r = check_sources();
     if (r == OPT_GO) r = check_outputs();
+    if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F32, &cache_types);
     if (r != OPT_GO) return r;
     if (opt.ctx != NOT_GIVEN && opt.ctx < 4)
         return opt_error(&program, "--ctx-size must be 4 or more");
@@ -192,6 +199,8 @@ static int evaluate(const char *const *paths, ggf_error *err)
         .n_ctx = opt.ctx != NOT_GIVEN ? (uint32_t)opt.ctx : 512,
         .max_windows = (uint32_t)opt.chunks,
         .n_ubatch = (uint32_t)opt.ubatch,
+        .type_k = cache_types.type_k,
+        .type_v = cache_types.type_v,
         .threads = opt.threads != NOT_GIVEN ? opt.threads : 0,
     };
     struct eval e;

@@ -3,6 +3,7 @@
 #include "../infer/text/chatml.h"
 #include "common/escape.h"
 #include "common/input.h"
+#include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/opt.h"
 #include "common/out.h"
@@ -31,6 +32,7 @@ static struct {
         no_escape;
     struct memory_options memory;
     struct recorder_options record;
+    struct kv_options kv;
 } opt = {
     .n_predict = NO_INT,
     .ctx = NO_INT,
@@ -58,6 +60,7 @@ static const struct opt options[] = {
       "prompt tokens between two looks at Ctrl-C (2048)" },
     { "-ub, --ubatch-size", "N", OPT_INT, &opt.ubatch, "tokens computed at once (512)" },
     { "-t, --threads", "N", OPT_INT, &opt.threads, "threads (all the process may use)" },
+    KV_OPTIONS(opt.kv, "(f16)"),
     { "--mlock", NULL, OPT_FLAG, &opt.mlock, "lock the weights in memory" },
     { "--no-mmap", NULL, OPT_FLAG, &opt.no_mmap,
       "read the weights instead of mapping them" },
@@ -187,6 +190,7 @@ static void or_float(float *to, float value)
 
 static struct q3n_sample_params params;        /* as the options say */
 static struct q3n_model_options model_options; /* likewise */
+static struct q3n_session_options cache_types; /* likewise, nothing else set */
 
 /* A seed of -1, which is the default, is drawn from the clock. */
 static int sample_params(ggf_error *err)
@@ -226,6 +230,7 @@ static int check_options(void)
     int r = check_useless();
     if (r == OPT_GO) r = check_numbers();
     if (r == OPT_GO) r = memory_options(&program, &opt.memory, &model_options);
+    if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F16, &cache_types);
     ggf_error err;
     if (r == OPT_GO && (sample_params(&err) || q3n_sample_check(&params, &err)))
         r = opt_error(&program, "%s", err.message);
@@ -295,6 +300,8 @@ static struct q3n_session_options session_options(uint32_t n_ctx)
     return (struct q3n_session_options){
         .n_ctx = n_ctx,
         .n_ubatch = (uint32_t)(ubatch < batch ? ubatch : batch),
+        .type_k = cache_types.type_k,
+        .type_v = cache_types.type_v,
     };
 }
 

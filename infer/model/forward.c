@@ -84,8 +84,15 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
         delta_team(p->me, &l->delta, ops, &p->seq->delta[index], b->n, w->projected, own,
                    w->mixed);
     else
-        attention_team(p->me, &l->attention, ops, &p->seq->kv[index], b->pos, b->n,
-                       w->projected, w->rope, own, w->mixed);
+        attention_team(p->me, &l->attention, ops,
+                       &(struct attention_run){ .cache = &p->seq->kv[index],
+                                                .pos = b->pos,
+                                                .tokens = b->n,
+                                                .projected = w->projected,
+                                                .rope = w->rope,
+                                                .scratch = own,
+                                                .shared = w->shared,
+                                                .out = w->mixed });
     const struct linear *out = l->recurrent ? &l->delta.out : &l->attention.out;
     observe(p, OBSERVED_MIXER_OUT, index, w->mixed, out->n, b->n);
     project_team(p, out);

@@ -21,6 +21,7 @@ struct workspace {
     void *norm_acts, *mixed_acts;
     float *thread; /* [thread_floats, threads]: scratch */
     size_t thread_floats;
+    float *shared; /* scratch of all */
     struct moe_work moe;
     struct model_memory memory; /* owns all of them */
     uint64_t bytes;             /* of all of them */

@@ -41,7 +41,7 @@ static void count_layer(struct q3n_model *m, const struct layer *l, uint32_t ind
     } else {
         info->bytes_token +=
             linear_bytes(&l->attention.in) + linear_bytes(&l->attention.out);
-        info->bytes_kv += 2 * sizeof(float) * (uint64_t)hp->n_head_kv * hp->head_dim;
+        info->n_kv += (uint64_t)hp->n_head_kv * hp->head_dim;
     }
 }
 

@@ -26,7 +26,7 @@ static void *block(struct workspace *w, uint64_t n, uint64_t size)
 /* The largest need of any layer. */
 struct needs {
     uint32_t projected, mixed;
-    size_t norm_acts, mixed_acts, gathered, mid, shared_mid, thread;
+    size_t norm_acts, mixed_acts, gathered, mid, shared_mid, thread, shared;
 };
 
 static void raise(size_t *most, size_t n)
@@ -55,7 +55,8 @@ static struct needs needs_of(const q3n_model *model, uint32_t n_batch, uint32_t 
         raise(&n.shared_mid,
               acts_bytes(moe->shared_mid_kinds, moe->n_ff_shared, n_batch));
         raise(&n.thread, l->recurrent ? delta_scratch(&l->delta)
-                                      : attention_scratch(&l->attention, n_ctx));
+                                      : attention_scratch(&l->attention));
+        if (!l->recurrent) raise(&n.shared, attention_shared(&l->attention, n_ctx));
     }
     return n;
 }
@@ -110,6 +111,7 @@ static bool all_blocks(struct workspace *w, const q3n_model *model, uint32_t n_b
            (w->norm_acts = block(w, n.norm_acts, 1)) &&
            (w->mixed_acts = block(w, n.mixed_acts, 1)) &&
            (w->thread = block(w, model->threads, w->thread_floats * f)) &&
+           (w->shared = block(w, n.shared, f)) &&
            moe_blocks(w, hp, &n, n_batch);
 }
 

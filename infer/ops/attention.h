@@ -2,6 +2,7 @@
 #ifndef INFER_OPS_ATTENTION_H
 #define INFER_OPS_ATTENTION_H
 
+#include "kv.h"
 #include "matrix.h"
 #include "vec.h"
 
@@ -13,21 +14,21 @@ struct attention {
     struct linear out; /* n_head * head_dim -> n_embd */
 };
 
-/* Keys and values of one layer: [head_dim, n_ctx, n_head_kv]. */
-struct kv_cache {
-    float *k, *v;
-    uint32_t n_ctx;
+/* Floats of scratch that a thread needs, and those that all share. */
+size_t attention_scratch(const struct attention *a);
+size_t attention_shared(const struct attention *a, uint32_t n_ctx);
+
+/* A batch of tokens at positions pos, pos + 1, ... */
+struct attention_run {
+    const struct kv_cache *cache; /* their keys and values are put there */
+    uint32_t pos, tokens;
+    float *projected;        /* tokens x in.width, changed */
+    const float *rope;       /* n_rot for each token */
+    float *scratch, *shared; /* of the thread, a multiple of 64 bytes; of all */
+    float *out;              /* tokens x n_head * head_dim */
 };
 
-/* Floats of scratch that a thread needs. */
-size_t attention_scratch(const struct attention *a, uint32_t n_ctx);
-
-/* tokens x in.width projected floats (changed) -> tokens x n_head * head_dim.  The tokens
- * stand at positions pos, pos + 1, ...; their keys and values are put into the cache.
- * rope: n_rot floats for each token. */
 void attention_team(const struct member *me, const struct attention *a,
-                    const struct vec_ops *ops, const struct kv_cache *cache, uint32_t pos,
-                    uint32_t tokens, float *projected, const float *rope, float *scratch,
-                    float *out);
+                    const struct vec_ops *ops, const struct attention_run *run);
 
 #endif

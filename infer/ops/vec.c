@@ -22,11 +22,6 @@ static decl_axpy_fn(axpy_c)
     for (size_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
-static decl_dots_fn(dots_c)
-{
-    for (size_t i = 0; i < rows; i++) s[i] = scale * dot_c(q, k + i * n, n);
-}
-
 static decl_mix_fn(mix_c)
 {
     for (size_t i = 0; i < rows; i++) axpy_c(y, p[i], v + i * n, n);
@@ -105,7 +100,6 @@ void vec_ops_init(struct vec_ops *ops)
     *ops = (struct vec_ops){
         .dot = dot_c,
         .axpy = axpy_c,
-        .dots = dots_c,
         .mix = mix_c,
         .rms_norm = rms_norm_c,
         .exp_sum = exp_sum_c,

@@ -32,9 +32,6 @@ struct delta_run {
 
 #define decl_dot_fn(name)  float(name)(const float *x, const float *y, size_t n)
 #define decl_axpy_fn(name) void(name)(float *y, float a, const float *x, size_t n)
-#define decl_dots_fn(name)                                                               \
-    void(name)(float *s, const float *q, const float *k, size_t rows, size_t n,          \
-               float scale)
 #define decl_mix_fn(name)                                                                \
     void(name)(float *y, const float *p, const float *v, size_t rows, size_t n)
 #define decl_rms_norm_fn(name)                                                           \
@@ -51,8 +48,6 @@ struct delta_run {
 struct vec_ops {
     decl_dot_fn(*dot);   /* sum of x y */
     decl_axpy_fn(*axpy); /* y += a x */
-    /* s[i] = scale times row i of k (n floats each) times q */
-    decl_dots_fn(*dots);
     decl_mix_fn(*mix);           /* y += sum over rows i of p[i] v[i * n ...] */
     decl_rms_norm_fn(*rms_norm); /* y = x w / sqrt(mean(x^2) + eps); y may be x */
     decl_exp_sum_fn(*exp_sum);   /* x = exp(x - shift); returns their sum */

@@ -27,36 +27,35 @@ static float *floats(uint64_t n, uint64_t each)
     return aligned_alloc(64, (bytes + 64) / 64 * 64);
 }
 
-/* Keys and values are not cleared: what is past the position is never read. */
-static bool layer_state(struct q3n_session *s, uint32_t i)
+static int recurrent_state(struct delta_state *state, const struct delta_net *d,
+                           ggf_error *err)
 {
-    const struct layer *l = &s->model->layers[i];
-    if (l->recurrent) {
-        const struct delta_net *d = &l->delta;
-        struct delta_state *state = &s->seq.delta[i];
-        state->conv = floats(d->taps - 1, delta_channels(d));
-        state->s = floats((uint64_t)d->dim * d->dim, d->n_v_heads);
-        return state->conv && state->s;
-    }
-    const struct attention *a = &l->attention;
-    struct kv_cache *kv = &s->seq.kv[i];
-    kv->n_ctx = s->n_ctx;
-    kv->k = floats((uint64_t)a->n_head_kv * a->head_dim, s->n_ctx);
-    kv->v = floats((uint64_t)a->n_head_kv * a->head_dim, s->n_ctx);
-    return kv->k && kv->v;
+    state->conv = floats(d->taps - 1, delta_channels(d));
+    state->s = floats((uint64_t)d->dim * d->dim, d->n_v_heads);
+    return state->conv && state->s ? 0 : ggf_no_memory(err);
 }
 
-static int allocate(struct q3n_session *s, ggf_error *err)
+static int allocate(struct q3n_session *s, const struct q3n_session_options *o,
+                    ggf_error *err)
 {
-    const uint32_t n = s->model->hp.n_layer;
+    const q3n_model *m = s->model;
+    const uint32_t n = m->hp.n_layer;
+    const struct kv_shape shape = { .type_k = o->type_k,
+                                    .type_v = o->type_v,
+                                    .head_dim = m->hp.head_dim,
+                                    .n_head_kv = m->hp.n_head_kv,
+                                    .n_ctx = o->n_ctx,
+                                    .exact = m->exact };
     s->seq.kv = calloc(n, sizeof *s->seq.kv);
     s->seq.delta = calloc(n, sizeof *s->seq.delta);
-    bool ok = s->seq.kv && s->seq.delta;
-    for (uint32_t i = 0; i < n && ok; i++) ok = layer_state(s, i);
-    if (!ok)
-        return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
-                        "out of memory for a context of %" PRIu32 " tokens", s->n_ctx);
-    return workspace_new(&s->work, s->model, s->n_batch, s->n_ctx, err);
+    if (!s->seq.kv || !s->seq.delta) return ggf_no_memory(err);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct layer *l = &m->layers[i];
+        const int e = l->recurrent ? recurrent_state(&s->seq.delta[i], &l->delta, err)
+                                   : kv_cache_new(&s->seq.kv[i], &shape, err);
+        if (e) return e;
+    }
+    return workspace_new(&s->work, m, s->n_batch, s->n_ctx, err);
 }
 
 /* The options with all defaults filled in. */
@@ -72,11 +71,20 @@ static struct q3n_session_options complete(const q3n_model *model,
     return o;
 }
 
+bool q3n_kv_type(uint32_t type) { return kv_type(type); }
+
+uint64_t q3n_kv_bytes(const q3n_model *model, const struct q3n_session_options *options)
+{
+    const uint32_t k = options ? options->type_k : GGF_F32;
+    const uint32_t v = options ? options->type_v : GGF_F32;
+    return ggf_row_bytes(k, model->info.n_kv) + ggf_row_bytes(v, model->info.n_kv);
+}
+
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options)
 {
     const struct q3n_session_options o = complete(model, options);
-    return model->info.bytes_session + model->info.bytes_kv * o.n_ctx +
+    return model->info.bytes_session + q3n_kv_bytes(model, &o) * o.n_ctx +
            workspace_bytes(model, o.n_ubatch, o.n_ctx);
 }
 
@@ -90,7 +98,7 @@ int q3n_session_new(q3n_session **out, q3n_model *model,
     s->model = model;
     s->n_ctx = o.n_ctx;
     s->n_batch = o.n_ubatch;
-    int e = allocate(s, err);
+    int e = allocate(s, &o, err);
     if (e) {
         q3n_session_free(s);
         return e;
@@ -105,10 +113,7 @@ void q3n_session_free(q3n_session *s)
     if (!s) return;
     workspace_free(&s->work);
     for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
-        if (s->seq.kv) {
-            free(s->seq.kv[i].k);
-            free(s->seq.kv[i].v);
-        }
+        if (s->seq.kv) kv_cache_free(&s->seq.kv[i]);
         if (s->seq.delta) {
             free(s->seq.delta[i].conv);
             free(s->seq.delta[i].s);

@@ -17,7 +17,7 @@ ppl() { sed -n 's/^Final estimate: PPL = \([0-9.]*\) .*/\1/p'; }
 @test "perplexity of the first window agrees with the logits of q3n-run" {
     cd "$BATS_TEST_TMPDIR"
     q3n-tokenize -m "$MODEL" -f "$TEXT" --ids | tr -d '[,]' | cut -d' ' -f1-64 >ids
-    q3n-run -m "$MODEL" --tokens ids --logits l.f32 2>/dev/null
+    q3n-run -m "$MODEL" -ctk f32 -ctv f32 --tokens ids --logits l.f32 2>/dev/null
     got=$(q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 1 2>/dev/null | ppl)
     python3 - "$got" <<'PY'
 import array, math, sys
@@ -49,6 +49,21 @@ assert "divergence" not in s
     c=$(q3n-eval -m "$MODEL" -f "$TEXT" -c 64 --chunks 2 -ub 7 2>/dev/null | ppl)
     [ "$a" = "$b" ]
     awk -v a="$(ppl <<<"$a")" -v c="$c" 'BEGIN { exit !(c / a > 0.9999 && c / a < 1.0001) }'
+}
+
+@test "what other types of keys and values cost" {
+    for t in f32 q8_0 q4_0; do
+        q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$TEXT" -c 64 --chunks 2 -ctk $t -ctv $t --json 2>/dev/null
+    done >"$BATS_TEST_TMPDIR/j"
+    python3 -c '
+import json, sys
+text, d, far = open(sys.argv[1]).read(), json.JSONDecoder(), []
+while text.strip():
+    s, end = d.raw_decode(text.lstrip())
+    text = text.lstrip()[end:]
+    far.append(s["divergence"]["kld"]["mean"])
+assert abs(far[0]) < 1e-9 and 0 < far[1] < far[2] < 0.1, far
+' "$BATS_TEST_TMPDIR/j"
 }
 
 @test "a base file, and no distance from itself" {

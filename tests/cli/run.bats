@@ -74,6 +74,28 @@ assert max(abs(x - y) for x, y in zip(a, b)) < 1e-3
     [[ "$output" == *"'x' is not a token id"* ]]
 }
 
+@test "keys and values of other types: nearly the same logits" {
+    cd "$BATS_TEST_TMPDIR"
+    seq 100 7 900 >ids
+    q3n-run -m "$MODEL" --tokens ids --logits f32.f32 -ctk f32 -ctv f32 2>/dev/null
+    q3n-run -m "$MODEL" --tokens ids --logits f16.f32 2>/dev/null
+    q3n-run -m "$MODEL" --tokens ids --logits q8.f32 -ctk q8_0 -ctv Q8_0 2>/dev/null
+    q3n-run -m "$MODEL" --tokens ids --logits q4.f32 -ctk iq4_nl -ctv q5_1 2>/dev/null
+    q3n-run -m "$MODEL" --tokens ids --logits again.f32 -ctk iq4_nl -ctv q5_1 -ub 1 -t 1 2>/dev/null
+    cmp q4.f32 again.f32
+    python3 -c '
+import array
+def read(name):
+    a = array.array("f"); a.frombytes(open(name + ".f32", "rb").read()); return a
+want = read("f32")
+far = [sum((x - y) ** 2 for x, y in zip(read(n), want)) / sum(y * y for y in want) for n in ("f16", "q8", "q4")]
+assert 0 < far[0] < 1e-5 and far[0] < far[1] < 1e-3 and far[1] < far[2] < 3e-2, far
+'
+    run q3n-run -m "$MODEL" -p a -ctk q6_K
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"-ctk q6_K: expected f32, f16,"* ]]
+}
+
 @test "the packed model gives the same logits, to the bit" {
     cd "$BATS_TEST_TMPDIR"
     echo "100 200 300 400 500" >ids

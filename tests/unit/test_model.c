@@ -145,7 +145,7 @@ START_TEST(information)
     ck_assert_uint_eq(info->n_ctx_train, 64);
     ck_assert_uint_eq(info->bytes, 4 * info->n_params);
     ck_assert_uint_eq(info->bytes_experts, 2 * 4 * 3 * EXPERTS * FF * EMBD);
-    ck_assert_uint_eq(info->bytes_kv, 2 * 4 * KV_ROWS);
+    ck_assert_uint_eq(info->n_kv, KV_ROWS);
     ck_assert_uint_eq(info->bytes_session,
                       4 * (V_HEADS * STATE * STATE + (TAPS - 1) * CHANNELS));
     ck_assert(!info->packed);

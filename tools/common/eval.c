@@ -76,8 +76,11 @@ static int read_base(struct eval *e, ggf_error *err)
 static int open_session(struct eval *e, struct eval_model *m, ggf_error *err)
 {
     const struct kld_base *w = &e->windows;
+    const bool base = m == e->base;
     const struct q3n_session_options o = { .n_ctx = w->n_ctx,
-                                           .n_ubatch = e->o->n_ubatch };
+                                           .n_ubatch = e->o->n_ubatch,
+                                           .type_k = base ? GGF_F32 : e->o->type_k,
+                                           .type_v = base ? GGF_F32 : e->o->type_v };
     const uint32_t n_vocab = q3n_model_info(m->model)->n_vocab;
     if (n_vocab != w->n_vocab)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,

@@ -7,7 +7,6 @@
 
 decl_dot_fn(dot_neon);
 decl_axpy_fn(axpy_neon);
-decl_dots_fn(dots_neon);
 decl_mix_fn(mix_neon);
 decl_rms_norm_fn(rms_norm_neon);
 decl_exp_sum_fn(exp_sum_neon);
@@ -22,7 +21,6 @@ static inline void vec_ops_init_arm(struct vec_ops *ops, unsigned flags)
     *ops = (struct vec_ops){
         .dot = dot_neon,
         .axpy = axpy_neon,
-        .dots = dots_neon,
         .mix = mix_neon,
         .rms_norm = rms_norm_neon,
         .exp_sum = exp_sum_neon,

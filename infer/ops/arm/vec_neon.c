@@ -79,11 +79,6 @@ decl_axpy_fn(axpy_neon)
         store(y + i, vfmaq_n_f32(load(y + i, n - i), load(x + i, n - i), a), n - i);
 }
 
-decl_dots_fn(dots_neon)
-{
-    for (size_t r = 0; r < rows; r++) s[r] = scale * dot_neon(q, k + r * n, n);
-}
-
 decl_mix_fn(mix_neon)
 {
     size_t j = 0;

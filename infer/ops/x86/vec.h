@@ -7,7 +7,6 @@
 
 decl_dot_fn(dot_avx2);
 decl_axpy_fn(axpy_avx2);
-decl_dots_fn(dots_avx2);
 decl_mix_fn(mix_avx2);
 decl_rms_norm_fn(rms_norm_avx2);
 decl_exp_sum_fn(exp_sum_avx2);
@@ -18,7 +17,6 @@ decl_delta_fn(delta_avx2);
 
 decl_dot_fn(dot_avx512);
 decl_axpy_fn(axpy_avx512);
-decl_dots_fn(dots_avx512);
 decl_mix_fn(mix_avx512);
 decl_rms_norm_fn(rms_norm_avx512);
 decl_exp_sum_fn(exp_sum_avx512);
@@ -33,7 +31,6 @@ static inline void vec_ops_init_x86(struct vec_ops *ops, unsigned flags)
     *ops = (struct vec_ops){
         .dot = dot_avx2,
         .axpy = axpy_avx2,
-        .dots = dots_avx2,
         .mix = mix_avx2,
         .rms_norm = rms_norm_avx2,
         .exp_sum = exp_sum_avx2,
@@ -46,7 +43,6 @@ static inline void vec_ops_init_x86(struct vec_ops *ops, unsigned flags)
     *ops = (struct vec_ops){
         .dot = dot_avx512,
         .axpy = axpy_avx512,
-        .dots = dots_avx512,
         .mix = mix_avx512,
         .rms_norm = rms_norm_avx512,
         .exp_sum = exp_sum_avx512,

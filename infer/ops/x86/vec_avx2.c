@@ -92,11 +92,6 @@ decl_axpy_fn(axpy_avx2)
     }
 }
 
-decl_dots_fn(dots_avx2)
-{
-    for (size_t r = 0; r < rows; r++) s[r] = scale * dot_avx2(q, k + r * n, n);
-}
-
 decl_mix_fn(mix_avx2)
 {
     size_t j = 0;

@@ -75,35 +75,6 @@ decl_axpy_fn(axpy_avx512)
     }
 }
 
-decl_dots_fn(dots_avx512)
-{
-    size_t r = 0;
-    for (; r + 4 <= rows; r += 4, k += 4 * n) {
-        __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
-        for (size_t i = 0; i < n; i += 16) {
-            const __mmask16 m = tail(n - i);
-            const __m512 x = load(q + i, m);
-            a = _mm512_fmadd_ps(x, load(k + i, m), a);
-            b = _mm512_fmadd_ps(x, load(k + n + i, m), b);
-            c = _mm512_fmadd_ps(x, load(k + 2 * n + i, m), c);
-            d = _mm512_fmadd_ps(x, load(k + 3 * n + i, m), d);
-        }
-        s[r] = scale * _mm512_reduce_add_ps(a);
-        s[r + 1] = scale * _mm512_reduce_add_ps(b);
-        s[r + 2] = scale * _mm512_reduce_add_ps(c);
-        s[r + 3] = scale * _mm512_reduce_add_ps(d);
-    }
-    /* The same order of additions as above: a score must not depend on its row. */
-    for (; r < rows; r++, k += n) {
-        __m512 a = _mm512_setzero_ps();
-        for (size_t i = 0; i < n; i += 16) {
-            const __mmask16 m = tail(n - i);
-            a = _mm512_fmadd_ps(load(q + i, m), load(k + i, m), a);
-        }
-        s[r] = scale * _mm512_reduce_add_ps(a);
-    }
-}
-
 decl_mix_fn(mix_avx512)
 {
     size_t j = 0;
