@@ -214,6 +214,7 @@ int main(int argc, char **argv)
     int n_args, r = opt_parse(&program, argc, argv, &args, &n_args);
     if (r != OPT_GO || (r = check_options()) != OPT_GO) return r;
 
+    out_handle_signals();
     ggf_error err;
     q3n_model *m;
     model_options.experts = experts;

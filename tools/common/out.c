@@ -22,10 +22,25 @@ static void on_signal(int sig)
     _exit(128 + sig);
 }
 
+/* A page of a mapped file could not be read. */
+static void on_bus_error(int sig)
+{
+    static const char what[] = ": a file that is in use cannot be read any more: it has "
+                               "been cut short, or its disk has failed\n";
+    const char *name = program_invocation_short_name;
+    ssize_t n = write(STDERR_FILENO, name, strlen(name));
+    if (n >= 0) n = write(STDERR_FILENO, what, sizeof what - 1);
+    (void)sig;
+    ggf_discard_outputs();
+    _exit(1);
+}
+
 void out_handle_signals(void)
 {
     struct sigaction end = { .sa_handler = on_signal },
-                     ignore = { .sa_handler = SIG_IGN };
+                     ignore = { .sa_handler = SIG_IGN },
+                     bus = { .sa_handler = on_bus_error };
+    sigaction(SIGBUS, &bus, NULL);
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGHUP, &end, NULL);

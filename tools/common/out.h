@@ -10,7 +10,8 @@
 int out_error(const char *program, const ggf_error *err);
 
 /* Install handlers for SIGINT, SIGTERM, SIGHUP that remove unfinished outputs and end
- * the process with 128 + signal; SIGXFSZ becomes a failing write. */
+ * the process with 128 + signal.  SIGXFSZ becomes a failing write; SIGBUS, a mapped file
+ * that was cut short, removes outputs too, says so and ends with 1. */
 void out_handle_signals(void);
 
 /* Flush standard output: `status`, or 1 with a message if what was printed got lost

@@ -1,0 +1,45 @@
+# faults.bats - programs that run a model while memory runs out, or is limited from outside.
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || exit
+    gguf-synth m.gguf --pack m.xpack
+    echo 1 2 3 4 5 6 7 8 9 10 >tokens
+    q3n-run -m m.gguf --tokens tokens --logits expected
+    if ! nm -D "$BUILD/q3n-run" | grep -q __asan; then
+        cc -O1 -shared -fPIC -o nomem.so "$BATS_TEST_DIRNAME/../shim/nomem.c"
+    fi
+}
+
+setup() {
+    cd "$BATS_FILE_TMPDIR" || exit
+}
+
+# Any one allocation of a run, or all from there on: a sentence and status 1, or the right
+# logits; no signal, no file left behind.
+out_of_memory() { # count, at...
+    local count=$1 at status
+    for at in "${@:2}"; do
+        rm -f logits*
+        status=0
+        FAIL_AT=$at FAIL_COUNT=$count LD_PRELOAD=./nomem.so q3n-run -m m.gguf -t 2 \
+            --load-mode direct --ram 200M --tokens tokens --logits logits 2>says || status=$?
+        if [ "$status" -eq 0 ]; then
+            cmp logits expected || return
+        else
+            [ "$status" -eq 1 ] && [ -s says ] && [ -z "$(ls logits* 2>/dev/null)" ] || {
+                echo "allocation $at: status $status: $(cat says)"
+                return 1
+            }
+        fi
+    done
+}
+
+@test "an allocation fails" {
+    [ -e nomem.so ] || skip "not with a sanitizer's allocator"
+    FAIL_REPORT=n LD_PRELOAD=./nomem.so q3n-run -m m.gguf -t 2 --load-mode direct --ram 200M \
+        --tokens tokens --logits logits
+    cmp logits expected
+    n=$(cat n)
+    out_of_memory 1 $(seq 0 $((n / 24)) "$n")
+    out_of_memory 1000000 $(seq 7 $((n / 12)) "$n")
+}
