@@ -4,6 +4,7 @@
 #include "../ops/vec.h"
 #include "../../quant/decode.h"
 #include "../../quant/encode.h"
+#include "../../quant/refine.h"
 
 #include <math.h>
 #include <omp.h>
@@ -23,6 +24,7 @@ struct work {
     const q3n_capture *capture;
     struct vec_ops ops;
     struct error_entry *entry;
+    int refine;
     float *row, *other, *weights; /* a row as it is, as stored, its importances */
     uint8_t *stored;
     struct sums sums;
@@ -56,13 +58,15 @@ static void add_row(struct work *w, uint64_t expert, uint64_t row,
     decode_for(t->type)(t->data + ggf_row_bytes(t->type, n) * (expert * t->ne[1] + row),
                         w->row, n);
     if (e->importances) imatrix_weights(e->importances, expert * n, n, w->weights);
+    const float *weights = e->importances ? w->weights : NULL;
     const double x = energy(w, w->row, in);
     s->n++;
     s->x += x;
     s->xx += x * x;
     for (uint32_t k = 0; k < GGF_TYPE_COUNT; k++) {
         if (!is_wanted(e, k)) continue;
-        encode_for(k)(w->row, n, e->importances ? w->weights : NULL, w->stored);
+        encode_for(k)(w->row, n, weights, w->stored);
+        refine_row(k, w->refine, w->row, n, weights, w->stored);
         decode_for(k)(w->stored, w->other, n);
         for (uint64_t i = 0; i < n; i++) w->other[i] -= w->row[i];
         const double d = energy(w, w->other, in);
@@ -119,12 +123,13 @@ static bool take_over(struct work *w)
     return true;
 }
 
-static int replace(struct error_entry *e, const q3n_capture *c, bool *done,
+static int replace(struct error_entry *e, const q3n_capture *c, int refine, bool *done,
                    ggf_error *err)
 {
     const uint64_t n = e->tensor->ne[0];
     struct work w = { .capture = c,
                       .entry = e,
+                      .refine = refine,
                       .row = calloc(n, sizeof(float)),
                       .other = calloc(n, sizeof(float)),
                       .weights = calloc(n, sizeof(float)),
@@ -144,7 +149,7 @@ static int replace(struct error_entry *e, const q3n_capture *c, bool *done,
 }
 
 int q3n_output_errors(size_t *n_replaced, const q3n_capture *capture,
-                      struct error_table *table, int threads, ggf_error *err)
+                      struct error_table *table, int refine, int threads, ggf_error *err)
 {
     /* NOLINTNEXTLINE(clang-analyzer-deadcode*): used by the pragma below */
     const int n_threads = threads > 0 ? threads : omp_get_num_procs();
@@ -156,7 +161,7 @@ int q3n_output_errors(size_t *n_replaced, const q3n_capture *capture,
         bool done = false;
         ggf_error mine;
         if (!e->sampled) continue;
-        const int s = replace(e, capture, &done, &mine);
+        const int s = replace(e, capture, refine, &done, &mine);
         count += done;
 #pragma omp critical(output_errors)
         if (s && !status) {

@@ -12,9 +12,9 @@
 #include "capture.h"
 
 /* Put such errors, from some rows, in the place of those in the table, wherever inputs of
- * the tensor were kept.  *n_replaced counts tensors.  The results do not depend on
- * threads. */
+ * the tensor were kept.  *n_replaced counts tensors.  `refine` is a level of refine.h.
+ * The results do not depend on threads. */
 int q3n_output_errors(size_t *n_replaced, const q3n_capture *capture,
-                      struct error_table *table, int threads, ggf_error *err);
+                      struct error_table *table, int refine, int threads, ggf_error *err);
 
 #endif

@@ -135,7 +135,7 @@ START_TEST(error_of_outputs)
     const struct sensitivity_options o = { .threads = 1 };
     ck_assert_int_eq(error_table_measure(&table, &o, &err), 0);
     const double before = table.entries[embedding].error[GGF_Q4_0];
-    ck_assert_int_eq(q3n_output_errors(&n, capture, &table, 2, &err), 0);
+    ck_assert_int_eq(q3n_output_errors(&n, capture, &table, 0, 2, &err), 0);
     ck_assert_uint_ge(n, 10);
     ck_assert_double_eq(table.entries[embedding].error[GGF_Q4_0], before);
 

@@ -80,7 +80,7 @@ static int measure_errors(struct work *w, ggf_error *err)
     const int s = error_table_measure(w->table, &w->budget->measure, err);
     return s ? s
              : q3n_output_errors(&w->result->n_outputs, w->model.inputs, w->table,
-                                 w->budget->measure.threads, err);
+                                 w->options.refine, w->budget->measure.threads, err);
 }
 
 /* ---- One kind after another ---------------------------------------------------------
@@ -273,8 +273,11 @@ static int prepare(struct work *w, const struct probe *probe, ggf_error *err)
     number_kinds(w);
     w->alone = calloc((size_t)w->result->n_kinds + 1, sizeof *w->alone);
     if (!w->alone) return ggf_no_memory(err);
-    return probe_model_open(&w->model, w->file, probe->model, probe->text, PROBE_CTX,
-                            (uint32_t)probe->n_windows, w->budget->measure.threads, err);
+    const int opened =
+        probe_model_open(&w->model, w->file, probe->model, probe->text, PROBE_CTX,
+                         (uint32_t)probe->n_windows, w->budget->measure.threads, err);
+    w->model.refine = w->options.refine;
+    return opened;
 }
 
 int probe_run(struct predict *predict, struct probe_result *result,

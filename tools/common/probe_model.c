@@ -203,7 +203,9 @@ static int write_overlay(const struct probe_model *m, const struct error_table *
                                        .type = types[i],
                                        .refused = types[i],
                                        .weights = e->importances };
-        jobs[n] = (struct convert_job){ .item = &items[n], .to = w, .index = n };
+        jobs[n] = (struct convert_job){
+            .item = &items[n], .to = w, .index = n, .refine = m->refine
+        };
         s = ggf_writer_add_tensor(w, e->tensor->name, types[i], e->tensor->ne, err);
         n++;
     }

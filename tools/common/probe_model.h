@@ -18,6 +18,7 @@ struct probe_model {
     const ggf_file *file; /* the source, with its data, */
     const char *path;     /* as the engine opens it again */
     int threads;          /* <= 0: all the process may use */
+    int refine;           /* level of refine.h for what is stored; 0 after opening */
     uint32_t n_ctx, n_windows, n_vocab;
     int32_t bos;
     int32_t *tokens; /* of all windows */
