@@ -24,6 +24,9 @@ struct q3n_session_options {
     /* What keys and values are stored as: GGF_F32 (0), F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1,
      * Q4_0 or IQ4_NL. */
     uint32_t type_k, type_v;
+    /* Rows of logits that the caller holds beside it: they are his, but count as memory
+     * that the session takes. */
+    uint32_t n_logits;
 };
 
 /* Can keys and values be of that type?  Of some models not even then: heads must be whole
@@ -93,7 +96,7 @@ struct q3n_model_info {
 const struct q3n_model_info *q3n_model_info(const q3n_model *model);
 /* Memory that keys and values take for each token of context. */
 uint64_t q3n_kv_bytes(const q3n_model *model, const struct q3n_session_options *options);
-/* Memory that a session takes: caches, state and buffers. */
+/* Memory that a session takes: caches, state, buffers and the caller's logits. */
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options);
 
@@ -101,7 +104,7 @@ uint64_t q3n_session_bytes(const q3n_model *model,
  * that several tokens of a batch use counts once for the batch. */
 struct q3n_expert_stats {
     uint64_t mapped;           /* used where they are mapped */
-    uint64_t hits, misses;     /* found in memory of our own, or on their way; or not */
+    uint64_t hits, misses;     /* found in memory of our own; or read for this use */
     uint64_t evictions, moves; /* pushed out; moved to make room for a larger one */
     uint64_t reads, retries, read_bytes;
     double read_seconds; /* during which at least one read was under way */

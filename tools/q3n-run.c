@@ -267,6 +267,8 @@ struct run {
     struct q3n_generator g;
     struct recorder recorder;
     double load_seconds;
+    int32_t *ids; /* of --tokens; owned */
+    uint32_t n_ids;
     /* At the last line of --stats: */
     uint64_t seen;
     double seen_at;
@@ -294,20 +296,25 @@ static int emit(void *user, const char *text, size_t len)
     return fwrite(text, 1, len, stdout) != len || fflush(stdout);
 }
 
-static struct q3n_session_options session_options(uint32_t n_ctx)
+/* The size of --tokens is the context, unless that is given. */
+static struct q3n_session_options session_options(const struct run *run)
 {
-    const int batch = or_int(opt.batch, 2048), ubatch = or_int(opt.ubatch, 512);
-    return (struct q3n_session_options){
-        .n_ctx = n_ctx,
-        .n_ubatch = (uint32_t)(ubatch < batch ? ubatch : batch),
+    const uint32_t batch = (uint32_t)or_int(opt.batch, 2048);
+    const uint32_t ubatch = (uint32_t)or_int(opt.ubatch, 512);
+    struct q3n_session_options o = {
+        .n_ctx = given_i(opt.ctx) ? (uint32_t)opt.ctx : run->n_ids,
+        .n_ubatch = ubatch < batch ? ubatch : batch,
         .type_k = cache_types.type_k,
         .type_v = cache_types.type_v,
+        .n_logits = 1,
     };
+    if (run->n_ids) o.n_logits = run->n_ids < o.n_ubatch ? run->n_ids : o.n_ubatch;
+    return o;
 }
 
-static int open_session(struct run *run, uint32_t n_ctx, ggf_error *err)
+static int open_session(struct run *run, ggf_error *err)
 {
-    const struct q3n_session_options o = session_options(n_ctx);
+    const struct q3n_session_options o = session_options(run);
     run->g.n_batch = (uint32_t)or_int(opt.batch, 2048);
     const int r = q3n_session_new(&run->g.session, run->model, &o, err);
     if (!r) q3n_session_watch(run->g.session, recorder_watch(&run->recorder));
@@ -321,7 +328,7 @@ static int prepare_text(struct run *run, ggf_error *err)
     int r = q3n_tokenizer_load(&run->tokenizer, q3n_model_file(run->model), err);
     if (!r && opt.chat) r = chatml_check(run->tokenizer, err);
     if (!r) r = q3n_sampler_new(&run->sampler, n_vocab, &params, err);
-    if (!r) r = open_session(run, (uint32_t)or_int(opt.ctx, 0), err);
+    if (!r) r = open_session(run, err);
     run->g.tokenizer = run->tokenizer;
     run->g.sampler = run->sampler;
     run->g.n_vocab = n_vocab;
@@ -335,6 +342,7 @@ static int prepare_text(struct run *run, ggf_error *err)
 static void close_all(struct run *run)
 {
     recorder_close(&run->recorder);
+    free(run->ids);
     q3n_generator_free(&run->g);
     q3n_session_free(run->g.session);
     q3n_sampler_free(run->sampler);
@@ -458,22 +466,12 @@ static int chat(struct run *run, ggf_error *err)
 
 /* ==== Logits ============================================================== */
 
-/* Tokens for one call: whole ubatches, so that the cuts are those of one long call, while
- * their logits stay within 256 MiB if they can. */
-static uint32_t logits_batch(uint32_t n_vocab, uint32_t batch, uint32_t ubatch)
+/* An ubatch in each call, so that the logits of no more are in memory. */
+static int write_rows(struct run *run, ggf_output *out, ggf_error *err)
 {
-    const uint64_t fit = (256u << 20) / sizeof(float) / n_vocab / ubatch * ubatch;
-    const uint64_t n = fit < ubatch ? ubatch : fit;
-    return n < batch ? (uint32_t)n : batch;
-}
-
-static int write_rows(struct run *run, const int32_t *ids, uint32_t n, ggf_output *out,
-                      ggf_error *err)
-{
-    const uint32_t n_vocab = q3n_model_info(run->model)->n_vocab;
-    const uint32_t ubatch = (uint32_t)or_int(opt.ubatch, 512);
-    const uint32_t batch = logits_batch(n_vocab, run->g.n_batch, ubatch);
-    float *rows = malloc((size_t)(n < batch ? n : batch) * n_vocab * sizeof *rows);
+    const uint32_t n_vocab = q3n_model_info(run->model)->n_vocab, n = run->n_ids;
+    const uint32_t batch = session_options(run).n_logits;
+    float *rows = malloc((size_t)batch * n_vocab * sizeof *rows);
     if (!rows)
         return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory for logits");
     const double start = out_now();
@@ -481,7 +479,7 @@ static int write_rows(struct run *run, const int32_t *ids, uint32_t n, ggf_outpu
     for (uint32_t done = 0; done < n && !r;) {
         const uint32_t k = n - done < batch ? n - done : batch;
         const uint64_t row_bytes = (uint64_t)n_vocab * sizeof *rows;
-        r = q3n_session_eval(run->g.session, ids + done, k, 0, rows, err);
+        r = q3n_session_eval(run->g.session, run->ids + done, k, 0, rows, err);
         if (!r) r = ggf_output_write(out, done * row_bytes, rows, k * row_bytes, err);
         if (!r && stop) r = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "interrupted");
         done += k;
@@ -492,25 +490,28 @@ static int write_rows(struct run *run, const int32_t *ids, uint32_t n, ggf_outpu
     return r;
 }
 
-static int write_logits(struct run *run, ggf_error *err)
+static int read_tokens(struct run *run, ggf_error *err)
 {
     struct input in = { 0 };
-    int32_t *ids = NULL;
     size_t n = 0;
-    ggf_output *out = NULL;
     int r = input_read(&in, opt.tokens, err);
-    if (!r) r = input_ids(&ids, &n, in.bytes, opt.tokens, err);
+    if (!r) r = input_ids(&run->ids, &n, in.bytes, opt.tokens, err);
     if (!r && (!n || n > INT32_MAX))
         r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s holds %zu token ids", opt.tokens,
                      n);
-    if (!r)
-        r = open_session(run, given_i(opt.ctx) ? (uint32_t)opt.ctx : (uint32_t)n, err);
+    run->n_ids = (uint32_t)n;
+    free(in.bytes);
+    return r;
+}
+
+static int write_logits(struct run *run, ggf_error *err)
+{
+    ggf_output *out = NULL;
+    int r = open_session(run, err);
     if (!r) r = ggf_output_create(&out, opt.logits, opt.force, err);
-    if (!r) r = write_rows(run, ids, (uint32_t)n, out, err);
+    if (!r) r = write_rows(run, out, err);
     if (!r) r = ggf_output_commit(out, err);
     else ggf_output_discard(out);
-    free(ids);
-    free(in.bytes);
     return r;
 }
 
@@ -519,14 +520,15 @@ static int write_logits(struct run *run, ggf_error *err)
 static int run_all(struct run *run, ggf_error *err)
 {
     struct q3n_model_options *o = &model_options;
+    int r = opt.tokens ? read_tokens(run, err) : 0;
     o->experts = opt.experts;
     o->threads = or_int(opt.threads, 0);
     o->exact = opt.exact;
     o->mlock = opt.mlock;
     o->no_mmap = opt.no_mmap;
-    o->session = session_options((uint32_t)or_int(opt.ctx, 0));
+    o->session = session_options(run);
     const double start = out_now();
-    int r = q3n_model_open(&run->model, opt.model, o, err);
+    if (!r) r = q3n_model_open(&run->model, opt.model, o, err);
     if (!r) r = recorder_open(&run->recorder, &opt.record, opt.force, run->model, err);
     if (!r && !opt.tokens) r = prepare_text(run, err);
     run->load_seconds = out_now() - start;

@@ -84,7 +84,8 @@ uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options)
 {
     const struct q3n_session_options o = complete(model, options);
-    return model->info.bytes_session + q3n_kv_bytes(model, &o) * o.n_ctx +
+    const uint64_t logits = (uint64_t)o.n_logits * model->info.n_vocab * sizeof(float);
+    return model->info.bytes_session + q3n_kv_bytes(model, &o) * o.n_ctx + logits +
            workspace_bytes(model, o.n_ubatch, o.n_ctx);
 }
 
