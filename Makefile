@@ -62,7 +62,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden check-aarch64 bench bench-quant lint \
+.PHONY: all help deps demo samples check check-golden check-aarch64 bench bench-quant bench-store lint \
         format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -157,6 +157,10 @@ bench: tools ## measure speed against what memory, openssl and cp do (LAYERS=2: 
 bench-quant: tools $(BUILD)/tests/checkkernels ## measure gguf-quant (LLAMA_QUANTIZE=PROGRAM: against that)
 	@sh tests/deps.sh python3
 	@tests/bench-quant.sh $(BUILD) $(TYPES)
+
+bench-store: tools ## measure decoding in too little memory (LLAMA_BENCH=PROGRAM: against that)
+	@sh tests/deps.sh python3
+	@tests/bench-store.sh $(BUILD)
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 

@@ -3,11 +3,13 @@
  * Tokens are drawn at random from the vocabulary; no tokenizer is needed.  Names of tests
  * and JSON fields are llama-bench's, so that rows of both can stand in one table. */
 #include "../infer/engine.h"
+#include "../infer/experts/limits.h"
 #include "../quant/cpu.h"
 #include "common/memopt.h"
 #include "common/memread.h"
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/runstats.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -54,6 +56,7 @@ struct test {
     int prompt, gen;
     double seconds[MAX_RUNS]; /* sorted */
     double median;
+    struct q3n_expert_stats experts; /* of the timed runs */
 };
 
 static int tokens_of(const struct test *t) { return t->prompt + t->gen; }
@@ -86,15 +89,19 @@ static int measure(q3n_model *m, struct test *t, ggf_error *err)
 {
     const uint32_t n = (uint32_t)tokens_of(t), n_vocab = q3n_model_info(m)->n_vocab;
     const struct q3n_session_options so = { .n_ctx = n, .n_ubatch = (uint32_t)ubatch };
+    struct q3n_expert_stats before = { 0 };
     int32_t *tokens = malloc(n * sizeof *tokens);
     float *logits = malloc(n_vocab * sizeof *logits);
     q3n_session *s = NULL;
     int e = tokens && logits ? q3n_session_new(&s, m, &so, err) : ggf_no_memory(err);
     for (int i = -1; i < runs && !e; i++) {
         draw(tokens, (int)n, n_vocab);
+        if (i == 0) q3n_model_expert_stats(m, &before);
         e = run(s, t, tokens, logits, &t->seconds[i < 0 ? 0 : i], err);
     }
     if (!e) t->median = out_median(t->seconds, (size_t)runs);
+    q3n_model_expert_stats(m, &t->experts);
+    memory_since(&t->experts, &before);
     q3n_session_free(s);
     free(tokens);
     free(logits);
@@ -173,6 +180,8 @@ static void json_test(struct json *j, const struct test *t,
     json_open(j, "samples_ns", '[');
     for (int i = 0; i < runs; i++) json_f64(j, NULL, 1e9 * t->seconds[i]);
     json_close(j, ']');
+    json_u64(j, "peak_memory", peak_memory());
+    memory_json(j, info, &t->experts);
     json_close(j, '}');
 }
 
@@ -189,6 +198,18 @@ static void print_json(const struct test *tests, int n, const struct q3n_model_i
     if (lines) return;
     json_close(&j, ']');
     json_end(&j);
+}
+
+/* GB/s of memory, of a piece that leaves most of what we may take alone. */
+static double memory_speed(void)
+{
+    struct memory_limits limits;
+    uint64_t most = 1u << 30;
+    memory_limits_read(&limits, "");
+    const uint64_t may = memory_limits_free(&limits) / 4, ram = memory_opt.ram / 4;
+    if (most > may) most = may;
+    if (memory_opt.ram && most > ram) most = ram;
+    return memread(threads, most > 1u << 26 ? (size_t)most : 1u << 26);
 }
 
 static int check_options(void)
@@ -217,6 +238,8 @@ int main(int argc, char **argv)
     out_handle_signals();
     ggf_error err;
     q3n_model *m;
+    /* Before the model is there, which may take all the memory that it may. */
+    const double memory = memory_speed();
     model_options.experts = experts;
     model_options.threads = threads;
     model_options.session.n_ctx = (uint32_t)(n_prompt > n_gen ? n_prompt : n_gen);
@@ -232,15 +255,15 @@ int main(int argc, char **argv)
                  tokens_of(&tests[i]));
         e = measure(m, &tests[i], &err);
     }
-    struct q3n_expert_stats experts_stats;
-    q3n_model_expert_stats(m, &experts_stats);
-    const double memory = e ? 0 : memread(threads, 1u << 30);
     const struct q3n_model_info *info = q3n_model_info(m);
     if (e) out_error(NAME, &err);
     else if (!strcmp(format, "md")) print_table(tests, n, info, memory);
     else if (!strcmp(format, "csv")) print_csv(tests, n, info, memory);
     else print_json(tests, n, info, memory);
-    if (!e) memory_print(stderr, info, &experts_stats);
+    for (int i = 0; i < n && !e && info->bytes_slots; i++) {
+        fprintf(stderr, "%s\n", tests[i].name);
+        memory_print(stderr, info, &tests[i].experts);
+    }
     q3n_model_close(m);
     return e ? 1 : 0;
 }

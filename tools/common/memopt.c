@@ -59,6 +59,24 @@ static double per_second(uint64_t bytes, double seconds)
     return seconds > 0 ? 1e-9 * (double)bytes / seconds : 0;
 }
 
+void memory_since(struct q3n_expert_stats *s, const struct q3n_expert_stats *before)
+{
+    s->mapped -= before->mapped;
+    s->hits -= before->hits;
+    s->misses -= before->misses;
+    s->evictions -= before->evictions;
+    s->moves -= before->moves;
+    s->reads -= before->reads;
+    s->retries -= before->retries;
+    s->read_bytes -= before->read_bytes;
+    s->read_seconds -= before->read_seconds;
+    s->wait_seconds -= before->wait_seconds;
+    s->guesses -= before->guesses;
+    s->guesses_used -= before->guesses_used;
+    s->guesses_wasted -= before->guesses_wasted;
+    s->guesses_cancelled -= before->guesses_cancelled;
+}
+
 void memory_print(FILE *f, const struct q3n_model_info *info,
                   const struct q3n_expert_stats *s)
 {

@@ -44,6 +44,9 @@ struct memory_options {
 int memory_options(const struct opt_program *program, const struct memory_options *o,
                    struct q3n_model_options *out);
 
+/* Take from the counts what had been counted before. */
+void memory_since(struct q3n_expert_stats *counts, const struct q3n_expert_stats *before);
+
 /* What a run has done with experts so far.  Nothing is printed if all are mapped. */
 void memory_print(FILE *f, const struct q3n_model_info *info,
                   const struct q3n_expert_stats *stats);
