@@ -43,3 +43,34 @@ out_of_memory() { # count, at...
     out_of_memory 1 $(seq 0 $((n / 24)) "$n")
     out_of_memory 1000000 $(seq 7 $((n / 12)) "$n")
 }
+
+# A cgroup below the one we are in, whose memory is limited to so many bytes: its folder.
+limited_group() { # bytes
+    local v1=/sys/fs/cgroup/memory/q3n-test.$$ v2=/sys/fs/cgroup/q3n-test.$$
+    if mkdir "$v1" 2>/dev/null; then
+        echo "$1" >"$v1/memory.limit_in_bytes" && echo "$v1"
+    elif grep -qw memory /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null &&
+        mkdir "$v2" 2>/dev/null; then
+        echo "$1" >"$v2/memory.max" && echo "$v2"
+    else
+        return 1
+    fi
+}
+
+@test "a cgroup leaves less than the experts take: they are read, the logits are the same" {
+    nm -D "$BUILD/q3n-run" | grep -q __asan && skip "a sanitizer needs memory of its own"
+    group=$(limited_group $((220 << 20))) || skip "no cgroup can be made"
+    gguf-synth big.gguf --pack big.xpack --type Q8_0 --embd 512 --ff 512 --ff-shared 512 \
+        --experts 64
+    q3n-run -m big.gguf --tokens tokens --logits all --json 2>stats
+    grep -q '"load_mode": "mmap"' stats
+    # shellcheck disable=SC2016
+    run bash -c 'echo $$ >"$0/cgroup.procs" && exec q3n-run "$@"' "$group" -m big.gguf -t 2 \
+        -c 64 -ub 16 --tokens tokens --logits some --json
+    echo "$output" >stats
+    rmdir "$group"
+    [ "$status" -eq 0 ]
+    grep -q '"load_mode": "direct"' stats
+    [ "$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' stats)" -le $((220 << 20)) ]
+    cmp all some
+}
