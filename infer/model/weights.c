@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_READ
@@ -76,6 +77,20 @@ static int read_block(const struct block *b, ggf_error *err)
     return 0;
 }
 
+static int open_shard(const struct ggf_shard *s, int *fd, ggf_error *err)
+{
+    struct stat st;
+    *fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot open %.200s: %s", s->path,
+                        strerror(errno));
+    if (!fstat(*fd, &st) && (uint64_t)st.st_size == s->size) return 0;
+    close(*fd);
+    return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
+                    "%.200s has changed: it should have %" PRIu64 " bytes", s->path,
+                    s->size);
+}
+
 /* Tensors of one shard, each on a thread. */
 static int read_shard(const struct q3n_model *m, uint32_t shard, int fd, ggf_error *err)
 {
@@ -115,11 +130,8 @@ int weights_read(struct q3n_model *m, ggf_error *err)
         at += copy_size(t->bytes);
     }
     for (uint32_t i = 0; i < ggf_shard_count(m->file) && !e; i++) {
-        const char *path = ggf_shard(m->file, i)->path;
-        const int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot open %.200s: %s", path,
-                            strerror(errno));
+        int fd;
+        if ((e = open_shard(ggf_shard(m->file, i), &fd, err))) return e;
         e = read_shard(m, i, fd, err);
         close(fd);
     }

@@ -2,6 +2,7 @@
  * the same numbers, damage found when it is read, packs of other models refused. */
 #include "tiny_pack.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 static const struct tiny sources[] = {
@@ -186,6 +187,58 @@ START_TEST(on_disk)
 }
 END_TEST
 
+struct timeline {
+    q3n_model *model;
+    float logits[TINY_TOKENS * VOCAB];
+    uint32_t step;
+    int status;
+};
+
+static void *live(void *arg)
+{
+    struct timeline *t = arg;
+    int32_t tokens[TINY_TOKENS];
+    q3n_session *s;
+    for (int i = 0; i < TINY_TOKENS; i++) tokens[i] = (i * 7 + i / 5) % VOCAB;
+    t->status = q3n_session_new(&s, t->model, NULL, NULL);
+    for (int round = 0; round < 3 && !t->status; round++) {
+        q3n_session_reset(s);
+        for (uint32_t i = 0; i < TINY_TOKENS && !t->status; i += t->step)
+            t->status = q3n_session_eval(s, tokens + i, t->step, 0,
+                                         t->logits + (size_t)i * VOCAB, NULL);
+    }
+    q3n_session_free(s);
+    return NULL;
+}
+
+/* Sessions at the same time, with room for one token of one: each waits for the others to
+ * let go of theirs. */
+START_TEST(sessions_share)
+{
+    const struct q3n_model_options o = { .experts_cache_bytes = LEAST,
+                                         .threads = 1,
+                                         .look_ahead = _i };
+    static struct timeline lines[3] = { { .step = 1 }, { .step = 4 }, { .step = 20 } };
+    float expected[TINY_TOKENS * VOCAB];
+    pthread_t threads[3];
+    q3n_model *model;
+    ggf_error err;
+    make(&sources[0], 0);
+    ck_assert_int_eq(tiny_run(source, NULL, expected, &err), 0);
+    ck_assert_int_eq(q3n_model_open(&model, dense, &o, &err), 0);
+    for (int i = 0; i < 3; i++) {
+        lines[i].model = model;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, live, &lines[i]), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_int_eq(lines[i].status, 0);
+        ck_assert_mem_eq(lines[i].logits, expected, sizeof expected);
+    }
+    q3n_model_close(model);
+}
+END_TEST
+
 /* Thousands of evictions; figures add up. */
 START_TEST(many_evictions)
 {
@@ -310,6 +363,7 @@ int main(void)
     tcase_add_test(tc, other_model);
     tcase_add_test(tc, pack_for_whole_model);
     tcase_add_loop_test(tc, same_everywhere, 0, 2 * N_SOURCES);
+    tcase_add_loop_test(tc, sessions_share, 0, 2);
     tcase_add_loop_test(tc, many_evictions, 0, 2);
     tcase_add_loop_test(tc, damaged_when_read, 0, 4 * EXPERTS);
     tcase_add_loop_test(tc, truncated, 0, 2);
