@@ -7,6 +7,7 @@
 #include "common/memopt.h"
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/plan.h"
 #include "common/recorder.h"
 #include "common/runstats.h"
 
@@ -29,7 +30,7 @@ static struct {
     int n_predict, ctx, batch, ubatch, threads, top_k, stats;
     float temp, top_p, min_p, repeat_penalty, presence_penalty;
     bool ignore_eos, no_display_prompt, mlock, no_mmap, chat, exact, json, force,
-        no_escape;
+        no_escape, plan;
     struct memory_options memory;
     struct recorder_options record;
     struct kv_options kv;
@@ -67,6 +68,9 @@ static const struct opt options[] = {
     { "--exact", NULL, OPT_FLAG, &opt.exact,
       "float32 activations: slow, for comparisons" },
     MEMORY_OPTIONS(opt.memory),
+    { "--plan", NULL, OPT_FLAG, &opt.plan,
+      "only say where everything would be and how fast it\nwould run; hits as --history "
+      "says, else all experts\nare used alike" },
     HISTORY_OPTIONS(opt.record),
     RECORDER_OPTIONS(opt.record),
     { .kind = OPT_HEADING, .help = "Prompt" },
@@ -109,7 +113,9 @@ static const struct opt options[] = {
       "vocabulary each" },
     { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
     { .kind = OPT_HEADING, .help = "Output" },
-    { "--json", NULL, OPT_FLAG, &opt.json, "statistics as JSON, on standard error" },
+    { "--json", NULL, OPT_FLAG, &opt.json,
+      "statistics as JSON, on standard error; with --plan the\nplan, on standard "
+      "output" },
     { "--stats", "N", OPT_INT, &opt.stats,
       "speed and what came from where, every N tokens,\non standard error" },
     { 0 },
@@ -117,7 +123,8 @@ static const struct opt options[] = {
 
 static const struct opt_program program = {
     .name = NAME,
-    .usage = "-m MODEL.gguf (-p TEXT | -f FILE | -cnv | --tokens FILE --logits FILE)",
+    .usage = "-m MODEL.gguf (-p TEXT | -f FILE | -cnv | --tokens FILE --logits FILE | "
+             "--plan)",
     .about = "Runs a model on the CPU. The text goes to standard output, the rest to "
              "standard error.",
     .options = options,
@@ -223,8 +230,8 @@ static int check_options(void)
     if (opt.prompt && opt.file) return opt_error(&program, "give -p or -f, not both");
     if (opt.tokens && (opt.prompt || opt.file || opt.chat))
         return opt_error(&program, "--tokens takes the place of -p, -f and -cnv");
-    if (!opt.tokens && !opt.prompt && !opt.file && !opt.chat)
-        return opt_error(&program, "give -p, -f, -cnv or --tokens");
+    if (!opt.tokens && !opt.prompt && !opt.file && !opt.chat && !opt.plan)
+        return opt_error(&program, "give -p, -f, -cnv, --tokens or --plan");
     if (opt.file && opt.chat && !strcmp(opt.file, "-"))
         return opt_error(&program, "-cnv reads standard input already");
     int r = check_useless();
@@ -517,7 +524,7 @@ static int write_logits(struct run *run, ggf_error *err)
 
 /* ==== Program ============================================================= */
 
-static int run_all(struct run *run, ggf_error *err)
+static int open_model(struct run *run, ggf_error *err)
 {
     struct q3n_model_options *o = &model_options;
     int r = opt.tokens ? read_tokens(run, err) : 0;
@@ -527,8 +534,25 @@ static int run_all(struct run *run, ggf_error *err)
     o->mlock = opt.mlock;
     o->no_mmap = opt.no_mmap;
     o->session = session_options(run);
+    o->plan = opt.plan;
+    return r ? r : q3n_model_open(&run->model, opt.model, o, err);
+}
+
+static int plan(struct run *run, ggf_error *err)
+{
+    struct placement_plan p;
+    int r = open_model(run, err);
+    if (!r)
+        r = placement_plan_make(&p, run->model, &model_options, opt.record.history, err);
+    if (!r && opt.json) placement_plan_json(&p, stdout);
+    else if (!r) placement_plan_print(&p, stdout);
+    return r;
+}
+
+static int run_all(struct run *run, ggf_error *err)
+{
     const double start = out_now();
-    if (!r) r = q3n_model_open(&run->model, opt.model, o, err);
+    int r = open_model(run, err);
     if (!r) r = recorder_open(&run->recorder, &opt.record, opt.force, run->model, err);
     if (!r && !opt.tokens) r = prepare_text(run, err);
     run->load_seconds = out_now() - start;
@@ -553,9 +577,9 @@ int main(int argc, char **argv)
 
     struct run run = { 0 };
     ggf_error err;
-    r = run_all(&run, &err);
+    r = opt.plan ? plan(&run, &err) : run_all(&run, &err);
     int status = r ? out_error(NAME, &err) : 0;
-    if (!r) {
+    if (!r && !opt.plan) {
         struct run_stats stats = {
             .info = q3n_model_info(run.model),
             .load_seconds = run.load_seconds,

@@ -166,6 +166,18 @@ static uint64_t kib(const char *root, const char *key)
     return n < NO_LIMIT >> 10 ? n << 10 : NO_LIMIT;
 }
 
+/* CAP_IPC_LOCK: the limit of locked memory does not count. */
+static bool may_lock_all(const char *root)
+{
+    FILE *f = open_file(root, "/proc/self", "/status");
+    char line[256];
+    uint64_t caps = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "CapEff: %" SCNx64, &caps) == 1) break;
+    if (f) fclose(f);
+    return caps >> 14 & 1;
+}
+
 void memory_limits_read(struct memory_limits *out, const char *root)
 {
     struct rlimit lock;
@@ -175,7 +187,8 @@ void memory_limits_read(struct memory_limits *out, const char *root)
     out->total = kib(root, "MemTotal:");
     if (out->total == NO_LIMIT) out->total = 0;
     out->available = kib(root, "MemAvailable:");
-    if (!getrlimit(RLIMIT_MEMLOCK, &lock) && lock.rlim_cur != RLIM_INFINITY)
+    if (!may_lock_all(root) && !getrlimit(RLIMIT_MEMLOCK, &lock) &&
+        lock.rlim_cur != RLIM_INFINITY)
         out->locked = lock.rlim_cur;
     read_cgroups(out, root);
 }

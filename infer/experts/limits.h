@@ -14,7 +14,7 @@ struct memory_limits {
     uint64_t cgroup;       /* the lowest limit of a cgroup that we are in, or NO_LIMIT */
     uint64_t cgroup_free;  /* the least that one of them leaves, or NO_LIMIT */
     char cgroup_path[256]; /* of the one that leaves least; "" */
-    uint64_t locked;       /* RLIMIT_MEMLOCK, or NO_LIMIT */
+    uint64_t locked;       /* RLIMIT_MEMLOCK; NO_LIMIT also for who may lock all */
 };
 
 /* root: put before /proc and /sys, "" for the real ones.  What cannot be read does not

@@ -144,6 +144,28 @@ static int place(struct q3n_model *m, const struct q3n_model_options *o,
     return 0;
 }
 
+/* Experts are bound as they will be, with as little memory as works. */
+static int plan_only(struct q3n_model *m, const struct q3n_model_options *o,
+                     const struct placement *p, ggf_error *err)
+{
+    const bool direct = p->mode == Q3N_LOAD_DIRECT;
+    struct q3n_model_options quick = *o;
+    int e = 0;
+    quick.verify_reads = Q3N_VERIFY_NEVER;
+    if (direct) {
+        model_unbind(m);
+        e = model_bind(m, &quick, true, err);
+        if (!e)
+            e = expert_store_start(m->experts, expert_store_least(m->experts, true), err);
+        if (e) return e;
+    }
+    const uint64_t most = expert_store_most(m->experts, direct);
+    count(m);
+    m->info.load_mode = p->mode;
+    m->info.bytes_slots = p->slots < most ? p->slots : most;
+    return 0;
+}
+
 static int open_model(struct q3n_model *m, const char *path,
                       const struct q3n_model_options *o, ggf_error *err)
 {
@@ -164,7 +186,7 @@ static int open_model(struct q3n_model *m, const char *path,
         return e;
     count(m);
     if ((e = placement_choose(m, o, &where, err))) return e;
-    return place(m, o, &where, err);
+    return o->plan ? plan_only(m, o, &where, err) : place(m, o, &where, err);
 }
 
 int q3n_model_open(q3n_model **out, const char *path,

@@ -58,9 +58,8 @@ static int allocate(struct q3n_session *s, const struct q3n_session_options *o,
     return workspace_new(&s->work, m, s->n_batch, s->n_ctx, err);
 }
 
-/* The options with all defaults filled in. */
-static struct q3n_session_options complete(const q3n_model *model,
-                                           const struct q3n_session_options *options)
+struct q3n_session_options q3n_session_complete(const q3n_model *model,
+                                                const struct q3n_session_options *options)
 {
     const uint32_t train = model->hp.n_ctx_train;
     struct q3n_session_options o = options ? *options : (struct q3n_session_options){ 0 };
@@ -83,7 +82,7 @@ uint64_t q3n_kv_bytes(const q3n_model *model, const struct q3n_session_options *
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options)
 {
-    const struct q3n_session_options o = complete(model, options);
+    const struct q3n_session_options o = q3n_session_complete(model, options);
     const uint64_t logits = (uint64_t)o.n_logits * model->info.n_vocab * sizeof(float);
     return model->info.bytes_session + q3n_kv_bytes(model, &o) * o.n_ctx + logits +
            workspace_bytes(model, o.n_ubatch, o.n_ctx);
@@ -92,7 +91,7 @@ uint64_t q3n_session_bytes(const q3n_model *model,
 int q3n_session_new(q3n_session **out, q3n_model *model,
                     const struct q3n_session_options *options, ggf_error *err)
 {
-    const struct q3n_session_options o = complete(model, options);
+    const struct q3n_session_options o = q3n_session_complete(model, options);
     struct q3n_session *s = calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return ggf_no_memory(err);

@@ -140,3 +140,35 @@ assert len([e for e in n.iter() if e.tag.endswith("svg")]) == 5'
     [ "$status" -eq 0 ]
     [[ "$output" == *"62 of prompts, 0 decoded"* ]]
 }
+
+@test "--plan: sizes, sums and what is expected, without running" {
+    run q3n-run -m "$MODEL" --plan --experts-cache 12M -c 256 -t 1
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"12.00 MiB  memory"*"other experts"*"36.00 MiB  disk"*"tok/s expected"* ]]
+    q3n-run -m "$MODEL" --plan --experts-cache 12M -c 256 -t 1 --json >uniform.json
+    q3n-run -m "$MODEL" --plan --experts-cache 12M -c 256 -t 1 --json --history t.trace >trace.json
+    q3n-run -m "$MODEL" --plan --experts-cache 12M -c 256 -t 1 --json --history t.history >history.json
+    q3n-run -m "$MODEL" --plan --load-mode mmap --json -t 1 >mapped.json
+    q3n-trace t.trace --sizes 12M --policy lru --json >rates.json
+    python3 -c '
+import json
+u, t, h, m, r = (json.load(open(f + ".json")) for f in ("uniform", "trace", "history", "mapped", "rates"))
+assert u["load_mode"] == "direct" and u["experts_memory"] == 12 << 20 and u["context"] == 256
+assert abs(u["hit_rate"] - (12 << 20) / r["expert_bytes"]) < 1e-6
+assert abs(t["hit_rate"] - r["caches"][0]["decode_hit_rate"]) < 1e-3
+assert h["hit_rate"] > u["hit_rate"]
+for p in (u, t, h):
+    assert abs(p["token_disk_bytes"] - (1 - p["hit_rate"]) * p["token_expert_bytes"]) < 1
+    assert p["disk_gb_s"] > 0 and p["memory_gb_s"] > 0
+    assert p["decode_tokens_per_second"] <= 1.001 / max(p["disk_seconds"], p["memory_seconds"] * .5)
+    assert p["limited_by"] == ("disk" if p["disk_seconds"] > p["memory_seconds"] else "memory")
+assert m["load_mode"] == "mmap" and m["hit_rate"] == 1 and m["disk_gb_s"] == 0'
+}
+
+@test "--plan says why a budget does not do, and which would" {
+    run q3n-run -m "$MODEL" --plan --ram 20M
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"are the least that works"* ]]
+    run q3n-run -m "$MODEL" --plan --experts-cache 12M --history text
+    [ "$status" -eq 1 ]
+}

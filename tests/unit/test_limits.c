@@ -68,6 +68,9 @@ START_TEST(nothing_there)
     ck_assert_int_eq(getrlimit(RLIMIT_MEMLOCK, &lock), 0);
     ck_assert_uint_eq(limits.locked,
                       lock.rlim_cur == RLIM_INFINITY ? NO_LIMIT : lock.rlim_cur);
+    put("/proc/self/status", "Name:\tx\nCapEff:\t0000000000004000\n");
+    look();
+    ck_assert_uint_eq(limits.locked, NO_LIMIT);
 }
 END_TEST
 

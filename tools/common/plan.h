@@ -1,0 +1,35 @@
+/* plan.h - what --plan says: where everything of a model would be, what a token costs,
+ * and how fast it would run on this machine. */
+#ifndef TOOLS_PLAN_H
+#define TOOLS_PLAN_H
+
+#include "../../infer/engine.h"
+#include "../../infer/experts/limits.h"
+#include "forecast.h"
+
+#include <stdio.h>
+
+struct placement_plan {
+    const struct q3n_model_info *info;
+    const struct q3n_model_options *options;
+    struct memory_limits limits;
+    struct q3n_session_options session;
+    uint64_t kv, work; /* keys and values, and buffers, of the session */
+    int threads;       /* that compute */
+
+    double hit_rate;      /* of experts in memory */
+    const char *source;   /* what it is taken from; NULL: all experts alike */
+    bool known;           /* speeds, bytes and forecast are filled in */
+    struct speeds speeds; /* disk: 0 if nothing is read */
+    struct token_bytes bytes;
+    struct forecast forecast;
+};
+
+/* model: opened with options->plan.  history: a trace or history, or NULL. */
+int placement_plan_make(struct placement_plan *p, q3n_model *model,
+                        const struct q3n_model_options *options, const char *history,
+                        ggf_error *err);
+void placement_plan_print(const struct placement_plan *p, FILE *f);
+void placement_plan_json(const struct placement_plan *p, FILE *f);
+
+#endif
