@@ -86,6 +86,9 @@ struct q3n_model_info {
     uint64_t bytes;         /* of all tensors, experts included */
     uint64_t bytes_files;   /* of all its files: parts of a split set, and the pack */
     uint64_t bytes_token;   /* weight bytes that one decoded token reads */
+    uint64_t macs_token;    /* products of a token's activations with weights; */
+    uint64_t macs_logits;   /* and those of a token whose logits are wanted: the last
+                               layer's experts, the output matrix */
     uint64_t bytes_experts; /* of all routed experts */
     uint64_t bytes_session; /* fixed state of a session (recurrent) */
     uint64_t n_kv;          /* numbers in the keys of a token, in all layers; values
@@ -98,7 +101,8 @@ struct q3n_model_info {
 };
 const struct q3n_model_info *q3n_model_info(const q3n_model *model);
 /* Memory that keys and values take for each token of context. */
-uint64_t q3n_kv_bytes(const q3n_model *model, const struct q3n_session_options *options);
+uint64_t q3n_kv_bytes(const struct q3n_model_info *info,
+                      const struct q3n_session_options *options);
 /* The options with everything that is 0 or too much filled in. */
 struct q3n_session_options
 q3n_session_complete(const q3n_model *model, const struct q3n_session_options *options);
@@ -148,6 +152,18 @@ void q3n_session_observe(q3n_session *session, const struct observer *observer);
 /* From now on tell a watcher which experts tokens are sent to (ops/moe.h); NULL: nobody.
  */
 void q3n_session_watch(q3n_session *session, const struct route_watch *watch);
+/* From now on add to a clock what each step takes (ops/clock.h); NULL: to none. */
+struct op_clock;
+void q3n_session_time(q3n_session *session, struct op_clock *clock);
+
+/* A place to come back to: position and recurrent state.  Keys and values stay in the
+ * session, so it may be restored only while every token that was there is: not after a
+ * reset, nor after the session went back to a place before it. */
+typedef struct q3n_snapshot q3n_snapshot;
+int q3n_session_save(q3n_snapshot **out, const q3n_session *session, ggf_error *err);
+void q3n_session_restore(q3n_session *session, const q3n_snapshot *snapshot);
+void q3n_snapshot_free(q3n_snapshot *snapshot); /* NULL is allowed */
+
 uint32_t q3n_session_pos(const q3n_session *session); /* tokens held so far */
 uint32_t q3n_session_ctx(const q3n_session *session);
 

@@ -1,18 +1,15 @@
-/* q3n-bench - how fast a model reads a prompt and decodes, against what memory delivers.
+/* q3n-bench - how fast a model reads a prompt and decodes, against what the machine's
+ * memory and arithmetic allow.
  *
- * Tokens are drawn at random from the vocabulary; no tokenizer is needed.  Names of tests
- * and JSON fields are llama-bench's, so that rows of both can stand in one table. */
-#include "../infer/engine.h"
+ * Tokens are drawn at random from the vocabulary; no tokenizer is needed.  Options, names
+ * of tests and of fields are llama-bench's, so that rows of both can stand in one table.
+ */
 #include "../infer/experts/limits.h"
-#include "../quant/cpu.h"
+#include "common/bench.h"
+#include "common/macpeak.h"
 #include "common/memopt.h"
 #include "common/memread.h"
-#include "common/opt.h"
-#include "common/out.h"
-#include "common/runstats.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,22 +18,37 @@
 
 enum { MAX_RUNS = 1000 };
 
-static const char *model_path, *experts, *format = "md";
-static struct memory_options memory_opt;
-static struct q3n_model_options model_options;
-static int n_prompt = 512, n_gen = 128, runs = 5, threads, ubatch;
+static struct {
+    const char *model, *experts, *format;
+    struct opt_list prompt, gen, both, depth, threads, ubatch, type_k, type_v;
+    int runs;
+    bool ops, no_warmup;
+    struct memory_options memory;
+} opt = { .format = "md", .runs = 5 };
 
 static const struct opt options[] = {
-    { "-m, --model", "FILE", OPT_STR, &model_path, "model to measure" },
-    { "--experts", "FILE", OPT_STR, &experts, "its expert pack, if not where it says" },
-    { "-p, --n-prompt", "N", OPT_INT, &n_prompt,
+    { "-m, --model", "FILE", OPT_STR, &opt.model, "model to measure" },
+    { "--experts", "FILE", OPT_STR, &opt.experts,
+      "its expert pack, if not where it says" },
+    { "-r, --repetitions", "N", OPT_INT, &opt.runs, "runs of each test (5)" },
+    { "-o, --output", "FORMAT", OPT_STR, &opt.format, "md, csv, json or jsonl (md)" },
+    { "--ops", NULL, OPT_FLAG, &opt.ops, "and what each step of the computation takes" },
+    { "--no-warmup", NULL, OPT_FLAG, &opt.no_warmup, "count the first run" },
+    { .kind = OPT_HEADING,
+      .help = "Tests, each with one value or several: 512,1024 or 1-4 or 128-512*2 or\n"
+              "0-96+32, or the option again" },
+    { "-p, --n-prompt", "N", OPT_LIST, &opt.prompt,
       "tokens of the prompt, 0: no test (512)" },
-    { "-n, --n-gen", "N", OPT_INT, &n_gen, "tokens to decode, 0: no test (128)" },
-    { "-r, --repetitions", "N", OPT_INT, &runs, "runs of each test (5)" },
-    { "-t, --threads", "N", OPT_INT, &threads, "threads (all the process may use)" },
-    { "-ub, --ubatch-size", "N", OPT_INT, &ubatch, "tokens computed at once (512)" },
-    { "-o, --output", "FORMAT", OPT_STR, &format, "md, csv, json or jsonl (md)" },
-    MEMORY_OPTIONS(memory_opt),
+    { "-n, --n-gen", "N", OPT_LIST, &opt.gen, "tokens to decode, 0: no test (128)" },
+    { "-pg", "PP,TG", OPT_LIST, &opt.both, "a prompt and then decoding, timed as one" },
+    { "-d, --n-depth", "N", OPT_LIST, &opt.depth, "tokens before the test starts (0)" },
+    { "-t, --threads", "N", OPT_LIST, &opt.threads, "threads (all the process may use)" },
+    { "-ub, --ubatch-size", "N", OPT_LIST, &opt.ubatch, "tokens computed at once (512)" },
+    { "-ctk, --cache-type-k", "TYPE", OPT_LIST, &opt.type_k,
+      "what keys are stored as: f32, f16, bf16, q8_0, q5_1,\nq5_0, q4_1, q4_0 or iq4_nl "
+      "(f16)" },
+    { "-ctv, --cache-type-v", "TYPE", OPT_LIST, &opt.type_v, "and values (f16)" },
+    MEMORY_OPTIONS(opt.memory),
     { 0 },
 };
 
@@ -45,188 +57,177 @@ static const struct opt_program program = {
     .usage = "-m MODEL.gguf [options]",
     .about =
         "Measures prompt reading (pp) and decoding (tg) with random tokens. Each run\n"
-        "starts from an empty context; the first, to warm up, is not counted. Shows\n"
-        "the median, and how much of the memory's bandwidth decoding reaches.",
+        "starts from the same context; the first, to warm up, is not counted. Shows the\n"
+        "mean, the median, and of the median how much of the memory's bandwidth "
+        "decoding\n"
+        "reaches, and of the processor's 8-bit products a prompt.",
     .options = options,
     .max_args = 0,
 };
 
-struct test {
-    char name[32];
-    int prompt, gen;
-    double seconds[MAX_RUNS]; /* sorted */
-    double median;
-    struct q3n_expert_stats experts; /* of the timed runs */
-};
+static struct number_list prompts, gens, both, depths, threads, ubatches, types_k,
+    types_v;
+static struct q3n_model_options model_options;
 
-static int tokens_of(const struct test *t) { return t->prompt + t->gen; }
+/* ==== Options ============================================================= */
 
-static void draw(int32_t *tokens, int n, uint32_t n_vocab)
+static int check_lists(void)
 {
-    static uint64_t state = 1;
-    for (int i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
-        tokens[i] = (int32_t)((state >> 33) % n_vocab);
+    const struct {
+        const char *name;
+        struct number_list *list;
+        const struct opt_list *given;
+        int least, otherwise;
+    } lists[] = {
+        { "-p", &prompts, &opt.prompt, 0, 512 },
+        { "-n", &gens, &opt.gen, 0, 128 },
+        { "-d", &depths, &opt.depth, 0, 0 },
+        { "-t", &threads, &opt.threads, 1, omp_get_max_threads() },
+        { "-ub", &ubatches, &opt.ubatch, 1, 512 },
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (!list_numbers(lists[i].list, lists[i].given, lists[i].least))
+            return opt_error(&program,
+                             "%s: expected numbers of %d or more, separated by "
+                             "commas, at most %d",
+                             lists[i].name, lists[i].least, LIST_MAX);
+        if (!lists[i].list->n)
+            *lists[i].list =
+                (struct number_list){ .n = 1, .items = { lists[i].otherwise } };
     }
-}
-
-/* One timed run: the whole prompt at once, or one token after the other. */
-static int run(q3n_session *s, const struct test *t, const int32_t *tokens, float *logits,
-               double *seconds, ggf_error *err)
-{
-    const uint32_t n = (uint32_t)tokens_of(t), step = t->gen ? 1 : n;
-    q3n_session_reset(s);
-    const double start = out_now();
-    for (uint32_t i = 0; i < n; i += step) {
-        const int e = q3n_session_eval(s, tokens + i, step, step - 1, logits, err);
-        if (e) return e;
-    }
-    *seconds = out_now() - start;
-    return 0;
-}
-
-static int measure(q3n_model *m, struct test *t, ggf_error *err)
-{
-    const uint32_t n = (uint32_t)tokens_of(t), n_vocab = q3n_model_info(m)->n_vocab;
-    const struct q3n_session_options so = { .n_ctx = n, .n_ubatch = (uint32_t)ubatch };
-    struct q3n_expert_stats before = { 0 };
-    int32_t *tokens = malloc(n * sizeof *tokens);
-    float *logits = malloc(n_vocab * sizeof *logits);
-    q3n_session *s = NULL;
-    int e = tokens && logits ? q3n_session_new(&s, m, &so, err) : ggf_no_memory(err);
-    for (int i = -1; i < runs && !e; i++) {
-        draw(tokens, (int)n, n_vocab);
-        if (i == 0) q3n_model_expert_stats(m, &before);
-        e = run(s, t, tokens, logits, &t->seconds[i < 0 ? 0 : i], err);
-    }
-    if (!e) t->median = out_median(t->seconds, (size_t)runs);
-    q3n_model_expert_stats(m, &t->experts);
-    memory_since(&t->experts, &before);
-    q3n_session_free(s);
-    free(tokens);
-    free(logits);
-    return e;
-}
-
-/* What is printed of a test. */
-struct row {
-    double per_second, spread; /* tokens/s: median, and half the range */
-    double gbs, share;         /* weight bytes, of decoding; 0 for prompts */
-};
-
-static struct row row_of(const struct test *t, const struct q3n_model_info *info,
-                         double memory)
-{
-    const double n = tokens_of(t);
-    struct row r = { .per_second = n / t->median };
-    r.spread = (n / t->seconds[0] - n / t->seconds[runs - 1]) / 2;
-    if (t->gen) {
-        r.gbs = r.per_second * (double)info->bytes_token * 1e-9;
-        r.share = memory > 0 ? r.gbs / memory : 0;
-    }
-    return r;
-}
-
-static void print_table(const struct test *tests, int n,
-                        const struct q3n_model_info *info, double memory)
-{
-    char size[24];
-    printf("| model | size | cpu | threads | test | t/s | GB/s | of memory |\n"
-           "|---|--:|---|--:|---|--:|--:|--:|\n");
-    for (int i = 0; i < n; i++) {
-        const struct row r = row_of(&tests[i], info, memory);
-        printf("| %s%s | %s | %s | %d | %s | %.2f ± %.2f |", info->architecture,
-               info->packed ? " packed" : "", out_size(size, info->bytes),
-               cpu_level_name(), threads, tests[i].name, r.per_second, r.spread);
-        if (r.gbs > 0) printf(" %.2f | %.0f %% |\n", r.gbs, 100 * r.share);
-        else printf(" | |\n");
-    }
-    if (memory > 0) printf("\nmemory read by %d threads: %.2f GB/s\n", threads, memory);
-}
-
-static void print_csv(const struct test *tests, int n, const struct q3n_model_info *info,
-                      double memory)
-{
-    printf("model_type,model_size,model_n_params,cpu_level,n_threads,n_ubatch,n_prompt,"
-           "n_gen,median_ns,avg_ts,gb_s,memory_gb_s\n");
-    for (int i = 0; i < n; i++) {
-        const struct row r = row_of(&tests[i], info, memory);
-        printf("%s,%" PRIu64 ",%" PRIu64 ",%s,%d,%d,%d,%d,%.0f,%.3f,%.3f,%.3f\n",
-               info->architecture, info->bytes, info->n_params, cpu_level_name(), threads,
-               ubatch, tests[i].prompt, tests[i].gen, 1e9 * tests[i].median, r.per_second,
-               r.gbs, memory);
-    }
-}
-
-static void json_test(struct json *j, const struct test *t,
-                      const struct q3n_model_info *info, double memory)
-{
-    const struct row r = row_of(t, info, memory);
-    json_open(j, NULL, '{');
-    json_str(j, "model_filename", model_path);
-    json_str(j, "model_type", info->architecture);
-    json_u64(j, "model_size", info->bytes);
-    json_u64(j, "model_n_params", info->n_params);
-    json_str(j, "cpu_level", cpu_level_name());
-    json_i64(j, "n_threads", threads);
-    json_i64(j, "n_ubatch", ubatch);
-    json_i64(j, "n_prompt", t->prompt);
-    json_i64(j, "n_gen", t->gen);
-    json_f64(j, "median_ns", 1e9 * t->median);
-    json_f64(j, "median_ts", r.per_second);
-    json_u64(j, "bytes_per_token", info->bytes_token);
-    json_f64(j, "gb_s", r.gbs);
-    json_f64(j, "memory_gb_s", memory);
-    json_open(j, "samples_ns", '[');
-    for (int i = 0; i < runs; i++) json_f64(j, NULL, 1e9 * t->seconds[i]);
-    json_close(j, ']');
-    json_u64(j, "peak_memory", peak_memory());
-    memory_json(j, info, &t->experts);
-    json_close(j, '}');
-}
-
-static void print_json(const struct test *tests, int n, const struct q3n_model_info *info,
-                       double memory)
-{
-    const bool lines = !strcmp(format, "jsonl");
-    struct json j = { .f = stdout, .one_line = lines };
-    if (!lines) json_open(&j, NULL, '[');
-    for (int i = 0; i < n; i++) {
-        json_test(&j, &tests[i], info, memory);
-        if (lines) json_end(&j);
-    }
-    if (lines) return;
-    json_close(&j, ']');
-    json_end(&j);
-}
-
-/* GB/s of memory, of a piece that leaves most of what we may take alone. */
-static double memory_speed(void)
-{
-    struct memory_limits limits;
-    uint64_t most = 1u << 30;
-    memory_limits_read(&limits, "");
-    const uint64_t may = memory_limits_free(&limits) / 4, ram = memory_opt.ram / 4;
-    if (most > may) most = may;
-    if (memory_opt.ram && most > ram) most = ram;
-    return memread(threads, most > 1u << 26 ? (size_t)most : 1u << 26);
+    if (!list_pairs(&both, &opt.both))
+        return opt_error(&program, "-pg: expected two numbers, as in 512,128");
+    if (!list_types(&types_k, &opt.type_k) || !list_types(&types_v, &opt.type_v))
+        return opt_error(&program, "-ctk, -ctv: expected f32, f16, bf16, q8_0, q5_1, "
+                                   "q5_0, q4_1, q4_0 or iq4_nl");
+    if (!types_k.n) types_k = (struct number_list){ .n = 1, .items = { GGF_F16 } };
+    if (!types_v.n) types_v = (struct number_list){ .n = 1, .items = { GGF_F16 } };
+    return OPT_GO;
 }
 
 static int check_options(void)
 {
-    if (!model_path) return opt_error(&program, "-m MODEL is missing");
-    if (n_prompt < 0 || n_gen < 0 || n_prompt + n_gen == 0)
-        return opt_error(&program, "-p and -n must be 0 or more, and not both 0");
-    if (runs < 1 || runs > MAX_RUNS)
+    static const char *const formats[] = { "md", "csv", "json", "jsonl" };
+    bool known = false;
+    if (!opt.model) return opt_error(&program, "-m MODEL is missing");
+    if (opt.runs < 1 || opt.runs > MAX_RUNS)
         return opt_error(&program, "-r must be 1 to %d", MAX_RUNS);
-    if (threads < 0 || ubatch < 0)
-        return opt_error(&program, "-t and -ub must be positive");
-    if (strcmp(format, "md") != 0 && strcmp(format, "csv") != 0 &&
-        strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0)
-        return opt_error(&program, "-o %s: expected md, csv, json or jsonl", format);
-    if (!threads) threads = omp_get_max_threads();
-    if (!ubatch) ubatch = 512;
-    return memory_options(&program, &memory_opt, &model_options);
+    for (int i = 0; i < 4; i++) known |= !strcmp(opt.format, formats[i]);
+    if (!known)
+        return opt_error(&program, "-o %s: expected md, csv, json or jsonl", opt.format);
+    const int r = check_lists();
+    return r == OPT_GO ? memory_options(&program, &opt.memory, &model_options) : r;
+}
+
+/* ==== Tests =============================================================== */
+
+static struct bench_report report;
+
+static bool add_test(const struct bench_test *base, int prompt, int gen)
+{
+    if (!prompt && !gen) return true;
+    struct bench_test *tests =
+        realloc(report.tests, ((size_t)report.n + 1) * sizeof *tests);
+    if (!tests) return false;
+    report.tests = tests;
+    tests[report.n] = *base;
+    tests[report.n].prompt = prompt;
+    tests[report.n++].gen = gen;
+    return true;
+}
+
+/* The tests of one context, in llama-bench's order. */
+static bool add_tests(const struct bench_test *base)
+{
+    bool ok = true;
+    for (int i = 0; i < prompts.n && ok; i++) ok = add_test(base, prompts.items[i], 0);
+    for (int i = 0; i < gens.n && ok; i++) ok = add_test(base, 0, gens.items[i]);
+    for (int i = 0; i < both.n && ok; i++)
+        ok = add_test(base, both.items[i], both.seconds[i]);
+    return ok;
+}
+
+static bool plan(void)
+{
+    const int contexts = threads.n * ubatches.n * types_k.n * types_v.n * depths.n;
+    bool ok = true;
+    for (int i = 0; i < contexts && ok; i++) {
+        struct bench_test base = { .runs = opt.runs };
+        int k = i;
+        base.depth = depths.items[k % depths.n], k /= depths.n;
+        base.type_v = (uint32_t)types_v.items[k % types_v.n], k /= types_v.n;
+        base.type_k = (uint32_t)types_k.items[k % types_k.n], k /= types_k.n;
+        base.ubatch = ubatches.items[k % ubatches.n], k /= ubatches.n;
+        base.threads = threads.items[k];
+        ok = add_tests(&base);
+    }
+    report.other_ubatch = ubatches.n > 1 || ubatches.items[0] != 512;
+    report.other_k = types_k.n > 1 || types_k.items[0] != GGF_F16;
+    report.other_v = types_v.n > 1 || types_v.items[0] != GGF_F16;
+    report.bounds = calloc(report.n ? (size_t)report.n : 1, sizeof *report.bounds);
+    return ok && report.bounds;
+}
+
+/* The session that takes most, for what the model may take. */
+static struct q3n_session_options largest(const struct bench_test *tests, int n)
+{
+    struct q3n_session_options o = { .n_logits = 1,
+                                     .type_k = GGF_F16,
+                                     .type_v = GGF_F16 };
+    for (int i = 0; i < n; i++) {
+        const struct bench_test *t = &tests[i];
+        const uint32_t n_ctx = (uint32_t)(t->depth + t->prompt + t->gen);
+        if (n_ctx > o.n_ctx) o.n_ctx = n_ctx;
+        if ((uint32_t)t->ubatch > o.n_ubatch) o.n_ubatch = (uint32_t)t->ubatch;
+        if (t->type_k == GGF_F32) o.type_k = GGF_F32;
+        if (t->type_v == GGF_F32) o.type_v = GGF_F32;
+    }
+    return o;
+}
+
+/* GB/s of memory, of a piece that leaves most of what we may take alone. */
+static double memory_speed(int n_threads)
+{
+    struct memory_limits limits;
+    uint64_t most = 1u << 30;
+    memory_limits_read(&limits, "");
+    const uint64_t may = memory_limits_free(&limits) / 4, ram = opt.memory.ram / 4;
+    if (most > may) most = may;
+    if (opt.memory.ram && most > ram) most = ram;
+    return memread(n_threads, most > 1u << 26 ? (size_t)most : 1u << 26);
+}
+
+static void print_experts(const struct bench_test *tests, int n)
+{
+    for (int i = 0; i < n && report.info.bytes_slots; i++) {
+        char name[64];
+        bench_name(&tests[i], name);
+        fprintf(stderr, "%s\n", name);
+        memory_print(stderr, &report.info, &tests[i].experts);
+    }
+}
+
+/* Tests that have their number of threads in common. */
+static int run_tests(struct bench_test *tests, struct bench_bounds *bounds, int n,
+                     ggf_error *err)
+{
+    q3n_model *m;
+    /* Before the model is there, which may take all the memory that it may. */
+    for (int i = 0; i < n; i++)
+        bounds[i] = i ? *bounds
+                      : (struct bench_bounds){ memory_speed(tests->threads),
+                                               macpeak(tests->threads) };
+    model_options.experts = opt.experts;
+    model_options.threads = tests->threads;
+    model_options.session = largest(tests, n);
+    int e = q3n_model_open(&m, opt.model, &model_options, err);
+    for (int i = 0; i < n && !e; i++) e = bench_run(&tests[i], m, !opt.no_warmup, err);
+    if (!e) {
+        report.info = *q3n_model_info(m);
+        print_experts(tests, n);
+    }
+    q3n_model_close(m);
+    return e;
 }
 
 int main(int argc, char **argv)
@@ -237,33 +238,19 @@ int main(int argc, char **argv)
 
     out_handle_signals();
     ggf_error err;
-    q3n_model *m;
-    /* Before the model is there, which may take all the memory that it may. */
-    const double memory = memory_speed();
-    model_options.experts = experts;
-    model_options.threads = threads;
-    model_options.session.n_ctx = (uint32_t)(n_prompt > n_gen ? n_prompt : n_gen);
-    model_options.session.n_ubatch = (uint32_t)ubatch;
-    if (q3n_model_open(&m, model_path, &model_options, &err))
-        return out_error(NAME, &err);
-    static struct test tests[2];
-    int n = 0, e = 0;
-    if (n_prompt) tests[n++].prompt = n_prompt;
-    if (n_gen) tests[n++].gen = n_gen;
-    for (int i = 0; i < n && !e; i++) {
-        snprintf(tests[i].name, sizeof tests[i].name, "%s%d", tests[i].gen ? "tg" : "pp",
-                 tokens_of(&tests[i]));
-        e = measure(m, &tests[i], &err);
+    report.model_path = opt.model;
+    report.format = opt.format;
+    report.ops = opt.ops;
+    int e = plan() ? 0 : ggf_no_memory(&err);
+    if (!e && !report.n) return opt_error(&program, "-p 0 and -n 0 leave nothing to do");
+    for (int i = 0, n; i < report.n && !e; i += n) {
+        for (n = 1; i + n < report.n; n++)
+            if (report.tests[i + n].threads != report.tests[i].threads) break;
+        e = run_tests(report.tests + i, report.bounds + i, n, &err);
     }
-    const struct q3n_model_info *info = q3n_model_info(m);
-    if (e) out_error(NAME, &err);
-    else if (!strcmp(format, "md")) print_table(tests, n, info, memory);
-    else if (!strcmp(format, "csv")) print_csv(tests, n, info, memory);
-    else print_json(tests, n, info, memory);
-    for (int i = 0; i < n && !e && info->bytes_slots; i++) {
-        fprintf(stderr, "%s\n", tests[i].name);
-        memory_print(stderr, info, &tests[i].experts);
-    }
-    q3n_model_close(m);
-    return e ? 1 : 0;
+    if (!e) bench_print(&report);
+    for (int i = 0; i < report.n; i++) free(report.tests[i].seconds);
+    free(report.tests);
+    free(report.bounds);
+    return out_close_stdout(NAME, e ? out_error(NAME, &err) : 0);
 }

@@ -15,6 +15,12 @@ struct pass {
     ggf_error *err;
 };
 
+/* A step is over. */
+static void done(const struct pass *p, enum op op)
+{
+    op_done(p->me, p->batch->clock, op);
+}
+
 static void embed_team(const struct pass *p)
 {
     const q3n_model *m = p->model;
@@ -29,6 +35,7 @@ static void embed_team(const struct pass *p)
         rope_table(p->w->rope + t * hp->n_rot, hp->n_rot, hp->rope_base,
                    p->batch->pos + (uint32_t)t);
     }
+    done(p, OP_EMBED);
 }
 
 /* norm = rms_norm(x), encoded, for tokens from `first` on; before that x += add, unless
@@ -47,6 +54,7 @@ static struct acts norm_team(const struct pass *p, uint32_t first, const float *
         ops->rms_norm(y, x, weight, n, p->model->hp.eps);
         acts_encode(&acts, kinds, i, y);
     }
+    done(p, OP_NORM);
     return acts;
 }
 
@@ -67,6 +75,7 @@ static void project_team(const struct pass *p, const struct linear *out)
     for (uint64_t t; team_next(p->me, p->batch->n, &t);)
         acts_encode(&acts, out->kinds, t, p->w->mixed + t * out->n);
     linear_team(p->me, out, &acts, p->batch->n, p->w->out, out->width);
+    done(p, OP_MIXER_OUT);
 }
 
 static void mixer_team(const struct pass *p, const struct layer *l, uint32_t index)
@@ -80,6 +89,7 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
     const struct acts acts = norm_team(p, 0, NULL, l->mixer_norm, in->kinds);
     observe(p, OBSERVED_MIXER, index, w->norm, in->n, b->n);
     linear_team(p->me, in, &acts, b->n, w->projected, in->width);
+    done(p, OP_MIXER_IN);
     if (l->recurrent)
         delta_team(p->me, &l->delta, ops, &p->seq->delta[index], b->n, w->projected, own,
                    w->mixed);
@@ -93,6 +103,7 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
                                                 .scratch = own,
                                                 .shared = w->shared,
                                                 .out = w->mixed });
+    done(p, l->recurrent ? OP_DELTA : OP_ATTENTION);
     const struct linear *out = l->recurrent ? &l->delta.out : &l->attention.out;
     observe(p, OBSERVED_MIXER_OUT, index, w->mixed, out->n, b->n);
     project_team(p, out);
@@ -125,6 +136,7 @@ static void head_team(const struct pass *p)
             p->batch->n - first);
     linear_team(p->me, &m->head, &acts, p->batch->n - first, p->batch->logits,
                 m->head.width);
+    done(p, OP_HEAD);
 }
 
 static int forward_team(const struct pass *p)
@@ -155,6 +167,8 @@ static void work(const struct member *me, void *arg)
 int forward(const q3n_model *model, const struct sequence *seq, struct workspace *w,
             const struct batch *batch, ggf_error *err)
 {
+    w->moe.clock = batch->clock;
+    op_start(batch->clock);
     struct call call = { .pass = { NULL, model, seq, w, batch, err } };
     team_run(model->threads, work, &call);
     return call.status;

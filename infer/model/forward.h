@@ -42,6 +42,7 @@ struct batch {
     float *logits;         /* [n_vocab, n - first_logits] */
     const struct observer *observer; /* NULL: nobody watches */
     const struct route_watch *watch; /* NULL: nobody */
+    struct op_clock *clock;          /* NULL: none */
 };
 
 /* Results do not depend on how a sequence is cut into batches, nor on threads: no sum is

@@ -17,6 +17,14 @@ static uint64_t linear_bytes(const struct linear *l)
     return sum;
 }
 
+static uint64_t linear_macs(const struct linear *l)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < l->n_parts; i++)
+        sum += (uint64_t)l->parts[i].m.rows * l->parts[i].m.n;
+    return sum;
+}
+
 static uint64_t expert_bytes(const struct expert *e)
 {
     return (uint64_t)e->gate.rows * e->gate.row_bytes +
@@ -32,15 +40,22 @@ static void count_layer(struct q3n_model *m, const struct layer *l, uint32_t ind
     info->bytes_experts += experts;
     info->bytes_token += experts / hp->n_expert * hp->n_expert_used +
                          linear_bytes(&l->moe.router) + expert_bytes(&l->moe.shared);
+    *(index + 1 < hp->n_layer ? &info->macs_token : &info->macs_logits) +=
+        linear_macs(&l->moe.router) +
+        3 * (uint64_t)hp->n_embd *
+            ((uint64_t)hp->n_expert_used * hp->n_ff_exp + hp->n_ff_shexp);
     if (l->recurrent) {
         const struct delta_net *d = &l->delta;
         info->bytes_token += linear_bytes(&d->in) + linear_bytes(&d->out);
+        info->macs_token += linear_macs(&d->in) + linear_macs(&d->out);
         info->bytes_session +=
             sizeof(float) * ((uint64_t)d->n_v_heads * d->dim * d->dim +
                              (uint64_t)(d->taps - 1) * delta_channels(d));
     } else {
         info->bytes_token +=
             linear_bytes(&l->attention.in) + linear_bytes(&l->attention.out);
+        info->macs_token +=
+            linear_macs(&l->attention.in) + linear_macs(&l->attention.out);
         info->n_kv += (uint64_t)hp->n_head_kv * hp->head_dim;
     }
 }
@@ -58,6 +73,7 @@ static void count(struct q3n_model *m)
     info->n_expert_used = hp->n_expert_used;
     info->packed = m->pack;
     info->bytes_token = m->embedding.row_bytes + linear_bytes(&m->head);
+    info->macs_logits = linear_macs(&m->head);
     for (uint32_t i = 0; i < hp->n_layer; i++) count_layer(m, &m->layers[i], i);
     for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++) {
         info->n_params += ggf_tensor(m->file, i)->count;

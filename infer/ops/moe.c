@@ -232,11 +232,14 @@ static int chunk_team(const struct moe_pass *p)
     const uint64_t jobs = jobs_of_chunk(w);
     for (uint64_t i; team_next(p->me, jobs * ff_pieces, &i);)
         gate_up_piece(p, job_of(w, i / ff_pieces), (uint32_t)(i % ff_pieces) * FF_ROWS);
+    op_done(p->me, w->clock, OP_GATE_UP);
     const int e = atomic_load(&p->me->team->status);
     if (e) return e;
     activate_team(p);
+    op_done(p->me, w->clock, OP_SILU);
     for (uint64_t i; team_next(p->me, jobs * out_pieces, &i);)
         down_piece(p, job_of(w, i / out_pieces), (uint32_t)(i % out_pieces) * OUT_ROWS);
+    op_done(p->me, w->clock, OP_DOWN);
     return atomic_load(&p->me->team->status);
 }
 
@@ -349,10 +352,12 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
     look_ahead_team(me, m, ops, store, w, tokens, acts);
     observe_in(me, observer, m, w, tokens, norm);
     gather_team(me, m, w, tokens, acts, &p.b.in);
+    op_done(me, w->clock, OP_ROUTE);
     const int e = experts_team(&p);
     if (!e) {
         observe_mid(me, observer, m, w, tokens);
         sum_team(me, m, ops, w, tokens, x);
+        op_done(me, w->clock, OP_SUM);
     }
     /* Nobody looks at the demand any more. */
     if (me->id == 0) expert_store_end(store, &w->demand);

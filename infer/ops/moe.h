@@ -3,6 +3,7 @@
 #define INFER_OPS_MOE_H
 
 #include "../experts/store.h"
+#include "clock.h"
 #include "observe.h"
 #include "vec.h"
 
@@ -63,6 +64,7 @@ struct moe_work {
     float *shared_down;             /* [n_embd, tokens] */
     void *gathered;                 /* activations of the pairs */
     void *mid, *shared_mid;
+    struct op_clock *clock; /* NULL, or where it is noted what steps take */
 };
 
 /* x += moe(norm) + sigmoid(shared_gate . norm) shared(norm), for `tokens` rows of n_embd

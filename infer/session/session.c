@@ -13,6 +13,7 @@ struct q3n_session {
     uint32_t pos;
     const struct observer *observer;
     const struct route_watch *watch;
+    struct op_clock *clock;
     bool broken; /* a batch failed half way: only a reset helps */
     struct sequence seq;
     struct workspace work;
@@ -72,11 +73,12 @@ struct q3n_session_options q3n_session_complete(const q3n_model *model,
 
 bool q3n_kv_type(uint32_t type) { return kv_type(type); }
 
-uint64_t q3n_kv_bytes(const q3n_model *model, const struct q3n_session_options *options)
+uint64_t q3n_kv_bytes(const struct q3n_model_info *info,
+                      const struct q3n_session_options *options)
 {
     const uint32_t k = options ? options->type_k : GGF_F32;
     const uint32_t v = options ? options->type_v : GGF_F32;
-    return ggf_row_bytes(k, model->info.n_kv) + ggf_row_bytes(v, model->info.n_kv);
+    return ggf_row_bytes(k, info->n_kv) + ggf_row_bytes(v, info->n_kv);
 }
 
 uint64_t q3n_session_bytes(const q3n_model *model,
@@ -84,7 +86,7 @@ uint64_t q3n_session_bytes(const q3n_model *model,
 {
     const struct q3n_session_options o = q3n_session_complete(model, options);
     const uint64_t logits = (uint64_t)o.n_logits * model->info.n_vocab * sizeof(float);
-    return model->info.bytes_session + q3n_kv_bytes(model, &o) * o.n_ctx + logits +
+    return model->info.bytes_session + q3n_kv_bytes(&model->info, &o) * o.n_ctx + logits +
            workspace_bytes(model, o.n_ubatch, o.n_ctx);
 }
 
@@ -124,19 +126,80 @@ void q3n_session_free(q3n_session *s)
     free(s);
 }
 
+/* ---- Recurrent state -------------------------------------------------------- */
+
+/* A piece of it; each layer has two. */
+struct piece {
+    float *data;
+    size_t bytes;
+};
+static struct piece conv_of(const struct q3n_session *s, uint32_t layer)
+{
+    const struct delta_net *d = &s->model->layers[layer].delta;
+    return (struct piece){ s->seq.delta[layer].conv,
+                           (d->taps - 1) * (size_t)delta_channels(d) * sizeof(float) };
+}
+
+static struct piece sums_of(const struct q3n_session *s, uint32_t layer)
+{
+    const struct delta_net *d = &s->model->layers[layer].delta;
+    return (struct piece){ s->seq.delta[layer].s,
+                           (size_t)d->n_v_heads * d->dim * d->dim * sizeof(float) };
+}
+
 void q3n_session_reset(q3n_session *s)
 {
     for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
-        const struct layer *l = &s->model->layers[i];
-        const struct delta_state *state = &s->seq.delta[i];
-        if (!l->recurrent) continue;
-        const struct delta_net *d = &l->delta;
-        memset(state->conv, 0, (d->taps - 1) * (size_t)delta_channels(d) * sizeof(float));
-        memset(state->s, 0, (size_t)d->n_v_heads * d->dim * d->dim * sizeof(float));
+        if (!s->model->layers[i].recurrent) continue;
+        const struct piece conv = conv_of(s, i), sums = sums_of(s, i);
+        memset(conv.data, 0, conv.bytes);
+        memset(sums.data, 0, sums.bytes);
     }
     s->pos = 0;
     s->broken = false;
 }
+
+struct q3n_snapshot {
+    uint32_t pos;
+    bool broken;
+    char state[]; /* of the recurrent layers, in order */
+};
+
+int q3n_session_save(q3n_snapshot **out, const q3n_session *s, ggf_error *err)
+{
+    q3n_snapshot *snap = malloc(sizeof *snap + s->model->info.bytes_session);
+    *out = snap;
+    if (!snap) return ggf_no_memory(err);
+    snap->pos = s->pos;
+    snap->broken = s->broken;
+    char *to = snap->state;
+    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
+        if (!s->model->layers[i].recurrent) continue;
+        const struct piece conv = conv_of(s, i), sums = sums_of(s, i);
+        memcpy(to, conv.data, conv.bytes);
+        memcpy(to + conv.bytes, sums.data, sums.bytes);
+        to += conv.bytes + sums.bytes;
+    }
+    return 0;
+}
+
+void q3n_session_restore(q3n_session *s, const q3n_snapshot *snap)
+{
+    const char *from = snap->state;
+    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
+        if (!s->model->layers[i].recurrent) continue;
+        const struct piece conv = conv_of(s, i), sums = sums_of(s, i);
+        memcpy(conv.data, from, conv.bytes);
+        memcpy(sums.data, from + conv.bytes, sums.bytes);
+        from += conv.bytes + sums.bytes;
+    }
+    s->pos = snap->pos;
+    s->broken = snap->broken;
+}
+
+void q3n_snapshot_free(q3n_snapshot *snap) { free(snap); }
+
+/* ---- Computing ---------------------------------------------------------------- */
 
 void q3n_session_observe(q3n_session *s, const struct observer *observer)
 {
@@ -147,6 +210,8 @@ void q3n_session_watch(q3n_session *s, const struct route_watch *watch)
 {
     s->watch = watch;
 }
+
+void q3n_session_time(q3n_session *s, struct op_clock *clock) { s->clock = clock; }
 
 uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
 
@@ -183,7 +248,8 @@ int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
         struct batch b = { .tokens = tokens + at,
                            .pos = s->pos,
                            .observer = s->observer,
-                           .watch = s->watch };
+                           .watch = s->watch,
+                           .clock = s->clock };
         b.n = n - at < s->n_batch ? n - at : s->n_batch;
         b.first_logits = first_logits <= at        ? 0
                          : first_logits - at < b.n ? first_logits - at

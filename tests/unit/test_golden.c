@@ -259,6 +259,40 @@ START_TEST(last_logits)
 }
 END_TEST
 
+/* Back at a saved place, the session computes the same again. */
+START_TEST(snapshots)
+{
+    struct golden g;
+    load(&g, _i);
+    const struct q3n_session_options so = { .n_ctx = g.n, .type_v = GGF_F16 };
+    const uint32_t half = g.n / 2, rest = g.n - half;
+    float *want = malloc((size_t)rest * g.n_vocab * sizeof *want),
+          *got = malloc((size_t)rest * g.n_vocab * sizeof *got);
+    ck_assert(want && got);
+    ggf_error err;
+    q3n_model *model;
+    q3n_session *s;
+    q3n_snapshot *snap;
+    ck_assert_msg(!q3n_model_open(&model, g.path, NULL, &err), "%s", err.message);
+    ck_assert_msg(!q3n_session_new(&s, model, &so, &err), "%s", err.message);
+    ck_assert_int_eq(q3n_session_eval(s, g.tokens, half, 0, NULL, &err), 0);
+    ck_assert_int_eq(q3n_session_save(&snap, s, &err), 0);
+    ck_assert_int_eq(q3n_session_eval(s, g.tokens + half, rest, 0, want, &err), 0);
+    for (int again = 0; again < 2; again++) {
+        q3n_session_restore(s, snap);
+        ck_assert_uint_eq(q3n_session_pos(s), half);
+        ck_assert_int_eq(q3n_session_eval(s, g.tokens + half, rest, 0, got, &err), 0);
+        ck_assert_mem_eq(got, want, (size_t)rest * g.n_vocab * sizeof *got);
+    }
+    q3n_snapshot_free(snap);
+    q3n_session_free(s);
+    q3n_model_close(model);
+    free(want);
+    free(got);
+    unload(&g);
+}
+END_TEST
+
 /* ---- Which cases --------------------------------------------------------- */
 
 static void find_cases(const char *folder)
@@ -290,6 +324,7 @@ int main(void)
     tcase_add_loop_test(tc, batches, 0, n_cases);
     tcase_add_loop_test(tc, threads, 0, n_cases);
     tcase_add_loop_test(tc, last_logits, 0, n_cases);
+    tcase_add_loop_test(tc, snapshots, 0, n_cases);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);
     srunner_run_all(sr, CK_ENV);

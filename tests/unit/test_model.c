@@ -148,7 +148,18 @@ START_TEST(information)
     ck_assert_uint_eq(info->n_kv, KV_ROWS);
     ck_assert_uint_eq(info->bytes_session,
                       4 * (V_HEADS * STATE * STATE + (TAPS - 1) * CHANNELS));
+    const uint64_t ffn = EXPERTS * EMBD + 3 * EMBD * (USED * FF + FF);
+    const uint64_t delta = EMBD * (CHANNELS + INNER + 2 * V_HEADS) + INNER * EMBD;
+    const uint64_t attention = EMBD * (Q_ROWS + 2 * KV_ROWS) + HEADS * HEAD_DIM * EMBD;
+    ck_assert_uint_eq(info->macs_token, delta + ffn + attention);
+    ck_assert_uint_eq(info->macs_logits, ffn + EMBD * VOCAB);
     ck_assert(!info->packed);
+    struct q3n_session_options so = { .n_ctx = 10, .type_k = GGF_F16 };
+    ck_assert_uint_eq(q3n_kv_bytes(info, &so), KV_ROWS * (2 + 4));
+    so.type_v = GGF_Q8_0; /* heads of 16 are half a block */
+    q3n_session *session;
+    ck_assert_int_eq(q3n_session_new(&session, model, &so, &err), GGF_E_ARG);
+    ck_assert_ptr_null(session);
     q3n_model_close(model);
     q3n_model_close(NULL);
 }

@@ -131,7 +131,7 @@ int placement_plan_make(struct placement_plan *p, q3n_model *model,
     *p = (struct placement_plan){ .info = q3n_model_info(model), .options = options };
     memory_limits_read(&p->limits, "");
     p->session = q3n_session_complete(model, &options->session);
-    p->kv = q3n_kv_bytes(model, &p->session) * p->session.n_ctx;
+    p->kv = q3n_kv_bytes(q3n_model_info(model), &p->session) * p->session.n_ctx;
     p->work = q3n_session_bytes(model, &p->session) - p->info->bytes_session - p->kv;
     p->threads = options->threads ? options->threads : omp_get_num_procs();
     int e = q3n_model_trace(model, &own, err);
