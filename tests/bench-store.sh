@@ -15,7 +15,7 @@
 #
 # With LLAMA_BENCH=PATH llama-bench runs the same model unpacked (MODEL=FILE.gguf, or made
 # like the other) from its mapping within the same limit, from an empty page cache; the
-# ratio is printed.  TOKENS=64, RUNS=3, THREADS=all.
+# ratio is printed.  PACKED=FILE.gguf takes another packed model.  TOKENS=64, RUNS=3, THREADS=all.
 set -euo pipefail
 build=$(cd "${1:?build folder}" && pwd)
 PATH=$build:$PATH
@@ -23,7 +23,8 @@ dir=${DIR:-$build/bench}
 tokens=${TOKENS:-64} runs=${RUNS:-3} threads=${THREADS:-$(nproc)}
 layers=${LAYERS:-8} peer=${LLAMA_BENCH:-}
 mkdir -p "$dir"
-packed=$dir/store.gguf pack=$dir/store.xpack plain=${MODEL:-$dir/store-plain.gguf}
+packed=${PACKED:-$dir/store.gguf} plain=${MODEL:-$dir/store-plain.gguf}
+pack=${packed%.gguf}.xpack
 [ -e "$pack" ] || gguf-synth --shape qwen3-next-80b --layers "$layers" --type Q4_K \
     "$packed" --pack "$pack" --force
 [ -z "$peer" ] || [ -e "$plain" ] ||
