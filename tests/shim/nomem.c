@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* NOLINTBEGIN(cert-dcl51-cpp): they are glibc's, and public */
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t each);
 void *__libc_realloc(void *old, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
+/* NOLINTEND(cert-dcl51-cpp) */
 
 static _Atomic long calls;
 static long first = -1, end;

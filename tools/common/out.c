@@ -28,8 +28,9 @@ static void on_bus_error(int sig)
     static const char what[] = ": a file that is in use cannot be read any more: it has "
                                "been cut short, or its disk has failed\n";
     const char *name = program_invocation_short_name;
-    ssize_t n = write(STDERR_FILENO, name, strlen(name));
-    if (n >= 0) n = write(STDERR_FILENO, what, sizeof what - 1);
+    const bool said = write(STDERR_FILENO, name, strlen(name)) >= 0 &&
+                      write(STDERR_FILENO, what, sizeof what - 1) >= 0;
+    (void)said;
     (void)sig;
     ggf_discard_outputs();
     _exit(1);

@@ -142,6 +142,7 @@ static int packing_begin(struct packing *p, const struct synth *s, ggf_error *er
                                                 .fused = s->fused };
         for (uint32_t e = 0; e < n_expert; e++)
             for (int i = 0; i < GGF_PARTS; i++)
+                /* NOLINTNEXTLINE(clang-analyzer-core*): each block has all parts */
                 p->types[(size_t)l * n_expert + e][i] = p->parts[l][i]->type;
     }
     p->content = (struct ggf_pack_content){
