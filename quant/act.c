@@ -28,7 +28,12 @@ enum act_kind act_kind_of(uint32_t type, int exact)
     case GGF_Q4_K:
     case GGF_Q5_K:
     case GGF_Q6_K:
-    case GGF_IQ4_XS: return ACT_Q8_K;
+    case GGF_IQ4_XS:
+    case GGF_IQ2_XXS:
+    case GGF_IQ2_XS:
+    case GGF_IQ2_S:
+    case GGF_IQ3_XXS:
+    case GGF_IQ3_S: return ACT_Q8_K;
     default: return ACT_F32;
     }
 }

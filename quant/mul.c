@@ -2,6 +2,7 @@
  * and the way for types without a kernel of their own: decode a piece, then multiply
  * floats. */
 #include "decode.h"
+#include "grid_words.h"
 #include "mul_ref.h"
 
 #include "../libgguf/libgguf.h"
@@ -92,11 +93,15 @@ DECODED_TYPES(DEFINE)
 static const mul_fn decoded[GGF_TYPE_COUNT] = { DECODED_TYPES(ENTRY) };
 
 static const mul_fn encoded[GGF_TYPE_COUNT] = {
-    [GGF_Q4_0] = mul_q4_0_c,     [GGF_Q4_1] = mul_q4_1_c, [GGF_Q5_0] = mul_q5_0_c,
-    [GGF_Q5_1] = mul_q5_1_c,     [GGF_Q8_0] = mul_q8_0_c, [GGF_IQ4_NL] = mul_iq4_nl_c,
-    [GGF_MXFP4] = mul_mxfp4_c,   [GGF_Q2_K] = mul_q2_k_c, [GGF_Q3_K] = mul_q3_k_c,
-    [GGF_Q4_K] = mul_q4_k_c,     [GGF_Q5_K] = mul_q5_k_c, [GGF_Q6_K] = mul_q6_k_c,
-    [GGF_IQ4_XS] = mul_iq4_xs_c,
+    [GGF_Q4_0] = mul_q4_0_c,       [GGF_Q4_1] = mul_q4_1_c,
+    [GGF_Q5_0] = mul_q5_0_c,       [GGF_Q5_1] = mul_q5_1_c,
+    [GGF_Q8_0] = mul_q8_0_c,       [GGF_IQ4_NL] = mul_iq4_nl_c,
+    [GGF_MXFP4] = mul_mxfp4_c,     [GGF_Q2_K] = mul_q2_k_c,
+    [GGF_Q3_K] = mul_q3_k_c,       [GGF_Q4_K] = mul_q4_k_c,
+    [GGF_Q5_K] = mul_q5_k_c,       [GGF_Q6_K] = mul_q6_k_c,
+    [GGF_IQ4_XS] = mul_iq4_xs_c,   [GGF_IQ2_XXS] = mul_iq2_xxs_c,
+    [GGF_IQ2_XS] = mul_iq2_xs_c,   [GGF_IQ2_S] = mul_iq2_s_c,
+    [GGF_IQ3_XXS] = mul_iq3_xxs_c, [GGF_IQ3_S] = mul_iq3_s_c,
 };
 
 mul_fn mul_for(uint32_t type, enum act_kind kind)
@@ -108,6 +113,7 @@ mul_fn mul_for(uint32_t type, enum act_kind kind)
     }
     if (kind != act_kind_of(type, 0)) return NULL;
     mul_fn f = encoded[type];
+    grid_words_make();
 #if defined(__x86_64__)
     mul_init_x86(type, &f);
 #elif defined(__aarch64__)

@@ -190,6 +190,82 @@ static void unpack_iq4_xs(struct codes *c, const void *block)
     }
 }
 
+/* ---- 256 weights on a grid; decode_grid.c says where the bits lie ---- */
+
+/* n codes: magnitudes, negated where the sign bit is set. */
+static void put_signed(int8_t *q, int n, uint64_t bytes, unsigned signs)
+{
+    for (int i = 0; i < n; i++) {
+        const int v = (int)(bytes >> 8 * i & 255);
+        q[i] = (int8_t)(signs >> i & 1 ? -v : v);
+    }
+}
+
+/* The scale of group j of 16, in half steps of a quarter of d. */
+static void set_scale_iq2(struct codes *c, int j, float d, unsigned scale)
+{
+    c->scale[j] = d * (0.5f + (float)scale) * 0.25f;
+    c->min[j] = 0;
+}
+
+static void unpack_iq2_xxs(struct codes *c, const void *block)
+{
+    const struct block_iq2_xxs *b = block;
+    for (int g = 0; g < 32; g++) {
+        const uint32_t index = b->qs[2 * (g / 4)] >> 8 * (g % 4) & 255;
+        const uint32_t word = b->qs[2 * (g / 4) + 1];
+        put_signed(c->q + 8 * g, 8, grid_bytes_iq2(grid_iq2_xxs[index]),
+                   grid_signs(word >> 7 * (g % 4) & 127));
+        set_scale_iq2(c, g / 2, f16_to_f32(b->d), word >> 28);
+    }
+}
+
+static void unpack_iq2_xs(struct codes *c, const void *block)
+{
+    const struct block_iq2_xs *b = block;
+    for (int g = 0; g < 32; g++) {
+        put_signed(c->q + 8 * g, 8, grid_bytes_iq2(grid_iq2_xs[b->qs[g] & 511]),
+                   grid_signs(b->qs[g] >> 9));
+        set_scale_iq2(c, g / 2, f16_to_f32(b->d), b->scales[g / 4] >> 2 * (g & 2) & 15);
+    }
+}
+
+static void unpack_iq2_s(struct codes *c, const void *block)
+{
+    const struct block_iq2_s *b = block;
+    for (int g = 0; g < 32; g++) {
+        const unsigned index = b->qs[g] | (b->qh[g / 4] >> 2 * (g % 4) & 3u) << 8;
+        put_signed(c->q + 8 * g, 8, grid_bytes_iq2(grid_iq2_s[index]), b->signs[g]);
+        set_scale_iq2(c, g / 2, f16_to_f32(b->d), b->scales[g / 4] >> 2 * (g & 2) & 15);
+    }
+}
+
+static void unpack_iq3_xxs(struct codes *c, const void *block)
+{
+    const struct block_iq3_xxs *b = block;
+    for (int g = 0; g < 64; g++) {
+        const uint32_t word = b->signs[g / 8];
+        const unsigned signs = grid_signs(word >> 7 * (g / 2 % 4) & 127);
+        put_signed(c->q + 4 * g, 4, grid_bytes_iq3_xxs(grid_iq3_xxs[b->qs[g]]),
+                   signs >> 4 * (g & 1));
+        c->scale[g / 4] = f16_to_f32(b->d) * (0.5f + (float)(word >> 28)) * 0.5f;
+        c->min[g / 4] = 0;
+    }
+}
+
+static void unpack_iq3_s(struct codes *c, const void *block)
+{
+    const struct block_iq3_s *b = block;
+    for (int g = 0; g < 64; g++) {
+        const unsigned index = b->qs[g] | (b->qh[g / 8] >> g % 8 & 1u) << 8;
+        const int scale = b->scales[g / 16] >> 4 * (g / 8 & 1) & 15;
+        put_signed(c->q + 4 * g, 4, grid_bytes_iq3_s(grid_iq3_s[index]),
+                   b->signs[g / 2] >> 4 * (g & 1));
+        c->scale[g / 4] = f16_to_f32(b->d) * (float)(1 + 2 * scale);
+        c->min[g / 4] = 0;
+    }
+}
+
 /* ---- The product ---- */
 
 /* Groups [first, first + groups) of an activation block with the codes c. */
@@ -252,3 +328,8 @@ MUL_REF(q4_k, QK_K)
 MUL_REF(q5_k, QK_K)
 MUL_REF(q6_k, QK_K)
 MUL_REF(iq4_xs, QK_K)
+MUL_REF(iq2_xxs, QK_K)
+MUL_REF(iq2_xs, QK_K)
+MUL_REF(iq2_s, QK_K)
+MUL_REF(iq3_xxs, QK_K)
+MUL_REF(iq3_s, QK_K)

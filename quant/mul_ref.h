@@ -18,5 +18,10 @@ decl_mul_fn(mul_q4_k_c);
 decl_mul_fn(mul_q5_k_c);
 decl_mul_fn(mul_q6_k_c);
 decl_mul_fn(mul_iq4_xs_c);
+decl_mul_fn(mul_iq2_xxs_c);
+decl_mul_fn(mul_iq2_xs_c);
+decl_mul_fn(mul_iq2_s_c);
+decl_mul_fn(mul_iq3_xxs_c);
+decl_mul_fn(mul_iq3_s_c);
 
 #endif

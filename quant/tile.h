@@ -24,6 +24,7 @@
  *   madd(a, b, c)         a * b + c, rounded once
  *   repeat16(p)           16 bytes in every 128 bits
  *   lookup(table, v)      for each byte 0..15 of v that byte of such a table
+ *   gather(table, v)      table[v], lane by lane
  *   dot_begin, dot_step, dot_step_signed, dot_end
  *                         products of each lane's four codes with x[0..3], added up in
  *                         parts that may be of 16 bits
@@ -34,6 +35,7 @@
  *   MAX_TOKENS            tokens whose sums fit in registers: 8 or 4 */
 #include "act.h"
 #include "blocks.h"
+#include "grid_words.h"
 #include "grids.h"
 #include "unroll.h"
 
@@ -63,6 +65,7 @@ INLINE vu offset_of(int n) { return splat((uint32_t)(-n & 0xffff) * 0x10001u); }
 
 #include "tile_product.h"
 #include "tile_unpack.h"
+#include "tile_grid.h"
 
 /* ==== Walking the rows ===================================================== */
 
@@ -218,6 +221,11 @@ SUPER_FNS(q4_k, product_k32_4bit, K32_4BIT)
 SUPER_FNS(q5_k, product_k32_5bit, K32_5BIT)
 SUPER_FNS(q6_k, product_k16_6bit, K16_6BIT)
 SUPER_FNS(iq4_xs, product_k32_8bit, ANY32_8BIT)
+SUPER_FNS(iq2_xxs, product_k32_grid, K32_GRID)
+SUPER_FNS(iq2_xs, product_k16_grid, K16_GRID)
+SUPER_FNS(iq2_s, product_k16_grid, K16_GRID)
+SUPER_FNS(iq3_xxs, product_k32_grid, K32_GRID)
+SUPER_FNS(iq3_s, product_k32_grid, K32_GRID)
 BLOCK_32_FNS(q4_0, product_32_5bit, ANY32_5BIT)
 BLOCK_32_FNS(q4_1, product_32_min, ANY32_MIN)
 BLOCK_32_FNS(q5_0, product_32_5bit, ANY32_5BIT)
@@ -227,9 +235,10 @@ BLOCK_32_FNS(iq4_nl, product_32_8bit, ANY32_8BIT)
 BLOCK_32_FNS(mxfp4, product_32_5bit, ANY32_5BIT)
 
 static const mul_fn tile_kernels[GGF_TYPE_COUNT] = {
-    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1, [GGF_Q5_0] = mul_q5_0,
-    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0, [GGF_IQ4_NL] = mul_iq4_nl,
-    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k, [GGF_Q3_K] = mul_q3_k,
-    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k, [GGF_Q6_K] = mul_q6_k,
-    [GGF_IQ4_XS] = mul_iq4_xs,
+    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1,       [GGF_Q5_0] = mul_q5_0,
+    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0,       [GGF_IQ4_NL] = mul_iq4_nl,
+    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k,       [GGF_Q3_K] = mul_q3_k,
+    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k,       [GGF_Q6_K] = mul_q6_k,
+    [GGF_IQ4_XS] = mul_iq4_xs, [GGF_IQ2_XXS] = mul_iq2_xxs, [GGF_IQ2_XS] = mul_iq2_xs,
+    [GGF_IQ2_S] = mul_iq2_s,   [GGF_IQ3_XXS] = mul_iq3_xxs, [GGF_IQ3_S] = mul_iq3_s,
 };

@@ -147,12 +147,19 @@ typedef void (*product_fn)(vf *acc, const struct tile *w, const void *x, size_t 
 #define ANY32_MIN  .group = 32, .chunk = 4, .has_min = true
 #define ANY32_8BIT                                                                       \
     .group = 32, .chunk = 1, .is_signed = SIGNED_CODES, .has_offset = !SIGNED_CODES
+/* |codes| of at most 62 with signs */
+#define K32_GRID                                                                         \
+    .group = 32, .chunk = 2, .is_signed = SIGNED_CODES, .has_offset = !SIGNED_CODES
+#define K16_GRID                                                                         \
+    .group = 16, .chunk = 2, .is_signed = SIGNED_CODES, .has_offset = !SIGNED_CODES
 
 PRODUCT(product_k32_4bit, SUPER_BLOCK, K32_4BIT)
 PRODUCT(product_k32_5bit, SUPER_BLOCK, K32_5BIT)
 PRODUCT(product_k32_8bit, SUPER_BLOCK, ANY32_8BIT)
 PRODUCT(product_k16_2bit, SUPER_BLOCK, K16_2BIT)
 PRODUCT(product_k16_6bit, SUPER_BLOCK, K16_6BIT)
+PRODUCT(product_k32_grid, SUPER_BLOCK, K32_GRID)
+PRODUCT(product_k16_grid, SUPER_BLOCK, K16_GRID)
 PRODUCT(product_32_5bit, BLOCKS_OF_32, ANY32_5BIT)
 PRODUCT(product_32_min, BLOCKS_OF_32, ANY32_MIN)
 PRODUCT(product_32_8bit, BLOCKS_OF_32, ANY32_8BIT)

@@ -54,6 +54,11 @@ static inline vu lookup(vu table, vu v)
     return (vu)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)v);
 }
 
+static inline vu gather(const uint32_t *table, vu index)
+{
+    return (vu){ table[index[0]], table[index[1]], table[index[2]], table[index[3]] };
+}
+
 /* Four bytes to all lanes. */
 static inline int32x4_t broadcast4(const void *x)
 {

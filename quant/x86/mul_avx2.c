@@ -59,6 +59,11 @@ static inline vu lookup(vu table, vu v)
     return (vu)_mm256_shuffle_epi8((__m256i)table, (__m256i)v);
 }
 
+static inline vu gather(const uint32_t *table, vu index)
+{
+    return (vu)_mm256_i32gather_epi32((const int *)table, (__m256i)index, 4);
+}
+
 static inline __m256i broadcast4(const void *x)
 {
     int32_t four;

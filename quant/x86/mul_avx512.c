@@ -58,6 +58,11 @@ static inline vu lookup(vu table, vu v)
     return (vu)_mm512_shuffle_epi8((__m512i)table, (__m512i)v);
 }
 
+static inline vu gather(const uint32_t *table, vu index)
+{
+    return (vu)_mm512_i32gather_epi32((__m512i)index, table, 4);
+}
+
 static inline __m512i broadcast4(const void *x)
 {
     int32_t four;
