@@ -48,6 +48,14 @@ enum q3n_verify_reads { Q3N_VERIFY_FIRST, Q3N_VERIFY_ALWAYS, Q3N_VERIFY_NEVER };
 /* Which experts go when there is no room. */
 enum q3n_cache_policy { Q3N_CACHE_LRU, Q3N_CACHE_CLOCK };
 
+/* Where the experts of a layer are, whatever becomes of the others. */
+enum q3n_expert_tier {
+    Q3N_EXPERTS_ANYWHERE, /* where the load mode puts them */
+    Q3N_EXPERTS_MEMORY,   /* all in memory of our own, from the start and for good */
+    Q3N_EXPERTS_MAPPED,
+    Q3N_EXPERTS_DISK, /* read when they are needed */
+};
+
 struct q3n_model_options {
     const char *experts; /* pack file; NULL: the one that the GGUF names, if any */
     int threads;         /* up to 1024; 0: all the process may use */
@@ -63,6 +71,10 @@ struct q3n_model_options {
     struct q3n_session_options session;
     enum q3n_verify_reads verify_reads;
     enum q3n_cache_policy cache_policy;
+    /* Of layers 0, 1, ...; the others are anywhere.  With one that is not, the load mode is
+     * AUTO or DIRECT, and becomes DIRECT. */
+    const uint8_t *expert_tiers; /* enum q3n_expert_tier; must outlive the model */
+    uint32_t n_expert_tiers;
     int io_threads;  /* that read experts, up to 64; 0: 6 */
     bool look_ahead; /* read what the next layer is likely to need: in decoding by its
                         router on this layer's input, in prompts the first of all */

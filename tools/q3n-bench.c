@@ -9,6 +9,7 @@
 #include "common/macpeak.h"
 #include "common/memopt.h"
 #include "common/memread.h"
+#include "common/override.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ static struct {
     int runs;
     bool ops, no_warmup;
     struct memory_options memory;
+    struct override_options override;
 } opt = { .format = "md", .runs = 5 };
 
 static const struct opt options[] = {
@@ -49,6 +51,7 @@ static const struct opt options[] = {
       "(f16)" },
     { "-ctv, --cache-type-v", "TYPE", OPT_LIST, &opt.type_v, "and values (f16)" },
     MEMORY_OPTIONS(opt.memory),
+    OVERRIDE_OPTIONS(opt.override),
     { 0 },
 };
 
@@ -243,6 +246,7 @@ int main(int argc, char **argv)
     report.ops = opt.ops;
     int e = plan() ? 0 : ggf_no_memory(&err);
     if (!e && !report.n) return opt_error(&program, "-p 0 and -n 0 leave nothing to do");
+    if (!e) e = override_apply(&opt.override, opt.model, &model_options, &err);
     for (int i = 0, n; i < report.n && !e; i += n) {
         for (n = 1; i + n < report.n; n++)
             if (report.tests[i + n].threads != report.tests[i].threads) break;
@@ -252,5 +256,6 @@ int main(int argc, char **argv)
     for (int i = 0; i < report.n; i++) free(report.tests[i].seconds);
     free(report.tests);
     free(report.bounds);
+    override_free(&opt.override);
     return out_close_stdout(NAME, e ? out_error(NAME, &err) : 0);
 }

@@ -7,6 +7,7 @@
 #include "common/memopt.h"
 #include "common/opt.h"
 #include "common/out.h"
+#include "common/override.h"
 #include "common/plan.h"
 #include "common/recorder.h"
 #include "common/runstats.h"
@@ -33,6 +34,7 @@ static struct {
         no_escape, plan;
     struct memory_options memory;
     struct recorder_options record;
+    struct override_options override;
     struct kv_options kv;
 } opt = {
     .n_predict = NO_INT,
@@ -68,6 +70,7 @@ static const struct opt options[] = {
     { "--exact", NULL, OPT_FLAG, &opt.exact,
       "float32 activations: slow, for comparisons" },
     MEMORY_OPTIONS(opt.memory),
+    OVERRIDE_OPTIONS(opt.override),
     { "--plan", NULL, OPT_FLAG, &opt.plan,
       "only say where everything would be and how fast it\nwould run; hits as --history "
       "says, else all experts\nare used alike" },
@@ -114,8 +117,7 @@ static const struct opt options[] = {
     { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
     { .kind = OPT_HEADING, .help = "Output" },
     { "--json", NULL, OPT_FLAG, &opt.json,
-      "statistics as JSON, on standard error; with --plan the\nplan, on standard "
-      "output" },
+      "the plan, or on standard error the statistics, as JSON" },
     { "--stats", "N", OPT_INT, &opt.stats,
       "speed and what came from where, every N tokens,\non standard error" },
     { 0 },
@@ -355,6 +357,7 @@ static void close_all(struct run *run)
     q3n_sampler_free(run->sampler);
     q3n_tokenizer_free(run->tokenizer);
     q3n_model_close(run->model);
+    override_free(&opt.override);
 }
 
 /* The text of -p, or of -f without the newline at its end, as in llama.cpp. */
@@ -535,6 +538,7 @@ static int open_model(struct run *run, ggf_error *err)
     o->no_mmap = opt.no_mmap;
     o->session = session_options(run);
     o->plan = opt.plan;
+    if (!r) r = override_apply(&opt.override, opt.model, o, err);
     return r ? r : q3n_model_open(&run->model, opt.model, o, err);
 }
 
@@ -544,8 +548,7 @@ static int plan(struct run *run, ggf_error *err)
     int r = open_model(run, err);
     if (!r)
         r = placement_plan_make(&p, run->model, &model_options, opt.record.history, err);
-    if (!r && opt.json) placement_plan_json(&p, stdout);
-    else if (!r) placement_plan_print(&p, stdout);
+    if (!r) (opt.json ? placement_plan_json : placement_plan_print)(&p, stdout);
     return r;
 }
 

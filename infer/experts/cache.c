@@ -14,9 +14,20 @@ double cache_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+enum q3n_expert_tier cache_tier(const struct expert_store *s, uint32_t layer)
+{
+    return layer < s->o.n_tiers ? s->o.tiers[layer] : Q3N_EXPERTS_ANYWHERE;
+}
+
+bool cache_reads(const struct expert_store *s, uint32_t layer, bool direct)
+{
+    const enum q3n_expert_tier tier = cache_tier(s, layer);
+    return tier == Q3N_EXPERTS_ANYWHERE ? direct : tier != Q3N_EXPERTS_MAPPED;
+}
+
 bool cache_holds(const struct expert_store *s, uint32_t layer, uint32_t expert)
 {
-    if (s->o.direct) return true;
+    if (cache_reads(s, layer, s->o.direct)) return true;
     const struct ggf_pack_record *r = source_record(&s->sources[layer], expert);
     return r && r->compressed;
 }
@@ -54,8 +65,18 @@ void cache_drop(struct expert_store *s, struct record *r)
 void cache_use(struct expert_store *s, struct record *r)
 {
     const uint32_t number = record_number(s, r);
+    if (r->kept) return;
     if (policy_is_cold(&s->policy, number)) s->cold_pages -= pages_of(s, r);
     policy_use(&s->policy, number);
+}
+
+void cache_keep(struct expert_store *s, struct record *r)
+{
+    cache_use(s, r); /* no longer cold */
+    policy_remove(&s->policy, record_number(s, r));
+    s->kept_pages += pages_of(s, r);
+    r->pins++;
+    r->kept = true;
 }
 
 void cache_unpin(struct expert_store *s, struct record *r)

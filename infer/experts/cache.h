@@ -18,6 +18,7 @@ struct record {
         pending;   /* reads it comes in: 1, or 2 if down is apart; not done yet */
     bool guessed;  /* read ahead, and not asked for since */
     bool rest;     /* the second read is not in a queue yet */
+    bool kept;     /* in memory for good: pinned, and unknown to the policy */
     uint32_t run;  /* where it is; NO_RUN while nowhere */
     uint32_t pins; /* users and pending reads: it stays */
     struct read_job jobs[2];
@@ -45,7 +46,7 @@ struct expert_store {
     uint32_t chunk;    /* misses that are waited for at once */
 
     uint32_t guesses[MAX_GUESSES], n_guesses; /* numbers of records, pinned */
-    uint32_t cold_pages;
+    uint32_t cold_pages, kept_pages;
     uint32_t reading, waiting; /* threads, for the clocks */
     double reading_since, waiting_since;
     struct q3n_expert_stats stats;
@@ -64,6 +65,9 @@ static inline struct record *record_at(const struct expert_store *s, uint32_t la
     return &s->records[(size_t)layer * s->o.dims.n_expert + expert];
 }
 
+enum q3n_expert_tier cache_tier(const struct expert_store *s, uint32_t layer);
+/* Are the layer's experts read?  direct: so it is for those that may be anywhere. */
+bool cache_reads(const struct expert_store *s, uint32_t layer, bool direct);
 /* Is the expert used in memory of the store? */
 bool cache_holds(const struct expert_store *s, uint32_t layer, uint32_t expert);
 
@@ -75,6 +79,8 @@ void cache_read_rest(struct expert_store *s, struct record *r, bool needed);
 void cache_unpin(struct expert_store *s, struct record *r);
 /* It was asked for again. */
 void cache_use(struct expert_store *s, struct record *r);
+/* It stays for good; it is in memory. */
+void cache_keep(struct expert_store *s, struct record *r);
 /* Forget a record that nobody uses. */
 void cache_drop(struct expert_store *s, struct record *r);
 

@@ -65,7 +65,7 @@ static void plan_sweep(const struct expert_store *s, struct expert_demand *d)
     struct sweep sweep = { .n_layer = s->o.dims.n_layer,
                            .n = d->n,
                            .each = s->sources[d->layer].slot_bytes / SLOT_PAGE,
-                           .room = s->slots.pages,
+                           .room = s->slots.pages - s->kept_pages,
                            .free = s->slots.free_pages,
                            .cold = s->cold_pages,
                            .uses = s->scratch };

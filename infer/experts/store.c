@@ -90,6 +90,12 @@ uint64_t expert_store_bytes(const struct expert_store *s, uint32_t layer)
 
 /* ---- Sizes --------------------------------------------------------------- */
 
+static uint64_t slot_of(const struct source *src, uint32_t expert)
+{
+    const struct ggf_pack_record *r = source_record(src, expert);
+    return r ? r->raw_bytes : src->slot_bytes;
+}
+
 /* Of a layer's experts in memory of the store: all together, and the largest. */
 static uint64_t layer_slots(const struct expert_store *s, uint32_t layer, bool direct,
                             uint64_t *largest)
@@ -98,9 +104,8 @@ static uint64_t layer_slots(const struct expert_store *s, uint32_t layer, bool d
     uint64_t sum = 0;
     *largest = 0;
     for (uint32_t e = 0; e < s->o.dims.n_expert; e++) {
-        if (!direct && !cache_holds(s, layer, e)) continue;
-        const struct ggf_pack_record *r = source_record(src, e);
-        const uint64_t bytes = r ? r->raw_bytes : src->slot_bytes;
+        if (!cache_reads(s, layer, direct) && !cache_holds(s, layer, e)) continue;
+        const uint64_t bytes = slot_of(src, e);
         if (*largest < bytes) *largest = bytes;
         sum += bytes;
     }
@@ -109,8 +114,10 @@ static uint64_t layer_slots(const struct expert_store *s, uint32_t layer, bool d
 
 uint64_t expert_store_slot_bytes(const struct expert_store *s, uint32_t layer)
 {
-    uint64_t largest;
-    return layer_slots(s, layer, true, &largest);
+    const struct source *src = &s->sources[layer];
+    uint64_t sum = 0;
+    for (uint32_t e = 0; e < s->o.dims.n_expert; e++) sum += slot_of(src, e);
+    return sum;
 }
 
 uint64_t expert_store_most(const struct expert_store *s, bool direct)
@@ -126,7 +133,8 @@ uint64_t expert_store_least(const struct expert_store *s, bool direct)
     uint64_t sum = 0, largest;
     for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
         const uint64_t all = layer_slots(s, l, direct, &largest);
-        const uint64_t used = largest * s->o.n_used;
+        uint64_t used = largest * s->o.n_used;
+        if (cache_tier(s, l) == Q3N_EXPERTS_MEMORY) used = all;
         sum += used < all ? used : all;
     }
     return sum;
@@ -177,7 +185,8 @@ static void set_chunk(struct expert_store *s)
     uint64_t largest = SLOT_PAGE;
     for (uint32_t l = 0; l < s->o.dims.n_layer; l++)
         if (largest < s->sources[l].slot_bytes) largest = s->sources[l].slot_bytes;
-    const uint64_t chunk = (uint64_t)s->slots.pages * SLOT_PAGE / largest / 4;
+    const uint64_t chunk =
+        (uint64_t)(s->slots.pages - s->kept_pages) * SLOT_PAGE / largest / 4;
     s->chunk = chunk > EXPERT_CHUNK ? EXPERT_CHUNK : chunk ? (uint32_t)chunk : 1;
 }
 
@@ -200,6 +209,30 @@ int expert_store_start(struct expert_store *s, uint64_t bytes, ggf_error *err)
     set_chunk(s);
     return reader_open(&s->readers, &s->mutex, s->o.io_threads, bounce_bytes(s),
                        cache_read, s, err);
+}
+
+static int keep_layer(struct expert_store *s, uint32_t layer, uint32_t *ids,
+                      ggf_error *err)
+{
+    const uint32_t n = s->o.dims.n_expert;
+    for (uint32_t i = 0; i < n; i++) ids[i] = i;
+    int e = expert_store_load(s, layer, ids, n, err);
+    if (e) return e;
+    pthread_mutex_lock(&s->mutex);
+    for (uint32_t i = 0; i < n; i++) cache_keep(s, record_at(s, layer, i));
+    set_chunk(s);
+    pthread_mutex_unlock(&s->mutex);
+    return 0;
+}
+
+int expert_store_keep(struct expert_store *s, ggf_error *err)
+{
+    uint32_t *ids = malloc(s->o.dims.n_expert * sizeof *ids);
+    int e = ids ? 0 : ggf_no_memory(err);
+    for (uint32_t l = 0; l < s->o.dims.n_layer && !e; l++)
+        if (cache_tier(s, l) == Q3N_EXPERTS_MEMORY) e = keep_layer(s, l, ids, err);
+    free(ids);
+    return e;
 }
 
 int expert_store_load(struct expert_store *s, uint32_t layer, const uint32_t *ids,
@@ -260,6 +293,8 @@ bool expert_store_lock(const struct expert_store *s)
 {
     for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
         const struct source *src = &s->sources[l];
+        /* They are mapped so that they need not be in memory. */
+        if (cache_tier(s, l) == Q3N_EXPERTS_MAPPED) return false;
         for (uint32_t e = 0; src->pack && e < s->o.dims.n_expert; e++) {
             const struct ggf_pack_record *r = source_record(src, e);
             if (!cache_holds(s, l, e) && mlock(r->stored, r->stored_bytes)) return false;

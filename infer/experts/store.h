@@ -29,8 +29,10 @@ struct expert_store_options {
                         are compressed */
     enum q3n_verify_reads verify;
     enum q3n_cache_policy policy;
-    int io_threads;  /* 0: EXPERT_IO_THREADS */
-    bool look_ahead; /* sweeps begin to read the next layer */
+    int io_threads;       /* 0: EXPERT_IO_THREADS */
+    bool look_ahead;      /* sweeps begin to read the next layer */
+    const uint8_t *tiers; /* enum q3n_expert_tier of layers 0, 1, ...; the caller's */
+    uint32_t n_tiers;
 };
 
 enum { EXPERT_IO_THREADS = 6, EXPERT_IO_MAX = 64 };
@@ -70,6 +72,8 @@ uint64_t expert_store_most(const struct expert_store *store, bool direct);
  * mapped.  After this the sources stay as they are. */
 int expert_store_start(struct expert_store *store, uint64_t bytes, ggf_error *err);
 
+/* Read the experts that are to be in memory for good. */
+int expert_store_keep(struct expert_store *store, ggf_error *err);
 /* Read n experts of a layer ahead of their use. */
 int expert_store_load(struct expert_store *store, uint32_t layer, const uint32_t *ids,
                       uint32_t n, ggf_error *err);

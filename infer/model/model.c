@@ -145,6 +145,7 @@ static int place(struct q3n_model *m, const struct q3n_model_options *o,
     struct q3n_expert_stats stats;
     int e = direct ? bind_direct(m, o, err) : 0;
     if (e || (e = expert_store_start(m->experts, p->slots, err))) return e;
+    if ((e = expert_store_keep(m->experts, err))) return e;
     if (p->mode == Q3N_LOAD_POPULATE) {
         weights_populate(m);
         expert_store_populate(m->experts);
@@ -166,8 +167,10 @@ static int plan_only(struct q3n_model *m, const struct q3n_model_options *o,
 {
     const bool direct = p->mode == Q3N_LOAD_DIRECT;
     struct q3n_model_options quick = *o;
+    const uint64_t most = expert_store_most(m->experts, direct);
     int e = 0;
     quick.verify_reads = Q3N_VERIFY_NEVER;
+    quick.n_expert_tiers = 0;
     if (direct) {
         model_unbind(m);
         e = model_bind(m, &quick, true, err);
@@ -175,7 +178,6 @@ static int plan_only(struct q3n_model *m, const struct q3n_model_options *o,
             e = expert_store_start(m->experts, expert_store_least(m->experts, true), err);
         if (e) return e;
     }
-    const uint64_t most = expert_store_most(m->experts, direct);
     count(m);
     m->info.load_mode = p->mode;
     m->info.bytes_slots = p->slots < most ? p->slots : most;

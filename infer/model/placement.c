@@ -59,6 +59,14 @@ static int check_slots(const struct q3n_model *m, const struct q3n_model_options
     return 0;
 }
 
+/* Are experts of a layer to be somewhere? */
+static bool has_tiers(const struct q3n_model_options *o)
+{
+    for (uint32_t l = 0; l < o->n_expert_tiers; l++)
+        if (o->expert_tiers[l]) return true;
+    return false;
+}
+
 int placement_choose(const struct q3n_model *m, const struct q3n_model_options *o,
                      struct placement *out, ggf_error *err)
 {
@@ -70,12 +78,18 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
         return useless("a choice of what is verified", "without an expert pack", err);
     *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };
     if (o->no_mmap) out->mode = Q3N_LOAD_DIRECT;
+    const bool placed = has_tiers(o);
+    if (placed && out->mode != Q3N_LOAD_AUTO &&
+        (out->mode != Q3N_LOAD_DIRECT || o->no_mmap))
+        return useless("a place for experts", "if all are mapped, or all are read", err);
     if (out->mode == Q3N_LOAD_AUTO)
-        out->mode = out->slots || rest + all > have ? Q3N_LOAD_DIRECT : Q3N_LOAD_MMAP;
+        out->mode =
+            placed || out->slots || rest + all > have ? Q3N_LOAD_DIRECT : Q3N_LOAD_MMAP;
     if (out->mode != Q3N_LOAD_DIRECT) {
         if (!out->slots) out->slots = UINT64_MAX; /* of compressed records */
         return o->load_mode ? check_mapped(m, o, err) : 0;
     }
+    if (!all) return check_mapped(m, o, err);
     if (!out->slots) out->slots = have > rest ? have - rest : 0;
     if (out->slots > all) out->slots = all;
     return check_slots(m, o, rest, have, out->slots, err);

@@ -172,3 +172,56 @@ assert m["load_mode"] == "mmap" and m["hit_rate"] == 1 and m["disk_gb_s"] == 0'
     run q3n-run -m "$MODEL" --plan --experts-cache 12M --history text
     [ "$status" -eq 1 ]
 }
+
+# Text of 20 tokens after a prompt in pieces of 32, with these options; statistics in `json`.
+generate() {
+    q3n-run -m "$MODEL" -f text -n 20 --ignore-eos --temp 0 -ub 32 --json "$@" 2>json
+}
+
+@test "-ot, --cpu-moe, --n-cpu-moe: experts where they should be, the same text" {
+    generate -t 2 >plain
+    member() { python3 -c 'import json, sys; print(json.load(open("json"))[sys.argv[1]])' "$1"; }
+    generate -t 2 --cpu-moe | cmp - plain
+    [ "$(member experts_misses)" -eq 0 ]
+    generate -t 2 -ncmoe 8 | cmp - plain
+    [ "$(member experts_misses)" -eq 0 ]
+    for t in 1 2; do
+        generate -t $t --n-cpu-moe 3 --experts-cache 24M | cmp - plain
+        [ "$(member experts_misses)" -gt 0 ]
+        [ "$(member experts_evicted)" -gt 0 ]
+    done
+    generate -t 1 -ot 'blk\.[0-3]\.ffn_.*_exps=MMAP,exps=DISK' --experts-cache 8M | cmp - plain
+    [ "$(member experts_mapped)" -gt 0 ]
+    [ "$(member experts_evicted)" -gt 0 ]
+    generate -t 1 -ot 'exps=MMAP' | cmp - plain
+    [ "$(member experts_memory)" -eq 0 ]
+    generate -t 1 -ot 'blk\.7\.ffn_.*_exps=CPU' -ot 'blk\.7\.=CPU' --experts-cache 12M --cache-policy clock | cmp - plain
+}
+
+@test "-ot on a pack: the names from before it was packed" {
+    expert-pack "$MODEL" -o tiers >/dev/null 2>&1
+    generate -t 1 >plain
+    q3n-run -m tiers.gguf -f text -n 20 --ignore-eos --temp 0 -ub 32 -t 1 --json -ot 'blk\.0\..*_exps=CPU' -ncmoe 2 \
+        --experts-cache 20M 2>/dev/null | cmp - plain
+    run q3n-run -m tiers.gguf --plan -ot 'blk\.[0-3]\.ffn_.*_exps=MMAP' --json
+    [ "$status" -eq 0 ]
+}
+
+@test "places that cannot be, and patterns that match nothing" {
+    refused() {
+        run q3n-run -m "$MODEL" -p one -n 1 "${@:2}"
+        [ "$status" -eq 1 ]
+        [[ "$output" == *"$1"* ]]
+    }
+    refused "must be in one place" -ot gate_exps=CPU
+    refused "matches no experts" -ot foo=CPU
+    refused "expected REGEX=PLACE" -ot exps=GPU
+    refused "only routed experts" -ot '.*=DISK'
+    refused "matches no experts" -ncmoe 9
+    refused "1 or more" -ncmoe -1
+    refused "missing closing parenthesis" -ot '(=CPU'
+    refused "no effect" -cmoe --load-mode mmap
+    refused "no effect" -cmoe --no-mmap
+    refused "no effect" -ot exps=MMAP --ram 1G
+    refused "are the least that works" -ncmoe 4 --experts-cache 8M
+}

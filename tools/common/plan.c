@@ -24,6 +24,14 @@ static bool reads(const struct placement_plan *p)
     return p->info->load_mode == Q3N_LOAD_DIRECT;
 }
 
+/* Are experts of some layers mapped, and others not? */
+static bool some_mapped(const struct placement_plan *p)
+{
+    for (uint32_t l = 0; l < p->options->n_expert_tiers; l++)
+        if (p->options->expert_tiers[l] == Q3N_EXPERTS_MAPPED) return true;
+    return false;
+}
+
 /* ==== Hits ================================================================ */
 
 static int descending(const void *a, const void *b)
@@ -81,9 +89,10 @@ static int find_hits(struct placement_plan *p, const struct trace_model *own,
     for (uint32_t l = 0; l < own->n_layer; l++)
         all += own->expert_bytes[l] * own->n_expert;
     const double share = fmin(1, (double)p->info->bytes_slots / (double)all);
-    p->hit_rate = reads(p) ? share : 1;
+    /* What is mapped and fits is soon in the page cache. */
+    p->hit_rate = reads(p) && !some_mapped(p) ? share : 1;
     p->source = history;
-    if (!history || !reads(p)) return 0;
+    if (!history || !reads(p) || some_mapped(p)) return 0;
     int e = trace_open(&t, history, err);
     if (!e) e = trace_check_model(t, own, err);
     if (!e && trace_is_history(t)) e = history_hits(t, share, &p->hit_rate, err);
@@ -111,7 +120,8 @@ static int predict(struct placement_plan *p, q3n_model *model,
 {
     const double routed = (double)(p->info->bytes_token - own->dense_bytes);
     /* Mapped experts that do not fit come and go as the system likes. */
-    if (!reads(p) && p->info->bytes > memory_limits_free(&p->limits)) return 0;
+    if ((!reads(p) || some_mapped(p)) && p->info->bytes > memory_limits_free(&p->limits))
+        return 0;
     int e = measure(p, model, err);
     if (e || !(p->speeds.memory > 0)) return e;
     p->bytes = (struct token_bytes){ .dense = (double)own->dense_bytes,
@@ -177,7 +187,10 @@ static void print_places(const struct placement_plan *p, FILE *f)
         const uint64_t rest =
             i->bytes_experts > i->bytes_slots ? i->bytes_experts - i->bytes_slots : 0;
         row(&t, "experts", i->bytes_slots, memory);
-        row(&t, rest ? "other experts" : "", rest, rest ? "disk" : "");
+        row(&t, rest ? "other experts" : "", rest,
+            !rest            ? ""
+            : some_mapped(p) ? "mapped or on disk"
+                             : "disk");
     }
     table_print(&t, f, out_colour(f));
 }
