@@ -8,6 +8,7 @@
 #include "refine_blocks.h"
 #include "search.h"
 
+#include <math.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -215,6 +216,13 @@ static void store_super(struct group *g, int block, uint8_t *stored)
         memcpy(stored, packed, g->kind->bytes);
 }
 
+void refine_weights(const float *x, const float *weights, float w[256])
+{
+    const float sigma2 = 2 * sum_of_squares(x, QK_K) / QK_K;
+    for (int i = 0; i < QK_K; i++)
+        w[i] = (weights ? weights[i] : 1) * sqrtf(sigma2 + x[i] * x[i]);
+}
+
 bool refine_takes(uint32_t type) { return refine_kind(type); }
 
 /* One or two super-blocks from `stored` on. */
@@ -240,14 +248,16 @@ void refine_row(uint32_t type, int level, const float *x, size_t n, const float 
                        .decode = decode_for(type),
                        .subs = QK_K / k->format.n };
     const int most = REFINE_SUBS / g.subs;
-    float ones[2 * QK_K];
-    for (int i = 0; i < 2 * QK_K; i++) ones[i] = 1;
+    float w[2 * QK_K];
     uint8_t *stored = row;
     for (size_t i = 0; i < n; i += QK_K * (size_t)g.blocks) {
         const size_t left = (n - i) / QK_K;
         g.blocks = left < (size_t)most ? (int)left : most;
         g.x = x + i;
-        g.w = weights ? weights + i : ones;
+        g.w = w;
+        for (int b = 0; b < g.blocks; b++)
+            refine_weights(g.x + QK_K * b,
+                           weights ? weights + i + QK_K * (size_t)b : NULL, w + QK_K * b);
         refine_group(&g, level, steps, stored);
         stored += k->bytes * (size_t)g.blocks;
     }

@@ -3,8 +3,13 @@
  * The encoders find a scale (and min) for each sub-block as real numbers, which are then
  * rounded to multiples of the super-block's d (and dmin).  Here these multiples are tried
  * one or a few steps up and down, d and dmin fitted to the codes by least squares, and so
- * on in turns.  What counts is sum w (x - x')^2, x' being read back and w the importances
- * as they are, while the encoders weigh large values more. */
+ * on in turns.  What counts is sum w (x - x')^2, x' being read back and w those weights
+ * by which most of the encoders search, too:
+ *
+ *     w = importance * sqrt(2 * mean of x^2 + x^2)
+ *
+ * With the importances alone errors of large values grow, and a model's output gets worse
+ * although that sum gets smaller (measured: docs/gguf-quant.md). */
 #ifndef QUANT_REFINE_H
 #define QUANT_REFINE_H
 
@@ -18,7 +23,10 @@ enum { REFINE_MOST = 2 };
 /* Can rows of the type be refined? */
 bool refine_takes(uint32_t type);
 
-/* `row` is what an encoder made of n elements x with these weights (NULL: all alike).
+/* The w of a super-block; weights are the importances, or NULL: all alike. */
+void refine_weights(const float *x, const float *weights, float w[256]);
+
+/* `row` is what an encoder made of n elements x with these importances (or NULL).
  * Each of its super-blocks is replaced where that lowers the sum above, or stays as it is
  * to the byte.  The bytes depend on nothing but the arguments.  Does nothing for types
  * that are not refined. */

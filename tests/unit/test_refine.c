@@ -58,15 +58,28 @@ static const float *fill(float *x, float *w, enum numbers kind,
 static double error_of(uint32_t type, const uint8_t *row, const float *x, const float *w,
                        int block)
 {
-    float y[BLOCK];
+    float y[BLOCK], weights[BLOCK];
     double sum = 0;
+    refine_weights(x + BLOCK * block, w ? w + BLOCK * block : NULL, weights);
     decode_for(type)(row + ggf_row_bytes(type, BLOCK) * (size_t)block, y, BLOCK);
     for (int i = 0; i < BLOCK; i++) {
         const double e = (double)x[BLOCK * block + i] - (double)y[i];
-        sum += (w ? (double)w[BLOCK * block + i] : 1) * e * e;
+        sum += (double)weights[i] * e * e;
     }
     return sum;
 }
+
+START_TEST(what_errors_count)
+{
+    float x[BLOCK] = { [7] = 32 }, weights[BLOCK] = { [7] = 3, [8] = 5 }, w[BLOCK];
+    refine_weights(x, weights, w); /* mean of x^2: 4 */
+    ck_assert_float_eq_tol(w[7], 3 * sqrtf(8 + 1024), 1e-4f);
+    ck_assert_float_eq_tol(w[8], 5 * sqrtf(8), 1e-5f);
+    ck_assert_float_eq(w[9], 0);
+    refine_weights(x, NULL, w);
+    ck_assert_float_eq_tol(w[9], sqrtf(8), 1e-5f);
+}
+END_TEST
 
 START_TEST(no_block_is_worse)
 {
@@ -167,6 +180,7 @@ int main(void)
 {
     Suite *suite = suite_create("refine");
     TCase *c = tcase_create("refine");
+    tcase_add_test(c, what_errors_count);
     tcase_add_loop_test(c, no_block_is_worse, 0, N_TYPES);
     tcase_add_loop_test(c, bell_shaped_rows_gain, 0, N_TYPES);
     tcase_add_loop_test(c, super_blocks_are_on_their_own, 0, N_TYPES);
