@@ -62,8 +62,8 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden check-aarch64 bench bench-quant bench-store lint \
-        format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
+.PHONY: all help deps demo samples check check-golden check-aarch64 bench bench-quant bench-store \
+        bench-kld lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
@@ -161,6 +161,10 @@ bench-quant: tools $(BUILD)/tests/checkkernels ## measure gguf-quant (LLAMA_QUAN
 bench-store: tools ## measure decoding in too little memory (LLAMA_BENCH=PROGRAM: against that)
 	@sh tests/deps.sh python3
 	@tests/bench-store.sh $(BUILD)
+
+bench-kld: tools samples ## measure the quality of mixes on the sample, and predictions of it
+	@sh tests/deps.sh python3
+	@tests/bench-kld.sh $(BUILD)
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 

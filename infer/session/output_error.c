@@ -12,6 +12,7 @@
 
 /* Rows looked at of a matrix, and of all experts of a tensor together. */
 enum { ROWS = 96, EXPERT_ROWS = 384 };
+enum { ROW_BYTES = 4 }; /* for an element of a stored row, at most */
 
 /* Sums over rows of energies x and errors e. */
 struct sums {
@@ -133,7 +134,7 @@ static int replace(struct error_entry *e, const q3n_capture *c, int refine, bool
                       .row = calloc(n, sizeof(float)),
                       .other = calloc(n, sizeof(float)),
                       .weights = calloc(n, sizeof(float)),
-                      .stored = calloc(n, sizeof(float)) };
+                      .stored = calloc(n, ROW_BYTES) };
     const bool ok = w.row && w.other && w.weights && w.stored;
     *done = false;
     if (ok) {

@@ -120,8 +120,8 @@ START_TEST(overlay)
     logits_of(&(struct tiny){ .type_of = name, .type = GGF_Q8_0 }, whole);
     tiny_write(path, &(struct tiny){ 0 });
     snprintf(other, sizeof other, "%s-overlay", path);
-    tiny_write(other, &(struct tiny){
-                          .only_tensor = name, .type_of = name, .type = GGF_Q8_0 });
+    tiny_write(other,
+               &(struct tiny){ .only_tensor = name, .type_of = name, .type = GGF_Q8_0 });
     const struct q3n_model_options o = { .overlay = other };
     const int e = tiny_run(path, &o, laid_over, &err);
     unlink(other);

@@ -24,8 +24,10 @@ START_TEST(fit_finds_the_curve)
     make(points, 0);
     ck_assert(predict_fit(&p, points, POINTS, 0, 0));
     ck_assert(p.measured);
-    for (double c = 5e-5; c < 0.2; c *= 1.5)
+    for (int i = 0; i < 20; i++) {
+        const double c = 5e-5 * pow(1.5, i);
         ck_assert_double_lt(fabs(predict_kld(&p, c, 0).kld / truth(c) - 1), 0.02);
+    }
 }
 END_TEST
 
@@ -74,7 +76,8 @@ END_TEST
 
 START_TEST(alone)
 {
-    for (double cost = 1e-6; cost < 1; cost *= 3) {
+    for (int i = 0; i < 12; i++) {
+        const double cost = 1e-6 * pow(3, i);
         const double kld = cost + 0.03 * sqrt(cost);
         ck_assert_double_lt(fabs(predict_cost_alone(kld, 0.03) / cost - 1), 1e-6);
         ck_assert_double_lt(fabs(predict_cost_alone(cost, 0) / cost - 1), 1e-6);
@@ -102,7 +105,8 @@ START_TEST(published)
     static const double slopes[] = { 4.83, 3.24, 4.12, 1.54 };
     const double error = 0.01;
     for (int i = 0; i < 4; i++)
-        for (double sum = 0.5; sum < 5; sum *= 2) {
+        for (int power = -1; power < 3; power++) {
+            const double sum = pow(2, power);
             const struct predict p = predict_published(sum);
             const struct prediction k = predict_kld(&p, error * sum, 0);
             const double kld = slopes[i] * error + (i ? 0 : 0.0038);

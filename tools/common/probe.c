@@ -202,7 +202,8 @@ static int try_plan(struct work *w, ggf_error *err)
     }
     const int s = probe_model_kld(&w->model, w->table, w->types, &plan->kld, err);
     w->result->n_plans++;
-    progress_update(&w->bar, (uint64_t)(w->result->n_kinds + w->result->n_plans), "");
+    const int done = w->result->n_kinds + w->result->n_plans;
+    progress_update(&w->bar, (uint64_t)done, "");
     return s;
 }
 
