@@ -27,6 +27,7 @@ fails() { # CODE MESSAGE COMMAND...
             --probe-out "$threads.probe" --json "$TINY" AUTO "$threads" >"$threads.json" 2>err
     done
     cp 1.probe "$BATS_FILE_TMPDIR/kept.probe"
+    cp 1.json "$BATS_FILE_TMPDIR/first.json"
     diff <(grep -v '^probe' 1.probe) <(grep -v '^probe' 2.probe)
     [ -z "$(ls tmp)" ]
     python3 - <<'P'
@@ -43,7 +44,7 @@ P
 }
 
 @test "what a probe found serves other plans; a target is always predicted" {
-    cp "$BATS_FILE_TMPDIR/kept.probe" .
+    cp "$BATS_FILE_TMPDIR"/{kept.probe,first.json} .
     gguf-quant --probe-in kept.probe --dry-run -q "$TINY" Q4_0 >out
     grep -q '^predicted KLD = 0\.[0-9]* (0\.[0-9]* to 0\.[0-9]*), on text like' out
     gguf-quant --probe-in kept.probe --target-bpw 5 --dry-run --json "$TINY" >again.json
@@ -53,8 +54,13 @@ P
     [ -z "$(grep predicted out)" ]
     python3 - <<'P'
 import json
-p = json.load(open("again.json"))["predicted_kld"]
-assert p["probed"] and p["kinds"] == 13 and 0 < p["low"] < p["mean"] < p["high"]
+again, first = (json.load(open(f)) for f in ("again.json", "first.json"))
+for a, b in zip(again["tensors"], first["tensors"]):
+    assert a["name"] == b["name"] and a["to"] == b["to"]
+for key in "mean", "low", "high":
+    a, b = again["predicted_kld"][key], first["predicted_kld"][key]
+    assert abs(a / b - 1) < 0.01, (key, a, b)
+assert again["predicted_kld"]["probed"] and again["predicted_kld"]["kinds"] == 13
 P
 }
 

@@ -117,6 +117,7 @@ static const char *take_error(struct reader *r, const char *line)
     if (k < 0) return "there is no such type";
     e->error[k] = error;
     e->spread[k] = spread;
+    e->wanted &= ~(1ull << k);
     return NULL;
 }
 
