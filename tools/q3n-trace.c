@@ -169,13 +169,13 @@ static int replay(struct curves *c, ggf_error *err)
 static int study(struct curves *c, struct trace *const *traces, uint32_t n,
                  ggf_error *err)
 {
-    struct replay_log log;
-    struct locality locality;
+    static struct replay_log log;
+    static struct locality locality;
+    c->log = &log;
+    c->locality = &locality;
     int e = replay_log_new(&log, traces, n, err);
     if (e) return e;
     e = locality_measure(&locality, traces, n, &log, err);
-    c->log = &log;
-    c->locality = &locality;
     if (!e) e = replay(c, err);
     locality_free(&locality);
     replay_log_free(&log);
