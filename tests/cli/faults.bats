@@ -6,7 +6,7 @@ setup_file() {
     echo 1 2 3 4 5 6 7 8 9 10 >tokens
     q3n-run -m m.gguf --tokens tokens --logits expected
     if ! nm -D "$BUILD/q3n-run" | grep -q __asan; then
-        cc -O1 -shared -fPIC -o nomem.so "$BATS_TEST_DIRNAME/../shim/nomem.c"
+        cc -D_GNU_SOURCE -O1 -shared -fPIC -o nomem.so "$BATS_TEST_DIRNAME/../shim/nomem.c"
     fi
 }
 
