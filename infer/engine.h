@@ -71,8 +71,8 @@ struct q3n_model_options {
     struct q3n_session_options session;
     enum q3n_verify_reads verify_reads;
     enum q3n_cache_policy cache_policy;
-    /* Of layers 0, 1, ...; the others are anywhere.  With one that is not, the load mode is
-     * AUTO or DIRECT, and becomes DIRECT. */
+    /* Of layers 0, 1, ...; the others are anywhere.  With one that is not, the load mode
+     * is AUTO or DIRECT, and becomes DIRECT. */
     const uint8_t *expert_tiers; /* enum q3n_expert_tier; must outlive the model */
     uint32_t n_expert_tiers;
     int io_threads;  /* that read experts, up to 64; 0: 6 */
@@ -81,8 +81,8 @@ struct q3n_model_options {
     /* A GGUF whose tensors take the place of those of the same name and shape, but for
      * experts in a pack; all but experts stay mapped.  NULL: none. */
     const char *overlay;
-    /* Decide what goes where, and that is all: info says it, q3n_model_disk_speed() may be
-     * asked, but weights are not read and memory for experts is not taken. */
+    /* Decide what goes where, and that is all: info says it, q3n_model_disk_speed() may
+     * be asked, but weights are not read and memory for experts is not taken. */
     bool plan;
 };
 
@@ -116,8 +116,8 @@ const struct q3n_model_info *q3n_model_info(const q3n_model *model);
 uint64_t q3n_kv_bytes(const struct q3n_model_info *info,
                       const struct q3n_session_options *options);
 /* The options with everything that is 0 or too much filled in. */
-struct q3n_session_options
-q3n_session_complete(const q3n_model *model, const struct q3n_session_options *options);
+struct q3n_session_options q3n_session_complete(
+    const q3n_model *model, const struct q3n_session_options *options);
 /* Memory that a session takes: caches, state, buffers and the caller's logits. */
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options);
@@ -144,8 +144,8 @@ void q3n_model_trace_free(struct trace_model *trace);
  * memory for; *loaded says how many.  GGF_E_ARG if experts are mapped. */
 int q3n_model_warm(q3n_model *model, const uint64_t *counts, uint32_t *loaded,
                    ggf_error *err);
-/* GB/s (10^9 bytes per second) at which experts are read, `at_once` of a layer and then the
- * next, measured for about so many seconds.  For a plan whose experts are read. */
+/* GB/s (10^9 bytes per second) at which experts are read, `at_once` of a layer and then
+ * the next, measured for about so many seconds.  For a plan whose experts are read. */
 int q3n_model_disk_speed(q3n_model *model, uint32_t at_once, double seconds,
                          double *gb_per_second, ggf_error *err);
 /* The dense GGUF, for the tokenizer's metadata. */

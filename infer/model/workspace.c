@@ -54,8 +54,8 @@ static struct needs needs_of(const q3n_model *model, uint32_t n_batch, uint32_t 
         raise(&n.mid, acts_bytes(moe->mid_kinds, moe->n_ff, pairs));
         raise(&n.shared_mid,
               acts_bytes(moe->shared_mid_kinds, moe->n_ff_shared, n_batch));
-        raise(&n.thread, l->recurrent ? delta_scratch(&l->delta)
-                                      : attention_scratch(&l->attention));
+        raise(&n.thread,
+              l->recurrent ? delta_scratch(&l->delta) : attention_scratch(&l->attention));
         if (!l->recurrent) raise(&n.shared, attention_shared(&l->attention, n_ctx));
     }
     return n;
@@ -111,8 +111,7 @@ static bool all_blocks(struct workspace *w, const q3n_model *model, uint32_t n_b
            (w->norm_acts = block(w, n.norm_acts, 1)) &&
            (w->mixed_acts = block(w, n.mixed_acts, 1)) &&
            (w->thread = block(w, model->threads, w->thread_floats * f)) &&
-           (w->shared = block(w, n.shared, f)) &&
-           moe_blocks(w, hp, &n, n_batch);
+           (w->shared = block(w, n.shared, f)) && moe_blocks(w, hp, &n, n_batch);
 }
 
 int workspace_new(struct workspace *w, const q3n_model *model, uint32_t n_batch,

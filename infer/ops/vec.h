@@ -46,8 +46,8 @@ struct delta_run {
 #define decl_delta_fn(name) void(name)(const struct delta_run *run)
 
 struct vec_ops {
-    decl_dot_fn(*dot);   /* sum of x y */
-    decl_axpy_fn(*axpy); /* y += a x */
+    decl_dot_fn(*dot);           /* sum of x y */
+    decl_axpy_fn(*axpy);         /* y += a x */
     decl_mix_fn(*mix);           /* y += sum over rows i of p[i] v[i * n ...] */
     decl_rms_norm_fn(*rms_norm); /* y = x w / sqrt(mean(x^2) + eps); y may be x */
     decl_exp_sum_fn(*exp_sum);   /* x = exp(x - shift); returns their sum */

@@ -22,11 +22,8 @@ static const struct {
     const char *name;
     void (*run)(void);
 } families[] = {
-    { "act", check_act },
-    { "decode", check_decode },
-    { "encode", check_encode },
-    { "mul", check_mul },
-    { "refine", check_refine },
+    { "act", check_act }, { "decode", check_decode }, { "encode", check_encode },
+    { "mul", check_mul }, { "refine", check_refine },
 };
 
 static const char usage[] =

@@ -27,7 +27,7 @@ struct eval_options {
     uint32_t max_windows;
     uint32_t n_ubatch;
     uint32_t type_k, type_v; /* of keys and values, but for the reference: float32 */
-    int threads; /* 0: all the process may use */
+    int threads;             /* 0: all the process may use */
 };
 
 /* A model that runs, and what was found of it. */
