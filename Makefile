@@ -253,7 +253,7 @@ install: all ## install programs, library, header, documents (PREFIX=, DESTDIR=)
 	ln -sf libgguf.so.$(VERSION) $(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(libdir)/libgguf.so
 	install -m 644 $(BUILD)/libgguf.a $(libdir)
-	install -m 644 libgguf/libgguf.h $(incdir)
+	install -m 644 libgguf/libgguf.h libgguf/libgguf_pack.h $(incdir)
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libgguf/libgguf.pc.in \
 	    >$(libdir)/pkgconfig/libgguf.pc
 	install -m 644 $(DOCS) $(docdir)
@@ -263,7 +263,7 @@ uninstall: ## remove what install put there
 	rm -f $(addprefix $(bindir)/,$(TOOLS))
 	rm -f $(addprefix $(libdir)/,libgguf.so.$(VERSION) $(SONAME) libgguf.so libgguf.a \
 	    pkgconfig/libgguf.pc)
-	rm -f $(incdir)/libgguf.h $(addprefix $(docdir)/,$(notdir $(DOCS)))
+	rm -f $(incdir)/libgguf.h $(incdir)/libgguf_pack.h $(addprefix $(docdir)/,$(notdir $(DOCS)))
 	@$(foreach m,$(MANPAGES),rm -f $(call man_path,$(m))/$(notdir $(m)) &&) true
 	@rmdir $(docdir) $(libdir)/pkgconfig 2>/dev/null || true
 

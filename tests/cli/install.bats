@@ -57,7 +57,7 @@ setup() {
 @test "the shared library exports what the header declares, and nothing else" {
     nm -D --defined-only "$lib/libgguf.so" | awk '$2 != "A" {sub(/@.*/, "", $3); print $3}' | sort >"$BATS_TEST_TMPDIR/is"
     # Declarations begin with GGF_API; a name is followed by its parameters.
-    sed 's|/\*.*\*/||' "$inc/libgguf.h" | tr '\n' ' ' | grep -oE 'GGF_API [^;{]*' |
+    sed 's|/\*.*\*/||' "$inc"/libgguf{,_pack}.h | tr '\n' ' ' | grep -oE 'GGF_API [^;{]*' |
         grep -oE '\bggf_[a-z0-9_]+\(' | tr -d '(' | sort -u >"$BATS_TEST_TMPDIR/should"
     [ "$(wc -l <"$BATS_TEST_TMPDIR/is")" -gt 50 ]
     diff "$BATS_TEST_TMPDIR/is" "$BATS_TEST_TMPDIR/should"
