@@ -31,6 +31,7 @@ INLINE vf lanes_refined_error(const struct lanes_subs *b, int n, vf d, vf m,
     const vf inverse = lanes_inverse(d);
     vf sum = { 0 };
     for (int i = 0; i < n; i++) {
+        /* cppcheck-suppress uninitvar; spread() fills it */
         const vf l = lanes_refined_level((b->x[i] + m) * inverse, f, uneven);
         const vf e = d * l - m - b->x[i];
         sum += b->w[i] * e * e;

@@ -142,6 +142,7 @@ SUPER(iq3_xxs)
         if (h % 2 == 0) take(words, r, AT(iq3_xxs, signs) + 8 * h);
         LOOP for (int i = 0; i < 2; i++)
         {
+            /* cppcheck-suppress uninitvar; filled when h is even */
             const vu word = words[h % 2 * 2 + i], signs = even_signs(four_sevens(word));
             w->scale[2 * h + i] = half_steps(d, word >> 28, 0.5f);
             LOOP for (int g = 0; g < 4; g++)
@@ -178,6 +179,7 @@ SUPER(iq3_s)
             const vu word = gather_two(grid_words.iq3_s, (two & 255) | (bits & 1) << 8,
                                        (two >> 8 & 255) | (bits & 2) << 7);
             put_signed(s, 8 * h + g, table, word,
+                       /* cppcheck-suppress uninitvar; filled when h is even */
                        signs[h % 2 * 2 + g / 4] >> 8 * (g % 4) & 255);
         }
     }

@@ -42,7 +42,7 @@ static void teardown(void)
 
 static const float *weights_of(const char *name)
 {
-    return (const float *)ggf_find_tensor(q3n_model_file(model), name)->data;
+    return (const void *)ggf_find_tensor(q3n_model_file(model), name)->data;
 }
 
 static double product(const float *w, const float *x, uint32_t n)

@@ -247,7 +247,7 @@ START_TEST(heap)
 {
     enum { N = 50 };
     struct heap h;
-    uint64_t keys[N];
+    uint64_t keys[N] = { 0 };
     bool in[N] = { false };
     seed = 3;
     ck_assert(heap_init(&h, N));
