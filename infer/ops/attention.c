@@ -250,7 +250,9 @@ static void split_team(const struct member *me, struct block *b)
                run->shared + span * span_floats + b->kv_head * b->rows * each);
     }
     for (uint64_t i; team_next(me, (uint64_t)run->tokens * a->n_head, &i);) {
-        const uint32_t rows = run->tokens * share(a), r = (uint32_t)(i % rows);
+        const uint32_t rows = run->tokens * share(a);
+        /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): there are tokens and heads */
+        const uint32_t r = (uint32_t)(i % rows);
         float *part = run->shared + i * each;
         block_init(b, (uint32_t)(i / rows), 0);
         for (size_t span = 1; span < n_spans; span++)

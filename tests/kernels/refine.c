@@ -31,7 +31,7 @@ static void check_subs(refine_fn fn, refine_fn ref, const struct refine_format *
                        int subs, int radius, const struct area *in)
 {
     struct refine_subs a, b;
-    const size_t n = (size_t)(subs * f->n);
+    const size_t n = (size_t)subs * (size_t)f->n;
     float x[WEIGHTS], w[WEIGHTS];
     fill(x, w, &a, f);
     float *edge = area_place(in, 2 * n * sizeof *edge, 1); /* nothing is read beyond */

@@ -107,9 +107,9 @@ static void write_pack(ggf_file *f)
 /* The same values in F32. */
 static void write_plain(ggf_file *f)
 {
-    uint8_t *stored = malloc(sizeof(float) * EMBD * FF);
-    float *values = malloc(sizeof(float) * EMBD * FF);
     const size_t bytes = sizeof(float) * EMBD * FF;
+    uint8_t *stored = malloc(bytes);
+    float *values = malloc(bytes);
     ggf_error err;
     ggf_writer *w;
     must(ggf_writer_create(&w, plain, NULL, &err), &err);
@@ -119,7 +119,7 @@ static void write_plain(ggf_file *f)
         const struct ggf_tensor *t = ggf_tensor(f, i);
         int part = 0;
         if (!is_experts(t)) continue;
-        while (!strstr(t->name, part_names[part])) part++;
+        while (part + 1 < GGF_PARTS && !strstr(t->name, part_names[part])) part++;
         for (uint32_t e = 0; e < EXPERTS; e++) {
             struct ggf_pack_record r = { .layer = (uint32_t)ggf_tensor_layer(t),
                                          .expert = e };
