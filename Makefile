@@ -117,7 +117,7 @@ $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernel
 # ---- For users: from nothing to text, and all tests ------------------------
 PACKAGES = gcc libc6-dev pkg-config zstd libssl-dev libzstd-dev libpcre2-dev libutf8proc-dev \
            libjansson-dev libxxhash-dev
-TEST_PACKAGES = python3 check libsubunit-dev bats procps openssl bsdextrautils
+TEST_PACKAGES = python3 jq check libsubunit-dev bats procps openssl bsdextrautils
 
 deps: ## install the Debian packages needed to build
 	@sh tests/deps.sh $(PACKAGES)
