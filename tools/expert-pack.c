@@ -1,5 +1,6 @@
 /* expert-pack - split a mixture-of-experts GGUF into a dense GGUF and an expert pack, and
  * put it together again; look into packs, verify and repair them. */
+#include "../infer/now.h"
 #include "common/opt.h"
 #include "common/out.h"
 #include "common/pack_types.h"
@@ -53,7 +54,7 @@ static char *joined(const char *text, size_t n, const char *end)
 /* "12.00 GiB in 9.1 s (1.32 GiB/s)" on stderr. */
 static void say_speed(const char *what, uint64_t bytes, double start)
 {
-    const double seconds = out_now() - start;
+    const double seconds = seconds_now() - start;
     char size[24], rate[24];
     fprintf(stderr, "%s: %s in %.1f s (%s/s)\n", what, out_size(size, bytes), seconds,
             out_size(rate, seconds > 0 ? (uint64_t)((double)bytes / seconds) : 0));
@@ -118,7 +119,7 @@ static int make(struct settings *s, const ggf_file *model, ggf_error *err)
 {
     const size_t n = strlen(s->output) - (ends_in(s->output, ".gguf") ? 5 : 0);
     char *dense = joined(s->output, n, ".gguf"), *pack = joined(s->output, n, ".xpack");
-    const double start = out_now();
+    const double start = seconds_now();
     struct ggf_pack_plan plan;
     int e = ggf_pack_plan(&plan, model, err);
     if (e == GGF_E_NOT_FOUND && ggf_find_kv(model, "expert_pack.file"))
@@ -152,7 +153,7 @@ static int run_make(struct settings *s, const char *path, ggf_error *err)
 
 static int unpack(struct settings *s, const struct pair *p, ggf_error *err)
 {
-    const double start = out_now();
+    const double start = seconds_now();
     uint64_t total = 0;
     struct ggf_pack_source source;
     int e;
@@ -187,7 +188,7 @@ static int run_verify(struct settings *s, const char *path, ggf_error *err)
 {
     struct pair p;
     uint64_t n_bad;
-    const double start = out_now();
+    const double start = seconds_now();
     int e = open_pair(&p, path, s->experts, err);
     if (e) return e;
     s->progress.what = "verifying";

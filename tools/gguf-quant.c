@@ -7,6 +7,7 @@
 #include "common/quant_print.h"
 #include "common/quant_record.h"
 
+#include "../infer/now.h"
 #include "../quant/refine.h"
 
 #include <limits.h>
@@ -81,12 +82,12 @@ static int quantize(const struct quant_job *job, ggf_error *err)
         .lines = !a->quiet && !isatty(STDERR_FILENO)
     };
     const struct convert_watch watch = { on_progress, on_finished, &talk };
-    const double start = out_now();
+    const double start = seconds_now();
     const int s = quantize_file(job->file, p, &job->options, &q, &watch, err);
     progress_end(&talk.bar);
     if (s || a->quiet) return s;
     quant_print_totals(stderr, p);
-    const double seconds = out_now() - start;
+    const double seconds = seconds_now() - start;
     fprintf(stderr, "%s: %.2f s, %.1f MiB/s of source\n", a->output, seconds,
             seconds > 0 ? (double)p->source_bytes / 1048576 / seconds : 0);
     return 0;

@@ -5,6 +5,7 @@
  * and nothing learned.  With --pack the experts go straight into an expert pack: a model
  * may be half as large as the disk.  common/synth*.c do the work, here are the options.
  */
+#include "../infer/now.h"
 #include "common/out.h"
 #include "common/random_blocks.h"
 #include "common/synth.h"
@@ -112,12 +113,12 @@ static int run(struct synth *s, const char *path)
         return out_error("gguf-synth", &err);
     }
     synth_list_tensors(s);
-    const double start = out_now();
+    const double start = seconds_now();
     e = s->dry_run ? print_plan(s, &err) : synth_write(s, vocab, path, &err);
     ggf_close(vocab);
     if (e) return out_error("gguf-synth", &err);
     char size[24], rate[24];
-    const double seconds = out_now() - start;
+    const double seconds = seconds_now() - start;
     if (!s->dry_run)
         fprintf(stderr, "%s: %zu tensors, %s in %.1f s (%s/s)\n", path, s->n,
                 out_size(size, all_bytes(s)), seconds,

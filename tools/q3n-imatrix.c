@@ -1,5 +1,6 @@
 /* q3n-imatrix - the importance matrix of a model: which inputs of its weights matter for
  * a text, so that gguf-quant and llama-quantize can spend their bits there. */
+#include "../infer/now.h"
 #include "../infer/session/collect.h"
 #include "../infer/text/tokenizer.h"
 #include "common/coverage.h"
@@ -213,7 +214,7 @@ static void show(const struct run *r, uint32_t done)
         fflush(stdout);
     }
     if (!isatty(STDERR_FILENO)) return;
-    const double left = (out_now() - r->start) / done * (r->n_chunks - done);
+    const double left = (seconds_now() - r->start) / done * (r->n_chunks - done);
     fprintf(stderr, "\r\033[K[%" PRIu32 "/%" PRIu32 "] ETA %s", done, r->n_chunks,
             out_time(eta, left));
     if (done == r->n_chunks) fputs("\r\033[K", stderr);
@@ -222,7 +223,7 @@ static void show(const struct run *r, uint32_t done)
 static int collect(struct run *r, ggf_error *err)
 {
     int e = 0;
-    r->start = out_now();
+    r->start = seconds_now();
     q3n_session_observe(r->session, q3n_collector_observer(r->collector));
     for (uint32_t i = 0; i < r->n_chunks && !e; i++) {
         int32_t *chunk = r->ids.ids + (size_t)(i + (uint32_t)opt.chunk) * r->n_ctx;
@@ -341,7 +342,7 @@ static int print_statistics(const struct run *r, ggf_error *err)
 static void print_run(const struct run *r)
 {
     char memory[24];
-    const double seconds = out_now() - r->start;
+    const double seconds = seconds_now() - r->start;
     if (r->predictions && !opt.json) {
         const struct estimate ppl =
             estimate_exp(estimate(r->nll, r->nll_squares, r->predictions));

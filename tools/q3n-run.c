@@ -1,4 +1,5 @@
 /* q3n-run - continues a prompt, chats, or writes the logits of given tokens. */
+#include "../infer/now.h"
 #include "../infer/session/generate.h"
 #include "../infer/text/chatml.h"
 #include "common/escape.h"
@@ -212,7 +213,7 @@ static int sample_params(ggf_error *err)
     or_float(&p->repeat_penalty, opt.repeat_penalty);
     or_float(&p->presence_penalty, opt.presence_penalty);
     p->top_k = or_int(opt.top_k, p->top_k);
-    p->seed = (uint64_t)(out_now() * 1e9) ^ (uint64_t)getpid() << 32;
+    p->seed = (uint64_t)(seconds_now() * 1e9) ^ (uint64_t)getpid() << 32;
     if (!opt.seed || !strcmp(opt.seed, "-1")) return 0;
     char *end;
     errno = 0;
@@ -290,7 +291,7 @@ static void show_stats(struct run *run)
     const uint64_t n = run->g.n_decoded - run->seen;
     if (!given_i(opt.stats) || n < (uint64_t)opt.stats) return;
     struct q3n_expert_stats now_experts;
-    const double now = out_now();
+    const double now = seconds_now();
     q3n_model_expert_stats(run->model, &now_experts);
     putc('\n', stderr);
     memory_line(stderr, &run->seen_experts, &now_experts, n, now - run->seen_at);
@@ -377,7 +378,7 @@ static int read_prompt(struct input *in, ggf_error *err)
 /* What follows is decoding. */
 static void start_stats(struct run *run)
 {
-    run->seen_at = out_now();
+    run->seen_at = seconds_now();
     q3n_model_expert_stats(run->model, &run->seen_experts);
 }
 
@@ -484,7 +485,7 @@ static int write_rows(struct run *run, ggf_output *out, ggf_error *err)
     float *rows = malloc((size_t)batch * n_vocab * sizeof *rows);
     if (!rows)
         return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory for logits");
-    const double start = out_now();
+    const double start = seconds_now();
     int r = 0;
     for (uint32_t done = 0; done < n && !r;) {
         const uint32_t k = n - done < batch ? n - done : batch;
@@ -495,7 +496,7 @@ static int write_rows(struct run *run, ggf_output *out, ggf_error *err)
         done += k;
     }
     run->g.n_prompt = n;
-    run->g.prompt_seconds = out_now() - start;
+    run->g.prompt_seconds = seconds_now() - start;
     free(rows);
     return r;
 }
@@ -554,11 +555,11 @@ static int plan(struct run *run, ggf_error *err)
 
 static int run_all(struct run *run, ggf_error *err)
 {
-    const double start = out_now();
+    const double start = seconds_now();
     int r = open_model(run, err);
     if (!r) r = recorder_open(&run->recorder, &opt.record, opt.force, run->model, err);
     if (!r && !opt.tokens) r = prepare_text(run, err);
-    run->load_seconds = out_now() - start;
+    run->load_seconds = seconds_now() - start;
     if (r) return r;
     if (opt.mlock && !q3n_model_info(run->model)->locked)
         fprintf(stderr, "%s: the weights could not be locked in memory (ulimit -l)\n",

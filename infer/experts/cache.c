@@ -1,18 +1,12 @@
 /* cache.c - experts in memory: making room, reading, forgetting. */
 #include "cache.h"
 
+#include "../now.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-double cache_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 enum q3n_expert_tier cache_tier(const struct expert_store *s, uint32_t layer)
 {
@@ -213,12 +207,12 @@ static uint64_t bytes_of(const struct layout *l, int first, int end)
 
 static void start_clock(uint32_t *threads, double *since)
 {
-    if (!(*threads)++) *since = cache_now();
+    if (!(*threads)++) *since = seconds_now();
 }
 
 static void stop_clock(uint32_t *threads, const double *since, double *sum)
 {
-    if (!--*threads) *sum += cache_now() - *since;
+    if (!--*threads) *sum += seconds_now() - *since;
 }
 
 /* The error that a record failed with, naming layer and expert. */

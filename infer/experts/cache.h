@@ -52,8 +52,6 @@ struct expert_store {
     struct q3n_expert_stats stats;
 };
 
-double cache_now(void);
-
 static inline uint32_t record_number(const struct expert_store *s, const struct record *r)
 {
     return (uint32_t)(r - s->records);

@@ -1,5 +1,6 @@
 /* demand.c - what a layer needs, chunk by chunk: what is there comes first, what is
  * missing is asked for some chunks ahead. */
+#include "../now.h"
 #include "cache.h"
 #include "sweep.h"
 
@@ -306,10 +307,10 @@ int expert_store_wait(struct expert_store *s, const struct expert_demand *d, uin
     uint8_t at = atomic_load_explicit(&r->stage, memory_order_acquire);
     if (at >= stage && at != EXPERT_FAILED) return 0;
     pthread_mutex_lock(&s->mutex);
-    if (!s->waiting++) s->waiting_since = cache_now();
+    if (!s->waiting++) s->waiting_since = seconds_now();
     while ((at = atomic_load_explicit(&r->stage, memory_order_acquire)) < stage)
         pthread_cond_wait(&s->moved, &s->mutex);
-    if (!--s->waiting) s->stats.wait_seconds += cache_now() - s->waiting_since;
+    if (!--s->waiting) s->stats.wait_seconds += seconds_now() - s->waiting_since;
     int e = 0;
     if (at == EXPERT_FAILED) {
         e = r->error ? r->error->code : ggf_no_memory(err);

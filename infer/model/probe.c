@@ -1,16 +1,9 @@
 /* probe.c - how fast experts can be read: by reading some, the way the store does it. */
+#include "../now.h"
 #include "model.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* xorshift64* (Vigna 2016): any order does that a disk cannot foresee. */
 static uint32_t draw(uint64_t *state, uint32_t below)
@@ -35,7 +28,7 @@ int q3n_model_disk_speed(q3n_model *m, uint32_t at_once, double seconds,
                          double *gb_per_second, ggf_error *err)
 {
     const uint32_t n = m->hp.n_expert;
-    uint64_t state = (uint64_t)(now() * 1e9) | 1;
+    uint64_t state = (uint64_t)(seconds_now() * 1e9) | 1;
     struct q3n_expert_stats before, after;
     uint32_t *ids = malloc(n * sizeof *ids);
     int e = 0;
@@ -43,12 +36,12 @@ int q3n_model_disk_speed(q3n_model *m, uint32_t at_once, double seconds,
     if (at_once > m->hp.n_expert_used) at_once = m->hp.n_expert_used;
     for (uint32_t i = 0; i < n; i++) ids[i] = i;
     expert_store_stats(m->experts, &before);
-    const double start = now();
+    const double start = seconds_now();
     do {
         choose(&state, ids, at_once, n);
         e = expert_store_load(m->experts, draw(&state, m->hp.n_layer), ids, at_once, err);
-    } while (!e && now() - start < seconds);
-    const double took = now() - start;
+    } while (!e && seconds_now() - start < seconds);
+    const double took = seconds_now() - start;
     expert_store_stats(m->experts, &after);
     *gb_per_second = 1e-9 * (double)(after.read_bytes - before.read_bytes) / took;
     free(ids);

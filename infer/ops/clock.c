@@ -1,7 +1,7 @@
 /* clock.c - see clock.h. */
 #include "clock.h"
 
-#include <time.h>
+#include "../now.h"
 
 const char *const op_names[OPS] = {
     [OP_EMBED] = "embed",
@@ -18,22 +18,15 @@ const char *const op_names[OPS] = {
     [OP_HEAD] = "head",
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void op_start(struct op_clock *clock)
 {
-    if (clock) clock->last = now();
+    if (clock) clock->last = seconds_now();
 }
 
 void op_done(const struct member *me, struct op_clock *clock, enum op op)
 {
     if (!clock || me->id != 0) return;
-    const double t = now();
+    const double t = seconds_now();
     clock->seconds[op] += t - clock->last;
     clock->last = t;
 }

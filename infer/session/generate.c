@@ -1,16 +1,10 @@
 /* generate.c - see generate.h. */
 #include "generate.h"
 
+#include "../now.h"
+
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool asked_to_stop(const struct q3n_generator *g) { return g->stop && *g->stop; }
 
@@ -52,12 +46,12 @@ int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_
                         pos, ctx);
     if (!g->logits) g->logits = malloc(g->n_vocab * sizeof *g->logits);
     if (!g->logits) return ggf_no_memory(err);
-    const double start = now();
+    const double start = seconds_now();
     int r = 0;
     if (pending) r = q3n_session_eval(g->session, &g->pending, 1, 0, NULL, err);
     g->pending = -1;
     if (!r) r = prefill(g, ids, n, why, err);
-    g->prompt_seconds += now() - start;
+    g->prompt_seconds += seconds_now() - start;
     return r;
 }
 
@@ -125,10 +119,10 @@ int q3n_generate(struct q3n_generator *g, int64_t limit, enum q3n_stop *why,
 {
     struct q3n_stream stream = { 0 };
     char rest[12];
-    const double start = now();
+    const double start = seconds_now();
     const int r = generate(g, limit, &stream, why, err);
     const size_t n = q3n_stream_end(&stream, rest);
     if (n) g->emit(g->user, rest, n);
-    g->decode_seconds += now() - start;
+    g->decode_seconds += seconds_now() - start;
     return r;
 }

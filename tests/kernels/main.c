@@ -5,6 +5,7 @@
  * each variant is checked once.  The families are in files of their own (see check.h). */
 #include "check.h"
 
+#include "../../infer/now.h"
 #include "../../quant/cpu.h"
 
 #include <fnmatch.h>
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 static const struct {
@@ -220,17 +220,8 @@ static double ticks(void)
     __asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(t));
     return (double)t;
 #else
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+    return 1e9 * seconds_now();
 #endif
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 void bench_begin(size_t bytes)
@@ -238,7 +229,7 @@ void bench_begin(size_t bytes)
     now.bytes = bytes;
     now.rounds = 0;
     now.best = INFINITY;
-    now.begun = seconds();
+    now.begun = seconds_now();
     now.begun_ticks = ticks();
 }
 
@@ -258,7 +249,7 @@ bool bench_more(void)
         return false;
     }
     if (now.rounds && t - now.lap < now.best) now.best = t - now.lap;
-    const double elapsed = seconds() - now.begun;
+    const double elapsed = seconds_now() - now.begun;
     if ((now.rounds++ > 20 && elapsed > 0.02) || (now.rounds > 1 && elapsed > 0.5)) {
         now.ghz = (t - now.begun_ticks) / elapsed * 1e-9;
         return false;

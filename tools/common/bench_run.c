@@ -1,4 +1,5 @@
 /* bench_run.c - one test: a session, random tokens, a clock. */
+#include "../../infer/now.h"
 #include "bench.h"
 #include "memopt.h"
 #include "out.h"
@@ -43,13 +44,13 @@ static int once(struct bench *b, double *seconds, ggf_error *err)
     const uint32_t prompt = (uint32_t)t->prompt, gen = (uint32_t)t->gen;
     q3n_session_restore(b->session, b->start);
     draw(b->tokens, prompt + gen, b->n_vocab);
-    const double start = out_now();
+    const double start = seconds_now();
     int e = 0;
     if (prompt)
         e = q3n_session_eval(b->session, b->tokens, prompt, prompt - 1, b->logits, err);
     for (uint32_t i = 0; i < gen && !e; i++)
         e = q3n_session_eval(b->session, b->tokens + prompt + i, 1, 0, b->logits, err);
-    *seconds = out_now() - start;
+    *seconds = seconds_now() - start;
     return e;
 }
 

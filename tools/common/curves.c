@@ -1,6 +1,8 @@
 /* curves.c - running caches of all sizes and policies; see curves.h. */
 #include "curves.h"
 
+#include "../../infer/now.h"
+
 #include <math.h>
 
 static const char *const names[REPLAY_POLICIES] = { "lru", "clock", "lfu", "static",
@@ -32,7 +34,7 @@ static int run_one(struct curves *c, uint32_t job, ggf_error *err)
 
 int curves_run(struct curves *c, int threads, ggf_error *err)
 {
-    const double start = out_now();
+    const double start = seconds_now();
     int status = 0;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (uint32_t job = 0; job < REPLAY_POLICIES * c->n_sizes; job++) {
@@ -45,7 +47,7 @@ int curves_run(struct curves *c, int threads, ggf_error *err)
             if (err) *err = mine;
         }
     }
-    c->seconds = out_now() - start;
+    c->seconds = seconds_now() - start;
     return status;
 }
 

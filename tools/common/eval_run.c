@@ -1,4 +1,5 @@
 /* eval_run.c - the windows of an evaluation, prediction by prediction; see eval.h. */
+#include "../../infer/now.h"
 #include "eval.h"
 
 #include "logprob.h"
@@ -15,7 +16,7 @@ static void show_progress(const struct eval *e, uint32_t window, bool last_row)
     char eta[24];
     const uint32_t done = window + 1, all = e->windows.n_windows;
     if (!last_row || !isatty(STDERR_FILENO)) return;
-    const double left = (out_now() - e->start) / done * (all - done);
+    const double left = (seconds_now() - e->start) / done * (all - done);
     fprintf(stderr, "\r\033[K[%u/%u] PPL %.4f  ETA %s", done, all,
             exp(e->models->nll / (double)e->done), out_time(eta, left));
     if (done == all) fputs("\r\033[K", stderr);
@@ -205,10 +206,10 @@ int eval_run(struct eval *e, ggf_error *err)
 {
     q3n_session **sessions = calloc(e->n_running, sizeof *sessions);
     const struct observer **observers = calloc(e->n_running, sizeof *observers);
-    e->start = out_now();
+    e->start = seconds_now();
     int r = sessions && observers ? run_windows(e, sessions, observers, err)
                                   : ggf_no_memory(err);
-    e->seconds = out_now() - e->start;
+    e->seconds = seconds_now() - e->start;
     free((void *)sessions);
     free((void *)observers);
     if (!r && e->compares) r = finish(e, err);

@@ -3,6 +3,7 @@
 #include "inspect.h"
 #include "stream.h"
 
+#include "../../infer/now.h"
 #include "../../quant/encode.h"
 
 #include <inttypes.h>
@@ -183,7 +184,7 @@ static void print_result(const struct check *c, double seconds)
 
 int inspect_check(const struct inspect *in, ggf_error *err)
 {
-    const double start = out_now();
+    const double start = seconds_now();
     struct check c = { .in = in, .progress = { .what = "checking" } };
     int s = 0;
     if (in->json) {
@@ -203,7 +204,7 @@ int inspect_check(const struct inspect *in, ggf_error *err)
         json_bool(in->json, "good", !s && !c.problems);
         json_close(in->json, '}');
     } else if (!s) {
-        print_result(&c, out_now() - start);
+        print_result(&c, seconds_now() - start);
     }
     return s ? s : c.problems != 0;
 }

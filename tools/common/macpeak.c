@@ -1,6 +1,7 @@
 /* macpeak.c - see macpeak.h. */
 #include "macpeak.h"
 
+#include "../../infer/now.h"
 #include "../../quant/cpu.h"
 #include "out.h"
 
@@ -65,11 +66,11 @@ double macpeak(int threads)
     void (*const loop)(void) = loop_for(cpu_flags(), &products);
     double best = 0;
     for (int pass = 0; pass < PASSES && loop; pass++) {
-        const double start = out_now();
+        const double start = seconds_now();
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
         for (int t = 0; t < threads; t++) loop();
         const double done = (double)threads * CHAINS * STEPS * products;
-        const double rate = 1e-9 * done / (out_now() - start);
+        const double rate = 1e-9 * done / (seconds_now() - start);
         if (rate > best) best = rate;
     }
     return best;

@@ -1,13 +1,14 @@
 /* out.c - see out.h. */
 #include "out.h"
 
+#include "../../infer/now.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 int out_error(const char *program, const ggf_error *err)
@@ -103,13 +104,6 @@ char *out_time(char buf[24], double seconds)
     return buf;
 }
 
-double out_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int ascending(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -131,7 +125,7 @@ bool out_colour(FILE *f)
 void progress_update(struct progress *p, uint64_t done, const char *label)
 {
     if (p->off || !isatty(STDERR_FILENO)) return;
-    const double now = out_now();
+    const double now = seconds_now();
     if (p->start <= 0) p->start = now;
     if (now - p->last < 0.1 && done < p->total) return;
     p->last = now;

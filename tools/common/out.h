@@ -38,9 +38,6 @@ void out_html(FILE *f, const char *text);
 /* "03:12", "1:03:12"; returns buf. */
 char *out_time(char buf[24], double seconds);
 
-/* Seconds on a clock that only goes forward. */
-double out_now(void);
-
 /* Sort n > 0 numbers, none of them NaN, and return their median. */
 double out_median(double *v, size_t n);
 

@@ -3,6 +3,7 @@
 
 #include "out.h"
 #include "probe_model.h"
+#include "../../infer/now.h"
 #include "../../infer/session/output_error.h"
 
 #include <math.h>
@@ -294,7 +295,7 @@ int probe_run(struct predict *predict, struct probe_result *result,
                       .options = *options,
                       .head = -1,
                       .bar = { .what = "probing", .off = probe->quiet } };
-    const double start = out_now();
+    const double start = seconds_now();
     int s = prepare(&w, probe, err);
     if (!s) s = measure_errors(&w, err);
     result->tokens = (uint64_t)w.model.n_windows * w.model.n_ctx;
@@ -308,6 +309,6 @@ int probe_run(struct predict *predict, struct probe_result *result,
     free(w.alone);
     free(w.kind);
     free(w.types);
-    result->seconds = out_now() - start;
+    result->seconds = seconds_now() - start;
     return s;
 }

@@ -1,6 +1,7 @@
 /* quant_pack.c - see quant_pack.h. */
 #include "quant_pack.h"
 
+#include "../../infer/now.h"
 #include "out.h"
 #include "quant_print.h"
 #include "quant_record.h"
@@ -125,10 +126,10 @@ static int choose(struct quant_job *job, struct quant_pack *pack, ggf_error *err
     o.measure.progress = on_measured;
     o.measure.user = &bar;
     o.measure.refine = job->options.refine;
-    const double start = out_now();
+    const double start = seconds_now();
     s = measure_and_choose(job, pack, &o, err);
     progress_end(&bar);
-    pack->target.seconds = out_now() - start;
+    pack->target.seconds = seconds_now() - start;
     const uint64_t bytes = pack->budget.fixed_bytes + pack->budget.solution.bytes;
     if (s == GGF_E_ARG && bytes > o.bytes) return too_small(job, other, bytes, err);
     record(job, pack);
@@ -161,7 +162,7 @@ static int carry_out(const struct quant_job *job, const struct quant_pack *pack,
     const struct quant_args *a = job->args;
     const struct quantize_options q = options_of(job, pack);
     struct progress bar = { .what = "quantizing", .off = a->quiet };
-    const double start = out_now();
+    const double start = seconds_now();
     int s = check_output(job, a->output, err);
     if (!s) s = check_output(job, a->pack_path, err);
     if (!s)
@@ -169,7 +170,7 @@ static int carry_out(const struct quant_job *job, const struct quant_pack *pack,
                              &pack->budget, on_progress, &bar, err);
     progress_end(&bar);
     if (s || a->quiet) return s;
-    const double seconds = out_now() - start;
+    const double seconds = seconds_now() - start;
     fprintf(stderr, "%s, %s: %.2f s, %.1f MiB/s of source\n", a->output, a->pack_path,
             seconds,
             seconds > 0 ? (double)job->plan.source_bytes / 1048576 / seconds : 0);

@@ -1,6 +1,7 @@
 /* target.c - see target.h. */
 #include "target.h"
 
+#include "../../infer/now.h"
 #include "probe_file.h"
 
 #include <inttypes.h>
@@ -114,12 +115,12 @@ int target_choose(struct target_result *r, const struct target *t, const sens *g
     const uint64_t header = size - padded_items(p, o.alignment);
     if (t->size) o.bytes = t->size > header ? t->size - header : 0;
     else o.bytes = (uint64_t)((double)t->bpw / 8 * (double)p->n_elements);
-    const double start = out_now();
+    const double start = seconds_now();
     s = target_measure(r, &predict, t, given, f, p, po, &o, err);
     if (!s) s = budget_choose(&r->budget, p, po, &r->table, &o, err);
     if (!s) s = comparison_price(&r->comparison, p, po, &r->table, &o, err);
     progress_end(&bar);
-    r->seconds = out_now() - start;
+    r->seconds = seconds_now() - start;
     const struct budget *b = &r->budget;
     const uint64_t bytes = b->fixed_bytes + b->solution.bytes;
     if (s == GGF_E_ARG && bytes > o.bytes) return too_small(t, p, header, bytes, err);
