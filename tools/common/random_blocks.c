@@ -57,7 +57,8 @@ uint64_t random_hash(const char *text)
 
 /* Where a block keeps its half-precision scale d and offset m, m as a multiple of d that
  * makes the mean zero, and the standard deviation of a block with random payload and
- * d = 1 (measured over a million weights; the types of one or two bits by hand). */
+ * d = 1 (measured over a million weights; the types of one or two bits, and those with
+ * an offset for each scale, by hand). */
 static const struct layout {
     float deviation; /* 0: not one of these */
     int d, m;        /* byte offset, or -1 */
@@ -65,9 +66,9 @@ static const struct layout {
 } layouts[GGF_TYPE_COUNT] = {
     [GGF_Q4_0] = { 4.61f, 0, -1, 0 },     [GGF_Q4_1] = { 4.61f, 0, 2, -7.5f },
     [GGF_Q5_0] = { 9.23f, 0, -1, 0 },     [GGF_Q5_1] = { 9.23f, 0, 2, -15.5f },
-    [GGF_Q8_0] = { 73.9f, 0, -1, 0 },     [GGF_Q2_K] = { 13.84f, 80, 82, 1.5f },
-    [GGF_Q3_K] = { 43.3f, 108, -1, 0 },   [GGF_Q4_K] = { 258, 0, 2, 7.5f },
-    [GGF_Q5_K] = { 526, 0, 2, 15.5f },    [GGF_Q6_K] = { 1365, 208, -1, 0 },
+    [GGF_Q8_0] = { 73.9f, 0, -1, 0 },     [GGF_Q2_K] = { 9.842f, 80, 82, 1.5f },
+    [GGF_Q3_K] = { 43.3f, 108, -1, 0 },   [GGF_Q4_K] = { 168.3f, 0, 2, 7.5f },
+    [GGF_Q5_K] = { 337.1f, 0, 2, 15.5f },    [GGF_Q6_K] = { 1365, 208, -1, 0 },
     [GGF_IQ2_XXS] = { 53.4f, 0, -1, 0 },  [GGF_IQ2_XS] = { 55.7f, 0, -1, 0 },
     [GGF_IQ2_S] = { 56.5f, 0, -1, 0 },    [GGF_IQ3_XXS] = { 142, 0, -1, 0 },
     [GGF_IQ3_S] = { 140.3f, 0, -1, 0 },   [GGF_IQ1_S] = { 7.18f, 0, -1, 0 },
@@ -131,6 +132,18 @@ static void set_iq1m_scale(uint8_t *block, uint16_t half)
             (uint8_t)((block[48 + 2 * i + 1] & 15) | (half >> 4 * i & 15) << 4);
 }
 
+/* Sub-blocks of a K type have a scale and an offset of their own.  Made equal they leave
+ * each of them the mean zero; otherwise a matrix would answer to the mean of its input
+ * above all, and every token would look alike to what follows, routers among it. */
+static void equal_offsets(uint32_t type, uint8_t *block)
+{
+    if (type == GGF_Q2_K)
+        for (int i = 0; i < 16; i++) block[i] = (uint8_t)((block[i] & 15) * 17);
+    if (type != GGF_Q4_K && type != GGF_Q5_K) return;
+    memcpy(block + 8, block + 4, 4); /* six bits of the first, two of the last four */
+    for (int i = 12; i < 16; i++) block[i] = (uint8_t)((block[i] & 15) * 17);
+}
+
 static void fill_floats(uint32_t type, float deviation, struct random *r, uint8_t *p,
                         size_t n)
 {
@@ -169,6 +182,7 @@ void random_blocks(uint32_t type, float deviation, struct random *r, void *dst, 
     for (size_t i = 0; i < n; i++, p += bytes) {
         if (l->d >= 0) store_half(p + l->d, half);
         if (l->m >= 0) store_half(p + l->m, half_m);
+        equal_offsets(type, p);
         if (type == GGF_IQ1_M) set_iq1m_scale(p, half);
         if (type == GGF_MXFP4) p[0] = mxfp4;
         if (type == GGF_NVFP4) memset(p, nvfp4, 4);
