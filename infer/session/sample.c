@@ -4,6 +4,8 @@
  * vocabulary of 150,000. */
 #include "sample.h"
 
+#include "../splitmix.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -28,23 +30,6 @@ struct q3n_sample_params q3n_sample_defaults(void)
     return (struct q3n_sample_params){
         .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f
     };
-}
-
-/* ==== Random numbers ====================================================== */
-
-/* splitmix64 (Steele, Lea and Flood 2014): a counter and a mixing function. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-/* In [0, 1), all 53 bits. */
-static double next_uniform(uint64_t *state)
-{
-    return (double)(next_random(state) >> 11) * 0x1p-53;
 }
 
 /* ==== The heap ============================================================ */
@@ -175,7 +160,7 @@ static int32_t draw(q3n_sampler *s, uint32_t n)
     double total = 0;
     for (uint32_t i = 0; i < n; i++)
         total += s->weight[i] = exp((s->taken[i].logit - best) / s->p.temp);
-    double r = next_uniform(&s->random) * total;
+    double r = splitmix_uniform(&s->random) * total;
     for (uint32_t i = 0; i < n; i++) {
         r -= s->weight[i];
         if (r < 0) return (int32_t)s->taken[i].id;

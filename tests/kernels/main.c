@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include "../../infer/now.h"
+#include "../../infer/splitmix.h"
 #include "../../quant/cpu.h"
 
 #include <fnmatch.h>
@@ -71,13 +72,7 @@ static struct {
 
 /* ---- Random numbers ------------------------------------------------------ */
 
-uint32_t check_rnd(void) /* splitmix64 */
-{
-    uint64_t z = (now.random += 0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return (uint32_t)((z ^ (z >> 31)) >> 16);
-}
+uint32_t check_rnd(void) { return (uint32_t)(splitmix64(&now.random) >> 16); }
 
 void check_rnd_bytes(void *p, size_t n)
 {

@@ -1,24 +1,11 @@
 /* bootstrap.c - see bootstrap.h. */
 #include "bootstrap.h"
 
+#include "../../infer/splitmix.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
-
-/* SplitMix64 (Steele, Lea and Flood, 2014). */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-/* One of 0 .. n - 1. */
-static size_t draw(uint64_t *state, size_t n)
-{
-    return (size_t)((next_random(state) >> 32) * n >> 32);
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -40,7 +27,7 @@ static struct interval bootstrap(const double *a, const double *b, size_t n)
     for (int k = 0; k < BOOTSTRAP_DRAWS; k++) {
         double from_a = 0, from_b = 0;
         for (size_t i = 0; i < n; i++) {
-            const size_t at = draw(&state, n);
+            const size_t at = splitmix_below(&state, (uint32_t)n);
             from_a += a[at];
             from_b += b ? b[at] : 1;
         }

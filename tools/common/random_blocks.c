@@ -1,19 +1,14 @@
 /* random_blocks.c - see random_blocks.h. */
 #include "random_blocks.h"
 
+#include "../../infer/splitmix.h"
 #include "../../libgguf/libgguf.h"
 
 #include <math.h>
 #include <string.h>
 
-/* splitmix64: turns any number into a well mixed one. */
-static uint64_t mix(uint64_t v)
-{
-    v += 0x9e3779b97f4a7c15;
-    v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9;
-    v = (v ^ v >> 27) * 0x94d049bb133111eb;
-    return v ^ v >> 31;
-}
+/* Turns any number into a well mixed one. */
+static uint64_t mix(uint64_t v) { return splitmix64(&v); }
 
 void random_seed(struct random *r, uint64_t seed, uint64_t stream)
 {
