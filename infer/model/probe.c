@@ -31,7 +31,8 @@ int q3n_model_disk_speed(q3n_model *m, uint32_t at_once, double seconds,
     const double start = seconds_now();
     do {
         choose(&state, ids, at_once, n);
-        e = expert_store_load(m->experts, splitmix_below(&state, m->hp.n_layer), ids, at_once, err);
+        e = expert_store_load(m->experts, splitmix_below(&state, m->hp.n_layer), ids,
+                              at_once, err);
     } while (!e && seconds_now() - start < seconds);
     const double took = seconds_now() - start;
     expert_store_stats(m->experts, &after);

@@ -2,16 +2,11 @@
 #include "bootstrap.h"
 
 #include "../../infer/splitmix.h"
+#include "order.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* b NULL: a mean of a. */
 static struct interval bootstrap(const double *a, const double *b, size_t n)
@@ -33,7 +28,7 @@ static struct interval bootstrap(const double *a, const double *b, size_t n)
         }
         drawn[k] = from_a / from_b;
     }
-    qsort(drawn, BOOTSTRAP_DRAWS, sizeof *drawn, by_value);
+    qsort(drawn, BOOTSTRAP_DRAWS, sizeof *drawn, rising_double);
     r.low = drawn[BOOTSTRAP_DRAWS / 40];
     r.high = drawn[BOOTSTRAP_DRAWS - 1 - BOOTSTRAP_DRAWS / 40];
     return r;

@@ -1,5 +1,6 @@
 /* coverage.c - see coverage.h. */
 #include "coverage.h"
+#include "order.h"
 #include "out.h"
 #include "table.h"
 
@@ -17,19 +18,13 @@ struct coverage {
     double hot, cold;   /* share of the busiest tenth, and of the idler half */
 };
 
-static int ascending(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static bool coverage_of(struct coverage *c, const struct imatrix_sum *e)
 {
     *c = (struct coverage){ .n = e->n_slices };
     c->counts = malloc(c->n * sizeof *c->counts);
     if (!c->counts) return false;
     memcpy(c->counts, e->counts, c->n * sizeof *c->counts);
-    qsort(c->counts, c->n, sizeof *c->counts, ascending);
+    qsort(c->counts, c->n, sizeof *c->counts, rising_u64);
     const uint64_t tenth = (c->n + 9) / 10;
     double hot = 0, cold = 0;
     for (uint64_t i = 0; i < c->n; i++) {

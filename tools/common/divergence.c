@@ -1,6 +1,7 @@
 /* divergence.c - see divergence.h. */
 #include "divergence.h"
 
+#include "order.h"
 #include "out.h"
 
 #include <math.h>
@@ -94,12 +95,6 @@ static double correlation(const struct pair *p)
     return scale > 0 ? p->covariance / scale : 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 double percentile(const float *ranked, size_t n, double fraction)
 {
     const double at = fraction * (double)(n - 1);
@@ -156,8 +151,8 @@ void divergence_rank(struct divergence *d)
 {
     memcpy(d->ranked_kld, d->kld, d->n * sizeof *d->kld);
     memcpy(d->ranked_dp, d->dp, d->n * sizeof *d->dp);
-    qsort(d->ranked_kld, d->n, sizeof *d->kld, by_value);
-    qsort(d->ranked_dp, d->n, sizeof *d->dp, by_value);
+    qsort(d->ranked_kld, d->n, sizeof *d->kld, rising_float);
+    qsort(d->ranked_dp, d->n, sizeof *d->dp, rising_float);
 }
 
 /* The lines are llama-perplexity's to the last blank: there are programs that read them.

@@ -1,6 +1,8 @@
 /* locality.c - see locality.h. */
 #include "locality.h"
 
+#include "order.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,19 +40,13 @@ static void count_block(struct counting *c, const struct trace_block *b)
     else if (b->first) c->out->decoded_tokens++;
 }
 
-static int descending(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
 static void sum_layer(const struct counting *c, uint32_t layer)
 {
     const uint32_t n = c->model->n_expert;
     struct layer_locality *l = &c->out->layers[layer];
     uint64_t *counts = c->counts + (size_t)layer * n, sum = 0, top = 0;
     double entropy = 0;
-    qsort(counts, n, sizeof *counts, descending);
+    qsort(counts, n, sizeof *counts, falling_u64);
     for (uint32_t e = 0; e < n; e++) {
         sum += counts[e];
         l->used += counts[e] > 0;
@@ -110,8 +106,6 @@ static uint64_t marks_below(const struct marks *m, uint64_t place)
     return sum;
 }
 
-static int ascending(const void *a, const void *b) { return descending(b, a); }
-
 /* Each record has a mark where it was used last; those between are the distance. */
 static void find_distances(struct locality *out, const struct replay_log *log,
                            struct marks *m, uint64_t *last, uint64_t *distances)
@@ -135,7 +129,7 @@ static void find_distances(struct locality *out, const struct replay_log *log,
     out->first_uses = uses ? (double)(uses - n) / (double)uses : NAN;
     out->distance_half = out->distance_most = NAN;
     if (!n) return;
-    qsort(distances, n, sizeof *distances, ascending);
+    qsort(distances, n, sizeof *distances, rising_u64);
     out->distance_half = (double)distances[n / 2];
     out->distance_most = (double)distances[n - 1 - n / 10];
 }

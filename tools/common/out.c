@@ -2,6 +2,7 @@
 #include "out.h"
 
 #include "../../infer/now.h"
+#include "order.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -104,15 +105,9 @@ char *out_time(char buf[24], double seconds)
     return buf;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double out_median(double *v, size_t n)
 {
-    qsort(v, n, sizeof *v, ascending);
+    qsort(v, n, sizeof *v, rising_double);
     return (v[(n - 1) / 2] + v[n / 2]) / 2;
 }
 

@@ -3,6 +3,7 @@
 
 #include "../../infer/experts/replay.h"
 #include "memread.h"
+#include "order.h"
 #include "out.h"
 #include "table.h"
 
@@ -34,12 +35,6 @@ static bool some_mapped(const struct placement_plan *p)
 
 /* ==== Hits ================================================================ */
 
-static int descending(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
 /* The uses that fall on the hottest experts, as many as a share of all. */
 static int history_hits(const struct trace *t, double share, double *rate, ggf_error *err)
 {
@@ -48,7 +43,7 @@ static int history_hits(const struct trace *t, double share, double *rate, ggf_e
     uint64_t *counts = calloc(n, sizeof *counts), sum = 0, hot = 0;
     if (!counts) return ggf_no_memory(err);
     trace_count(t, counts);
-    qsort(counts, n, sizeof *counts, descending);
+    qsort(counts, n, sizeof *counts, falling_u64);
     for (size_t i = 0; i < n; i++) {
         sum += counts[i];
         if ((double)i < share * (double)n) hot += counts[i];
