@@ -81,6 +81,9 @@ struct q3n_model_options {
     /* A GGUF whose tensors take the place of those of the same name and shape, but for
      * experts in a pack; all but experts stay mapped.  NULL: none. */
     const char *overlay;
+    /* Limits of memory are read below this folder instead of /proc and /sys, before each
+     * batch: for tests.  NULL: those of the system, a few times a second. */
+    const char *limits_root;
     /* Decide what goes where, and that is all: info says it, q3n_model_disk_speed() may
      * be asked, but weights are not read and memory for experts is not taken. */
     bool plan;
@@ -132,7 +135,10 @@ struct q3n_expert_stats {
     double read_seconds; /* during which at least one read was under way */
     double wait_seconds; /* during which a computing thread waited for one */
     uint64_t guesses, guesses_used, guesses_wasted, guesses_cancelled; /* read ahead */
-    uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts */
+    uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts, ... */
+    uint64_t slot_bytes_least;            /* ... and the least that it was */
+    uint64_t shrinks, grows; /* it was cut because a cgroup left less; it was extended */
+    uint64_t short_bytes; /* most that a cgroup's limit was below what one token needs */
 };
 void q3n_model_expert_stats(q3n_model *model, struct q3n_expert_stats *out);
 /* What traces and histories of this model are marked with (experts/trace.h); to be freed.

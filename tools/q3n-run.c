@@ -283,7 +283,17 @@ struct run {
     uint64_t seen;
     double seen_at;
     struct q3n_expert_stats seen_experts;
+    struct q3n_expert_stats seen_limits; /* when memory for them was last looked at */
 };
+
+/* Memory for experts follows the limits of cgroups: say when it does. */
+static void show_limits(struct run *run)
+{
+    struct q3n_expert_stats now;
+    q3n_model_expert_stats(run->model, &now);
+    memory_notice(stderr, &run->seen_limits, &now);
+    run->seen_limits = now;
+}
 
 /* A line of --stats once N more tokens were decoded. */
 static void show_stats(struct run *run)
@@ -302,7 +312,10 @@ static void show_stats(struct run *run)
 
 static int emit(void *user, const char *text, size_t len)
 {
-    if (user) show_stats(user);
+    if (user) {
+        show_limits(user);
+        show_stats(user);
+    }
     return fwrite(text, 1, len, stdout) != len || fflush(stdout);
 }
 

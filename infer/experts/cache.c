@@ -93,16 +93,21 @@ void cache_moved(void *user, uint32_t number, uint32_t run)
     s->records[number].run = run;
 }
 
+bool cache_evict(struct expert_store *s)
+{
+    const uint32_t victim = policy_victim(&s->policy, cache_may_move, s);
+    if (victim == POLICY_NONE) return false;
+    if (s->records[victim].guessed) s->stats.guesses_wasted++;
+    cache_drop(s, &s->records[victim]);
+    s->stats.evictions++;
+    return true;
+}
+
 static uint32_t make_room(struct expert_store *s, uint64_t bytes, uint32_t number)
 {
     uint32_t run;
-    while ((run = slots_take(&s->slots, bytes, number)) == NO_RUN) {
-        const uint32_t victim = policy_victim(&s->policy, cache_may_move, s);
-        if (victim == POLICY_NONE) return NO_RUN;
-        if (s->records[victim].guessed) s->stats.guesses_wasted++;
-        cache_drop(s, &s->records[victim]);
-        s->stats.evictions++;
-    }
+    while ((run = slots_take(&s->slots, bytes, number)) == NO_RUN)
+        if (!cache_evict(s)) return NO_RUN;
     return run;
 }
 

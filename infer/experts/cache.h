@@ -42,8 +42,10 @@ struct expert_store {
     struct reader_pool readers;
     struct disk_file *files;
     uint32_t n_files;
-    uint32_t *scratch; /* [n_expert] */
-    uint32_t chunk;    /* misses that are waited for at once */
+    uint32_t *scratch;                /* [n_expert] */
+    uint32_t chunk;                   /* misses that are waited for at once */
+    uint32_t most_pages, least_pages; /* the arena's length at the start; of one token */
+    double next_look;                 /* at the limits of cgroups */
 
     uint32_t guesses[MAX_GUESSES], n_guesses; /* numbers of records, pinned */
     uint32_t cold_pages, kept_pages;
@@ -81,6 +83,13 @@ void cache_use(struct expert_store *s, struct record *r);
 void cache_keep(struct expert_store *s, struct record *r);
 /* Forget a record that nobody uses. */
 void cache_drop(struct expert_store *s, struct record *r);
+/* Forget the one that should make room; false if all are in use. */
+bool cache_evict(struct expert_store *s);
+/* Find out how many misses may be waited for at once. */
+void cache_set_chunk(struct expert_store *s);
+/* squeeze.c: if it is time, make the arena as long as cgroups allow.  Called without the
+ * mutex, before a layer begins. */
+void cache_follow_limits(struct expert_store *s, uint32_t layer);
 
 /* Guesses are no longer of interest: those that wait to be read are cancelled unless
  * somebody else holds them by now. */

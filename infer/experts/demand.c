@@ -243,6 +243,7 @@ void expert_store_begin(struct expert_store *s, struct expert_demand *d, uint32_
     d->first = d->count = d->asked = d->hits = d->done = 0;
     d->chunks = 1;
     d->sweep = d->hits_held = false;
+    cache_follow_limits(s, layer);
     pthread_mutex_lock(&s->mutex);
     if (s->slots.base) {
         sort_out(s, d);

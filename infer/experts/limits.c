@@ -77,9 +77,11 @@ static void look_at(struct memory_limits *out, const char *root, const char *dir
     }
     used -= back < used ? back : used;
     const uint64_t left = limit > used ? limit - used : 0;
+    const uint64_t over = used > limit ? used - limit : 0;
     if (limit < out->cgroup) out->cgroup = limit;
-    if (left >= out->cgroup_free) return;
+    if (left >= out->cgroup_free && over <= out->cgroup_over) return;
     out->cgroup_free = left;
+    out->cgroup_over = over;
     snprintf(out->cgroup_path, sizeof out->cgroup_path, "%s", dir);
 }
 

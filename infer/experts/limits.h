@@ -12,7 +12,8 @@ struct memory_limits {
     uint64_t total;        /* of the machine; 0: unknown */
     uint64_t available;    /* without pushing out anybody: MemAvailable, or NO_LIMIT */
     uint64_t cgroup;       /* the lowest limit of a cgroup that we are in, or NO_LIMIT */
-    uint64_t cgroup_free;  /* the least that one of them leaves, or NO_LIMIT */
+    uint64_t cgroup_free;  /* the least that one of them leaves, or NO_LIMIT; */
+    uint64_t cgroup_over;  /* if that is 0: the most that one has beyond its limit */
     char cgroup_path[256]; /* of the one that leaves least; "" */
     uint64_t locked;       /* RLIMIT_MEMLOCK; NO_LIMIT also for who may lock all */
 };

@@ -21,6 +21,7 @@ static int map_arena(struct slots *s, uint64_t bytes, ggf_error *err)
         return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
                         "no address space for %" PRIu64 " bytes of experts", bytes);
     s->base = map;
+    s->grain = huge ? HUGE_PAGE / SLOT_PAGE : 1;
     if (huge) {
         const uintptr_t start = ((uintptr_t)map + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
         const uint64_t before = start - (uintptr_t)map;
@@ -50,7 +51,7 @@ int slots_open(struct slots *s, uint64_t bytes, uint32_t records,
         s->runs[i] = (struct slot_run){ .next = i + 1 < s->n_runs ? i + 1 : NO_RUN };
     s->spare = 1;
     s->runs[0] = (struct slot_run){ 0, s->pages, NO_RUN, NO_RUN, NO_RUN, NO_RUN, NO_RUN };
-    s->free = 0;
+    s->free = s->last = 0;
     const int e = map_arena(s, bytes, err);
     if (e) slots_close(s);
     return e;
@@ -108,6 +109,7 @@ static uint32_t take_of(struct slots *s, uint32_t run, uint32_t pages, uint32_t 
     unlist_free(s, run);
     r->owner = owner;
     s->free_pages -= pages;
+    if (s->touched < r->page + pages) s->touched = r->page + pages;
     if (r->pages == pages) return run;
     const uint32_t rest = s->spare;
     struct slot_run *q = &s->runs[rest];
@@ -116,6 +118,7 @@ static uint32_t take_of(struct slots *s, uint32_t run, uint32_t pages, uint32_t 
         .page = r->page + pages, .pages = r->pages - pages, .left = run, .right = r->right
     };
     if (q->right != NO_RUN) s->runs[q->right].left = rest;
+    else s->last = rest;
     r->right = rest;
     r->pages = pages;
     list_free(s, rest);
@@ -130,6 +133,7 @@ static void join_right(struct slots *s, uint32_t run)
     r->pages += s->runs[gone].pages;
     r->right = s->runs[gone].right;
     if (r->right != NO_RUN) s->runs[r->right].left = run;
+    else s->last = run;
     s->runs[gone].next = s->spare;
     s->spare = gone;
 }
@@ -157,6 +161,17 @@ void slots_give(struct slots *s, uint32_t run)
 
 /* ---- Mixed lengths ------------------------------------------------------- */
 
+/* Move what a run holds into a free one that is long enough. */
+static void move(struct slots *s, uint32_t from, uint32_t fit)
+{
+    const uint32_t owner = s->runs[from].owner, pages = s->runs[from].pages;
+    const uint32_t to = take_of(s, fit, pages, owner);
+    memcpy(slots_at(s, to), slots_at(s, from), (size_t)pages * SLOT_PAGE);
+    slots_give(s, from);
+    s->owners.moved(s->owners.user, owner, to);
+    s->n_moves++;
+}
+
 /* Try to let the gap grow over its neighbour on one side, by moving what is there into
  * another gap. */
 static bool push_aside(struct slots *s, uint32_t gap, bool right, uint32_t pages)
@@ -171,11 +186,7 @@ static bool push_aside(struct slots *s, uint32_t gap, bool right, uint32_t pages
         return false;
     const uint32_t fit = best_fit(s, r.pages, gap, beyond);
     if (fit == NO_RUN) return false;
-    const uint32_t to = take_of(s, fit, r.pages, r.owner);
-    memcpy(slots_at(s, to), slots_at(s, from), (size_t)r.pages * SLOT_PAGE);
-    slots_give(s, from);
-    s->owners.moved(s->owners.user, r.owner, to);
-    s->n_moves++;
+    move(s, from, fit);
     return true;
 }
 
@@ -194,4 +205,80 @@ uint32_t slots_take(struct slots *s, uint64_t bytes, uint32_t owner)
     uint32_t run = best_fit(s, n, NO_RUN, NO_RUN);
     if (run == NO_RUN && make_gap(s, n)) run = best_fit(s, n, NO_RUN, NO_RUN);
     return run == NO_RUN ? NO_RUN : take_of(s, run, n, owner);
+}
+
+/* ---- Length -------------------------------------------------------------- */
+
+/* The shortest free run that is long enough and begins and ends before a page. */
+static uint32_t best_before(const struct slots *s, uint32_t pages, uint32_t end)
+{
+    uint32_t best = NO_RUN;
+    for (uint32_t i = s->free; i != NO_RUN; i = s->runs[i].next) {
+        const struct slot_run *r = &s->runs[i];
+        if (r->pages < pages || r->page >= end || end - r->page < pages) continue;
+        if (best == NO_RUN || r->pages < s->runs[best].pages) best = i;
+    }
+    return best;
+}
+
+/* Take pages from the last run, which is free, but none before page `end`. */
+static void shorten(struct slots *s, uint32_t end)
+{
+    struct slot_run *r = &s->runs[s->last];
+    const uint32_t stay = end > r->page ? end - r->page : 0;
+    s->free_pages -= r->pages - stay;
+    s->pages -= r->pages - stay;
+    r->pages = stay;
+    if (stay) return;
+    const uint32_t gone = s->last;
+    unlist_free(s, gone);
+    s->last = r->left;
+    if (r->left != NO_RUN) s->runs[r->left].right = NO_RUN;
+    r->next = s->spare;
+    s->spare = gone;
+}
+
+/* Pages that lie behind the end now and were used, or came with one that was. */
+static void give_back(struct slots *s)
+{
+    if (s->touched <= s->pages) return;
+    const uint64_t grain = (uint64_t)s->grain * SLOT_PAGE;
+    const uint64_t end = (uint64_t)s->pages * SLOT_PAGE;
+    const uint64_t whole = ((uint64_t)s->touched * SLOT_PAGE + grain - 1) / grain * grain;
+    const uint64_t bytes = (whole < s->mapped ? whole : s->mapped) - end;
+    if (s->locked) munlock(s->base + end, bytes);
+    madvise(s->base + end, bytes, MADV_DONTNEED);
+    s->touched = s->pages;
+}
+
+enum slots_cut slots_cut(struct slots *s, uint32_t pages)
+{
+    enum slots_cut result = SLOTS_CUT;
+    while (s->pages > pages && result == SLOTS_CUT) {
+        const uint32_t last = s->last;
+        const struct slot_run *r = &s->runs[last];
+        const uint32_t fit = is_free(s, last) ? NO_RUN : best_before(s, r->pages, pages);
+        if (is_free(s, last)) shorten(s, pages);
+        else if (!s->owners.may_move(s->owners.user, r->owner)) result = SLOTS_HELD;
+        else if (fit == NO_RUN) result = SLOTS_FULL;
+        else move(s, last, fit);
+    }
+    give_back(s);
+    return result;
+}
+
+void slots_extend(struct slots *s, uint32_t pages)
+{
+    const uint32_t more = pages - s->pages;
+    uint8_t *end = s->base + (uint64_t)s->pages * SLOT_PAGE;
+    const uint32_t run = s->spare, left = s->last;
+    if (s->locked) s->locked = !mlock2(end, (uint64_t)more * SLOT_PAGE, MLOCK_ONFAULT);
+    s->spare = s->runs[run].next;
+    s->runs[run] = (struct slot_run){
+        .page = s->pages, .pages = more, .left = left, .right = NO_RUN
+    };
+    if (left != NO_RUN) s->runs[left].right = run;
+    s->last = run;
+    s->pages += more;
+    slots_give(s, run);
 }

@@ -3,7 +3,8 @@
  * The arena is anonymous memory in huge pages where there are some; a page costs nothing
  * until it is first written.  Records of one length leave no gaps.  Where lengths are
  * mixed, a gap too short for what is wanted may grow by moving the record beside it into
- * another gap; the owner is asked, and told.  Not thread-safe: the store has a lock. */
+ * another gap; the owner is asked, and told.  The arena can give its end back to the
+ * system, and have it again.  Not thread-safe: the store has a lock. */
 #ifndef INFER_EXPERTS_SLOTS_H
 #define INFER_EXPERTS_SLOTS_H
 
@@ -33,9 +34,12 @@ struct slots {
     uint8_t *base;
     uint64_t mapped; /* bytes of address space */
     uint32_t pages, free_pages;
-    bool locked; /* cannot be swapped out */
+    uint32_t touched; /* pages from the start: those behind were not handed out yet */
+    uint32_t grain;   /* pages that the system gives and takes at once */
+    bool locked;      /* cannot be swapped out */
     struct slot_run *runs;
     uint32_t n_runs, spare, free; /* heads of lists */
+    uint32_t last;                /* run by address */
     struct slot_owners owners;
     uint64_t n_moves;
 };
@@ -50,5 +54,16 @@ void slots_close(struct slots *s);
 uint32_t slots_take(struct slots *s, uint64_t bytes, uint32_t owner);
 void slots_give(struct slots *s, uint32_t run);
 uint8_t *slots_at(const struct slots *s, uint32_t run);
+
+enum slots_cut {
+    SLOTS_CUT,
+    SLOTS_FULL, /* there is no gap for one of them: once one is free, call again */
+    SLOTS_HELD, /* one of them may not move now */
+};
+/* Make the arena end after `pages`, or as early as can be, and give the rest back to the
+ * system.  What lies there is moved into gaps before. */
+enum slots_cut slots_cut(struct slots *s, uint32_t pages);
+/* Let it end after `pages` again, at most as many as slots_open() was asked for. */
+void slots_extend(struct slots *s, uint32_t pages);
 
 #endif

@@ -180,16 +180,6 @@ static size_t bounce_bytes(const struct expert_store *s)
     return most;
 }
 
-static void set_chunk(struct expert_store *s)
-{
-    uint64_t largest = SLOT_PAGE;
-    for (uint32_t l = 0; l < s->o.dims.n_layer; l++)
-        if (largest < s->sources[l].slot_bytes) largest = s->sources[l].slot_bytes;
-    const uint64_t chunk =
-        (uint64_t)(s->slots.pages - s->kept_pages) * SLOT_PAGE / largest / 4;
-    s->chunk = chunk > EXPERT_CHUNK ? EXPERT_CHUNK : chunk ? (uint32_t)chunk : 1;
-}
-
 int expert_store_start(struct expert_store *s, uint64_t bytes, ggf_error *err)
 {
     const uint64_t most = expert_store_most(s, s->o.direct);
@@ -206,7 +196,10 @@ int expert_store_start(struct expert_store *s, uint64_t bytes, ggf_error *err)
     if (!policy_init(&s->policy, s->o.policy, n)) return ggf_no_memory(err);
     int e = open_files(s, err);
     if (e || (e = slots_open(&s->slots, bytes, n, &owners, err))) return e;
-    set_chunk(s);
+    s->most_pages = s->slots.pages;
+    s->least_pages = (uint32_t)((least + SLOT_PAGE - 1) / SLOT_PAGE);
+    s->stats.slot_bytes_least = (uint64_t)s->slots.pages * SLOT_PAGE;
+    cache_set_chunk(s);
     return reader_open(&s->readers, &s->mutex, s->o.io_threads, bounce_bytes(s),
                        cache_read, s, err);
 }
@@ -220,7 +213,7 @@ static int keep_layer(struct expert_store *s, uint32_t layer, uint32_t *ids,
     if (e) return e;
     pthread_mutex_lock(&s->mutex);
     for (uint32_t i = 0; i < n; i++) cache_keep(s, record_at(s, layer, i));
-    set_chunk(s);
+    cache_set_chunk(s);
     pthread_mutex_unlock(&s->mutex);
     return 0;
 }

@@ -33,6 +33,7 @@ struct expert_store_options {
     bool look_ahead;      /* sweeps begin to read the next layer */
     const uint8_t *tiers; /* enum q3n_expert_tier of layers 0, 1, ...; the caller's */
     uint32_t n_tiers;
+    const char *limits_root; /* q3n_model_options */
 };
 
 enum { EXPERT_IO_THREADS = 6, EXPERT_IO_MAX = 64 };
@@ -69,7 +70,9 @@ uint64_t expert_store_most(const struct expert_store *store, bool direct);
 
 /* Get `bytes` of memory, or what all experts take if that is less, and start the threads
  * that fill it.  GGF_E_ARG if it is less than the least.  Does nothing if all experts are
- * mapped.  After this the sources stay as they are. */
+ * mapped.  After this the sources stay as they are.  While the store is used it looks at
+ * the limits of cgroups: what they leave no room for any more is given back, down to the
+ * least, and had again when there is room. */
 int expert_store_start(struct expert_store *store, uint64_t bytes, ggf_error *err);
 
 /* Read the experts that are to be in memory for good. */

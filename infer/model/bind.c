@@ -435,6 +435,7 @@ int model_bind(struct q3n_model *m, const struct q3n_model_options *o, bool dire
         .look_ahead = o->look_ahead,
         .tiers = o->expert_tiers,
         .n_tiers = o->n_expert_tiers,
+        .limits_root = o->limits_root,
     };
     int e = bind_ends(&b);
     if (e || (e = expert_store_new(&m->experts, &options, err))) return e;

@@ -8,10 +8,10 @@
 /* What a process holds besides what is counted: libraries, a tokenizer, logits. */
 enum { PROCESS_BYTES = 96 << 20 };
 
-static uint64_t free_memory(void)
+static uint64_t free_memory(const struct q3n_model_options *o)
 {
     struct memory_limits l;
-    memory_limits_read(&l, "");
+    memory_limits_read(&l, o->limits_root ? o->limits_root : "");
     return memory_limits_free(&l);
 }
 
@@ -73,7 +73,7 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
     const uint64_t all = expert_store_most(m->experts, true);
     const uint64_t rest =
         m->info.bytes_dense + q3n_session_bytes(m, &o->session) + PROCESS_BYTES;
-    const uint64_t have = o->ram_bytes ? o->ram_bytes : free_memory();
+    const uint64_t have = o->ram_bytes ? o->ram_bytes : free_memory(o);
     if (o->verify_reads && !m->pack)
         return useless("a choice of what is verified", "without an expert pack", err);
     *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };

@@ -74,3 +74,52 @@ limited_group() { # bytes
     [ "$(sed -n 's/.*"peak_memory": \([0-9]*\).*/\1/p' stats)" -le $((220 << 20)) ]
     cmp all some
 }
+
+held_by() { cat "$1/memory.usage_in_bytes" 2>/dev/null || cat "$1/memory.current"; }
+
+# Lower the limit of a group in use.  Version 2 is told what is wanted, and then bound to
+# it; version 1 takes no limit below what is held, and is lowered bit by bit.
+lower_limit() { # group, bytes
+    local i
+    if [ -e "$1/memory.high" ]; then
+        echo "$2" >"$1/memory.high"
+        sleep 0.6
+        echo "$2" >"$1/memory.max"
+        return
+    fi
+    for ((i = 0; i < 40; i++)); do
+        echo "$2" >"$1/memory.limit_in_bytes" && return
+        echo $(($(held_by "$1") + (6 << 20))) >"$1/memory.limit_in_bytes"
+        sleep 0.22
+    done 2>/dev/null
+    return 1
+}
+
+count_of() { sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" stats; }
+
+@test "a limit is lowered while a model runs: memory is given back, the logits are the same" {
+    nm -D "$BUILD/q3n-run" | grep -q __asan && skip "a sanitizer needs memory of its own"
+    group=$(limited_group $((1 << 30))) || skip "no cgroup can be made"
+    gguf-synth low.gguf --pack low.xpack --type Q8_0 --embd 512 --ff 512 --ff-shared 512 \
+        --experts 64
+    seq 1 2000 | awk '{ print $1 * 7 % 128 }' >many
+    run=(q3n-run -m low.gguf -t 1 -c 2000 -b 1 -ub 1 --tokens many)
+    "${run[@]}" --logits same
+    # shellcheck disable=SC2016
+    bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "${run[@]}" \
+        --load-mode direct --logits lowered --json 2>stats &
+    pid=$!
+    before=0 # until all experts are in memory
+    for ((i = 0; i < 50; i++)); do
+        sleep 0.1
+        held=$(held_by "$group")
+        [ $((held - before)) -gt 100000 ] || [ "$held" -lt $((190 << 20)) ] || break
+        before=$held
+    done
+    lower_limit "$group" $((150 << 20)) || true
+    wait $pid
+    rmdir "$group"
+    cmp same lowered
+    [ "$(count_of experts_memory_shrinks)" -gt 0 ]
+    [ "$(count_of experts_memory_least)" -lt "$(count_of experts_memory)" ]
+}

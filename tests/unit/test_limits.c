@@ -119,7 +119,17 @@ START_TEST(full_group)
     look();
     ck_assert_uint_eq(limits.cgroup, 1000000);
     ck_assert_uint_eq(limits.cgroup_free, 0);
+    ck_assert_uint_eq(limits.cgroup_over, 500000);
     ck_assert_str_eq(limits.cgroup_path, "/sys/fs/cgroup/a");
+    put("/sys/fs/cgroup/a/b/memory.current", "1200000\n"); /* too full, but less so */
+    look();
+    ck_assert_uint_eq(limits.cgroup_over, 500000);
+    ck_assert_str_eq(limits.cgroup_path, "/sys/fs/cgroup/a");
+    put("/sys/fs/cgroup/a/b/memory.current", "1600000\n");
+    look();
+    ck_assert_uint_eq(limits.cgroup_over, 600000);
+    ck_assert_uint_eq(limits.cgroup_free, 0);
+    ck_assert_str_eq(limits.cgroup_path, "/sys/fs/cgroup/a/b");
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static ggf_error err;
 
@@ -152,6 +153,67 @@ START_TEST(mixed_lengths)
 }
 END_TEST
 
+/* Pages of the arena that the system has given us. */
+static uint32_t resident(const struct slots *s)
+{
+    static unsigned char in[PAGES];
+    uint32_t n = 0;
+    ck_assert_int_eq(mincore(s->base, (size_t)PAGES * SLOT_PAGE, in), 0);
+    for (int i = 0; i < PAGES; i++) n += in[i] & 1;
+    return n;
+}
+
+/* As short as is wanted, by evicting what goes first, or else as pinned items allow. */
+static void cut(struct cache *c, uint32_t pages)
+{
+    enum slots_cut how;
+    while ((how = slots_cut(&c->slots, pages)) == SLOTS_FULL) {
+        const uint32_t victim = policy_victim(&c->policy, may_move, c);
+        ck_assert_uint_ne(victim, POLICY_NONE);
+        drop(c, victim);
+    }
+    ck_assert((how == SLOTS_CUT) == (c->slots.pages == pages));
+    ck_assert_uint_ge(c->slots.pages, pages);
+    ck_assert_uint_le(c->slots.touched, c->slots.pages);
+    /* Huge pages come as a whole, and what is left of one goes when it is needed. */
+    ck_assert_uint_le(resident(&c->slots), c->slots.pages + c->slots.grain);
+    check_runs(&c->slots);
+}
+
+/* The arena is cut and extended again and again; what it holds, it holds. */
+START_TEST(other_lengths)
+{
+    static struct cache c;
+    static const uint32_t lengths[] = { 40, 25, 63, 1, 130 };
+    uint32_t shortest = PAGES;
+    open_cache(&c, Q3N_CACHE_LRU);
+    for (int i = 0; i < ITEMS; i++) c.pages[i] = lengths[_i ? draw(5) : 0];
+    for (int i = 0; i < 200; i++) {
+        for (int k = 0; k < 60; k++) use(&c, draw(ITEMS));
+        const uint32_t held = draw(ITEMS), wanted = 200 + draw(PAGES - 200);
+        use(&c, held);
+        c.pinned[held] = true;
+        if (wanted < c.slots.pages) cut(&c, wanted);
+        else if (wanted > c.slots.pages) slots_extend(&c.slots, wanted);
+        if (c.slots.pages < shortest) shortest = c.slots.pages;
+        check_runs(&c.slots);
+        c.pinned[held] = false;
+        if (wanted < c.slots.pages) cut(&c, wanted);
+        ck_assert_uint_eq(c.slots.pages, wanted);
+    }
+    ck_assert_uint_lt(shortest, 2000);
+    for (uint32_t i = 0; i < ITEMS; i++)
+        if (c.run[i] != NO_RUN) drop(&c, i);
+    ck_assert_uint_eq(c.slots.free_pages, c.slots.pages);
+    ck_assert_int_eq(slots_cut(&c.slots, 0), SLOTS_CUT); /* to nothing, and back */
+    ck_assert_uint_eq(slots_take(&c.slots, 1, 0), NO_RUN);
+    ck_assert_uint_eq(resident(&c.slots), 0);
+    slots_extend(&c.slots, PAGES);
+    ck_assert_uint_ne(slots_take(&c.slots, (uint64_t)PAGES * SLOT_PAGE, 0), NO_RUN);
+    close_cache(&c);
+}
+END_TEST
+
 /* Equal lengths leave nothing idle and move nothing. */
 START_TEST(equal_lengths)
 {
@@ -267,6 +329,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, mixed_lengths, 0, 2);
     tcase_add_test(tc, equal_lengths);
+    tcase_add_loop_test(tc, other_lengths, 0, 2);
     tcase_add_test(tc, too_much);
     tcase_add_loop_test(tc, like_a_list, 0, 2);
     tcase_add_loop_test(tc, sweeps, 0, 2);

@@ -75,6 +75,8 @@ void memory_since(struct q3n_expert_stats *s, const struct q3n_expert_stats *bef
     s->guesses_used -= before->guesses_used;
     s->guesses_wasted -= before->guesses_wasted;
     s->guesses_cancelled -= before->guesses_cancelled;
+    s->shrinks -= before->shrinks;
+    s->grows -= before->grows;
 }
 
 void memory_print(FILE *f, const struct q3n_model_info *info,
@@ -89,6 +91,31 @@ void memory_print(FILE *f, const struct q3n_model_info *info,
     fprintf(f, "disk     %10s read, %.2f GB/s while reading, %.2f s waited for it\n",
             out_size(read, s->read_bytes), per_second(s->read_bytes, s->read_seconds),
             s->wait_seconds);
+    if (s->shrinks)
+        fprintf(f,
+                "limits   %10s of memory for experts at the least, %s at the end: cut "
+                "%" PRIu64 " times\n",
+                out_size(size, s->slot_bytes_least), out_size(all, s->slot_bytes),
+                s->shrinks);
+    if (s->short_bytes)
+        fprintf(f,
+                "limits   %10s less than the experts of one token need was left by a "
+                "cgroup\n",
+                out_size(size, s->short_bytes));
+}
+
+void memory_notice(FILE *f, const struct q3n_expert_stats *a,
+                   const struct q3n_expert_stats *b)
+{
+    char size[24];
+    if (a->shrinks != b->shrinks || a->grows != b->grows)
+        fprintf(f, "\nlimits of cgroups have changed: %s of memory for experts now\n",
+                out_size(size, b->slot_bytes));
+    if (b->short_bytes > a->short_bytes && !a->short_bytes)
+        fprintf(f,
+                "\nwarning: a cgroup leaves %s less than the experts of one token need; "
+                "the system may end this program\n",
+                out_size(size, b->short_bytes));
 }
 
 void memory_json(struct json *j, const struct q3n_model_info *info,
@@ -96,7 +123,12 @@ void memory_json(struct json *j, const struct q3n_model_info *info,
 {
     json_str(j, "load_mode", load_modes[info->load_mode]);
     json_u64(j, "experts_memory", info->bytes_slots);
+    json_u64(j, "experts_memory_now", s->slot_bytes);
     json_u64(j, "experts_memory_free", s->slot_bytes_free);
+    json_u64(j, "experts_memory_least", s->slot_bytes_least);
+    json_u64(j, "experts_memory_shrinks", s->shrinks);
+    json_u64(j, "experts_memory_grows", s->grows);
+    json_u64(j, "experts_memory_short", s->short_bytes);
     json_bool(j, "locked", info->locked);
     json_u64(j, "experts_mapped", s->mapped);
     json_u64(j, "experts_hits", s->hits);
