@@ -4,6 +4,8 @@
  * Memory that is locked cannot be taken from a process: the system would end it.  So the
  * store looks at the limits now and then and makes the arena shorter by itself. */
 #include "cache.h"
+
+#include "../now.h"
 #include "limits.h"
 
 /* Between what all is counted as and the limit: figures are not exact to the page, and
@@ -87,7 +89,7 @@ static void fit(struct expert_store *s, const struct memory_limits *l)
 static bool is_due(struct expert_store *s, uint32_t layer)
 {
     pthread_mutex_lock(&s->mutex);
-    const double now = cache_now();
+    const double now = seconds_now();
     const bool due = s->o.limits_root ? !layer : now >= s->next_look;
     if (due) s->next_look = now + LOOK_SECONDS;
     pthread_mutex_unlock(&s->mutex);
