@@ -5,6 +5,7 @@
 #ifndef TOOLS_OPT_H
 #define TOOLS_OPT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,9 @@ enum opt_kind {
     OPT_ATTACHED, /* const char **: as above, but only attached: --zstd or --zstd=9 */
     OPT_HEADING,  /* not an option: `help` is printed as a heading in --help */
 };
+
+/* What an int is at the start, if it matters whether it was given. */
+enum { OPT_NOT_GIVEN = INT_MIN };
 
 struct opt_list {
     const char **items;

@@ -1,0 +1,67 @@
+/* run.h - a model at work in q3n-run: text that is continued (run_text.c), a chat
+ * (run_chat.c), logits of given tokens (run_logits.c).  The program opens what they need.
+ */
+#ifndef TOOLS_RUN_H
+#define TOOLS_RUN_H
+
+#include "../../infer/session/generate.h"
+#include "input.h"
+
+#define RUN_NAME "q3n-run"
+
+struct run_options {
+    const char *prompt, *file;   /* -p: a text, -f: where it is; one of them, or none */
+    const char *system;          /* message of a chat; NULL: none */
+    const char *tokens, *logits; /* files; NULL: text is wanted */
+    int n_predict;               /* most tokens of a reply; -1: no limit */
+    int stats;                   /* tokens between two lines of statistics; 0: no lines */
+    bool no_escape;              /* prompt is what it says */
+    bool no_display_prompt;
+    bool force; /* replace files that are there */
+};
+
+struct run {
+    const struct run_options *o;
+    volatile sig_atomic_t
+        *stop; /* not 0: end what is being computed; g looks at it too */
+    q3n_model *model;
+    q3n_tokenizer *tokenizer;
+    struct q3n_generator g; /* for logits only its session, and what is counted */
+    int32_t *ids;           /* of o->tokens; owned */
+    uint32_t n_ids;
+    /* At the last line of statistics: */
+    uint64_t seen;
+    double seen_at;
+    struct q3n_expert_stats seen_experts;
+    struct q3n_expert_stats seen_limits; /* when memory for them was last looked at */
+};
+
+/* ---- Text ---- */
+
+/* The prompt to standard output, and what follows it. */
+int run_text(struct run *run, ggf_error *err);
+
+/* The text of -p or -f; free(in->bytes). */
+int run_read_prompt(const struct run *run, struct input *in, ggf_error *err);
+
+/* Compute tokens and print what the model says to them. */
+int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err);
+
+/* For g.emit; `user` is the run: text to standard output, statistics when it is time. */
+int run_emit(void *user, const char *text, size_t len);
+
+/* ---- Chat ---- */
+
+/* The prompt is the first message, lines of standard input are the others. */
+int run_chat(struct run *run, ggf_error *err);
+
+/* ---- Logits ---- */
+
+/* The file of o->tokens into run->ids. */
+int run_read_tokens(struct run *run, ggf_error *err);
+
+/* The logits behind each of them to o->logits, n of the rows at once, as many as the
+ * session gives. */
+int run_logits(struct run *run, uint32_t n, ggf_error *err);
+
+#endif

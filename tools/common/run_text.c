@@ -1,0 +1,97 @@
+/* run_text.c - a prompt and what the model says to it; see run.h. */
+#include "run.h"
+
+#include "../../infer/now.h"
+#include "escape.h"
+#include "memopt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What follows is decoding. */
+static void start_stats(struct run *run)
+{
+    run->seen_at = seconds_now();
+    q3n_model_expert_stats(run->model, &run->seen_experts);
+}
+
+/* Memory for experts follows the limits of cgroups: say when it does. */
+static void show_limits(struct run *run)
+{
+    struct q3n_expert_stats now;
+    q3n_model_expert_stats(run->model, &now);
+    memory_notice(stderr, &run->seen_limits, &now);
+    run->seen_limits = now;
+}
+
+/* A line once N more tokens were decoded. */
+static void show_stats(struct run *run)
+{
+    const uint64_t n = run->g.n_decoded - run->seen;
+    if (!run->o->stats || n < (uint64_t)run->o->stats) return;
+    struct q3n_expert_stats experts;
+    const double now = seconds_now();
+    q3n_model_expert_stats(run->model, &experts);
+    putc('\n', stderr);
+    memory_line(stderr, &run->seen_experts, &experts, n, now - run->seen_at);
+    run->seen += n;
+    run->seen_at = now;
+    run->seen_experts = experts;
+}
+
+static int print(const char *text, size_t len)
+{
+    return fwrite(text, 1, len, stdout) != len || fflush(stdout);
+}
+
+int run_emit(void *user, const char *text, size_t len)
+{
+    show_limits(user);
+    show_stats(user);
+    return print(text, len);
+}
+
+/* The newline at the end of a file is none of the prompt's, as in llama.cpp. */
+int run_read_prompt(const struct run *run, struct input *in, ggf_error *err)
+{
+    const struct run_options *o = run->o;
+    if (!o->prompt) {
+        const int r = input_read(in, o->file, err);
+        if (!r && in->len && in->bytes[in->len - 1] == '\n') in->bytes[--in->len] = 0;
+        return r;
+    }
+    in->bytes = strdup(o->prompt);
+    if (!in->bytes) return ggf_no_memory(err);
+    in->len = o->no_escape ? strlen(in->bytes) : unescape(in->bytes);
+    return 0;
+}
+
+int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
+{
+    enum q3n_stop why;
+    int r = q3n_prefill(&run->g, ids->ids, ids->n, &why, err);
+    start_stats(run);
+    if (!r && why == Q3N_STOP_LIMIT)
+        r = q3n_generate(&run->g, run->o->n_predict, &why, err);
+    if (r) return r;
+    putchar('\n');
+    fflush(stdout);
+    if (why == Q3N_STOP_CONTEXT) fputs("\n" RUN_NAME ": the context is full\n", stderr);
+    return 0;
+}
+
+int run_text(struct run *run, ggf_error *err)
+{
+    struct input in = { 0 };
+    struct q3n_ids ids = { 0 };
+    const int32_t bos = q3n_tokenizer_bos(run->tokenizer);
+    int r = run_read_prompt(run, &in, err);
+    if (!r && bos >= 0 && !q3n_ids_push(&ids, bos)) r = ggf_no_memory(err);
+    if (!r) r = q3n_encode(run->tokenizer, in.bytes, in.len, true, &ids, err);
+    if (!r && !ids.n) r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
+    if (!r && !run->o->no_display_prompt) print(in.bytes, in.len);
+    if (!r) r = run_reply(run, &ids, err);
+    q3n_ids_free(&ids);
+    free(in.bytes);
+    return r;
+}
