@@ -9,6 +9,7 @@
 #include "common/macpeak.h"
 #include "common/memopt.h"
 #include "common/memread.h"
+#include "common/modelopt.h"
 #include "common/override.h"
 
 #include <omp.h>
@@ -20,18 +21,17 @@
 enum { MAX_RUNS = 1000 };
 
 static struct {
-    const char *model, *experts, *format;
+    const char *format;
     struct opt_list prompt, gen, both, depth, threads, ubatch, type_k, type_v;
     int runs;
     bool ops, no_warmup;
+    struct model_options model;
     struct memory_options memory;
     struct override_options override;
-} opt = { .format = "md", .runs = 5 };
+} opt = { .format = "md", .runs = 5, .model = MODEL_DEFAULTS };
 
 static const struct opt options[] = {
-    { "-m, --model", "FILE", OPT_STR, &opt.model, "model to measure" },
-    { "--experts", "FILE", OPT_STR, &opt.experts,
-      "its expert pack, if not where it says" },
+    MODEL_OPTIONS(opt.model, "the model"),
     { "-r, --repetitions", "N", OPT_INT, &opt.runs, "runs of each test (5)" },
     { "-o, --output", "FORMAT", OPT_STR, &opt.format, "md, csv, json or jsonl (md)" },
     { "--ops", NULL, OPT_FLAG, &opt.ops, "and what each step of the computation takes" },
@@ -70,7 +70,7 @@ static const struct opt_program program = {
 
 static struct number_list prompts, gens, both, depths, threads, ubatches, types_k,
     types_v;
-static struct q3n_model_options model_options;
+static struct q3n_model_options load_options;
 
 /* ==== Options ============================================================= */
 
@@ -112,14 +112,15 @@ static int check_options(void)
 {
     static const char *const formats[] = { "md", "csv", "json", "jsonl" };
     bool known = false;
-    if (!opt.model) return opt_error(&program, "-m MODEL is missing");
+    int r = model_options(&program, &opt.model, &load_options);
+    if (r != OPT_GO) return r;
     if (opt.runs < 1 || opt.runs > MAX_RUNS)
         return opt_error(&program, "-r must be 1 to %d", MAX_RUNS);
     for (int i = 0; i < 4; i++) known |= !strcmp(opt.format, formats[i]);
     if (!known)
         return opt_error(&program, "-o %s: expected md, csv, json or jsonl", opt.format);
-    const int r = check_lists();
-    return r == OPT_GO ? memory_options(&program, &opt.memory, &model_options) : r;
+    r = check_lists();
+    return r == OPT_GO ? memory_options(&program, &opt.memory, &load_options) : r;
 }
 
 /* ==== Tests =============================================================== */
@@ -220,10 +221,9 @@ static int run_tests(struct bench_test *tests, struct bench_bounds *bounds, int 
         bounds[i] = i ? *bounds
                       : (struct bench_bounds){ memory_speed(tests->threads),
                                                macpeak(tests->threads) };
-    model_options.experts = opt.experts;
-    model_options.threads = tests->threads;
-    model_options.session = largest(tests, n);
-    int e = q3n_model_open(&m, opt.model, &model_options, err);
+    load_options.threads = tests->threads;
+    load_options.session = largest(tests, n);
+    int e = q3n_model_open(&m, opt.model.path, &load_options, err);
     for (int i = 0; i < n && !e; i++) e = bench_run(&tests[i], m, !opt.no_warmup, err);
     if (!e) {
         report.info = *q3n_model_info(m);
@@ -241,12 +241,12 @@ int main(int argc, char **argv)
 
     out_handle_signals();
     ggf_error err;
-    report.model_path = opt.model;
+    report.model_path = opt.model.path;
     report.format = opt.format;
     report.ops = opt.ops;
     int e = plan() ? 0 : ggf_no_memory(&err);
     if (!e && !report.n) return opt_error(&program, "-p 0 and -n 0 leave nothing to do");
-    if (!e) e = override_apply(&opt.override, opt.model, &model_options, &err);
+    if (!e) e = override_apply(&opt.override, opt.model.path, &load_options, &err);
     for (int i = 0, n; i < report.n && !e; i += n) {
         for (n = 1; i + n < report.n; n++)
             if (report.tests[i + n].threads != report.tests[i].threads) break;

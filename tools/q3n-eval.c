@@ -3,43 +3,37 @@
 #include "common/eval.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
-#include "common/opt.h"
+#include "common/modelopt.h"
 #include "common/page.h"
 #include "common/recorder.h"
 #include "common/runstats.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME "q3n-eval"
 
-enum { NOT_GIVEN = INT_MIN };
-
 static struct {
-    const char *model, *experts, *file, *base, *base_model, *form, *html;
+    const char *file, *base, *base_model, *form, *html;
     struct opt_list others;
-    int ctx, chunks, threads, ubatch;
+    int ctx, chunks;
+    struct model_options model;
     struct kv_options kv;
-    bool exact, json, compare, force, dry_run;
+    bool json, compare, force, dry_run;
     struct recorder_options record;
     struct memory_options memory;
-} opt = { .ctx = NOT_GIVEN, .chunks = INT_MAX, .threads = NOT_GIVEN, .ubatch = 512 };
+} opt = { .ctx = OPT_NOT_GIVEN, .chunks = INT_MAX, .model = MODEL_DEFAULTS };
 
-static struct q3n_model_options model_options; /* of each model, as the options say */
+static struct q3n_model_options load_options; /* of each model, as the options say */
 
 static const struct opt options[] = {
-    { "-m, --model", "FILE", OPT_STR, &opt.model, "the model" },
-    { "--experts", "FILE", OPT_STR, &opt.experts,
-      "its expert pack, if not where the model says" },
+    MODEL_OPTIONS(opt.model, "the model"),
     { "-f, --file", "FILE", OPT_STR, &opt.file, "the text" },
     { "-c, --ctx-size", "N", OPT_INT, &opt.ctx, "tokens in a window (512)" },
     { "--chunks", "N", OPT_INT, &opt.chunks, "only the first N windows" },
-    { "-ub, --ubatch-size", "N", OPT_INT, &opt.ubatch, "tokens computed at once (512)" },
-    { "-t, --threads", "N", OPT_INT, &opt.threads, "threads (all the process may use)" },
+    COMPUTE_OPTIONS(opt.model),
     KV_OPTIONS(opt.kv, "(f32)"),
-    { "--exact", NULL, OPT_FLAG, &opt.exact,
-      "float32 activations: slow, for comparisons" },
+    EXACT_OPTION(opt.model),
     { "--json", NULL, OPT_FLAG, &opt.json, "print the result as JSON" },
     { "--html", "FILE", OPT_STR, &opt.html,
       "write a page with charts of the distance from the\nreference" },
@@ -86,7 +80,6 @@ static bool reads_base(void)
 static int check_sources(void)
 {
     const bool reads = reads_base();
-    if (!opt.model) return opt_error(&program, "-m MODEL.gguf is missing");
     if (opt.compare && !opt.base)
         return opt_error(&program, "--kl-divergence needs --kl-divergence-base FILE");
     if (reads && !opt.base)
@@ -94,7 +87,7 @@ static int check_sources(void)
                                    "--kl-divergence-base FILE");
     if (opt.base_model && opt.base)
         return opt_error(&program, "--base-model and --kl-divergence-base: only one");
-    if (reads && (opt.file || opt.ctx != NOT_GIVEN))
+    if (reads && (opt.file || opt.ctx != OPT_NOT_GIVEN))
         return opt_error(&program, "-f and -c have no effect with %s",
                          opt.compare ? "--kl-divergence" : "--compare and a base file");
     if (!reads && !opt.file) return opt_error(&program, "-f TEXT is missing");
@@ -118,16 +111,15 @@ static int check_outputs(void)
 
 static int check_options(void)
 {
-    int r = check_sources();
+    int r = model_options(&program, &opt.model, &load_options);
+    if (r == OPT_GO) r = check_sources();
     if (r == OPT_GO) r = check_outputs();
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F32, &cache_types);
     if (r != OPT_GO) return r;
-    if (opt.ctx != NOT_GIVEN && opt.ctx < 4)
+    if (opt.ctx != OPT_NOT_GIVEN && opt.ctx < 4)
         return opt_error(&program, "--ctx-size must be 4 or more");
-    if (opt.chunks < 1 || opt.ubatch < 1 || (opt.threads != NOT_GIVEN && opt.threads < 1))
-        return opt_error(&program,
-                         "--chunks, --threads and --ubatch-size must be 1 or more");
-    return memory_options(&program, &opt.memory, &model_options);
+    if (opt.chunks < 1) return opt_error(&program, "--chunks must be 1 or more");
+    return memory_options(&program, &opt.memory, &load_options);
 }
 
 static void print_result(const struct eval *e)
@@ -189,19 +181,16 @@ static int evaluate(const char *const *paths, ggf_error *err)
         .file = opt.file,
         .base = opt.base,
         .base_model = opt.base_model,
-        .experts = opt.experts,
-        .model = &model_options,
+        .model = &load_options,
         .save = opt.base && !reads_base(),
         .force = opt.force,
         .dry_run = opt.dry_run,
         .form = opt.form && !strcmp(opt.form, "f32") ? KLD_F32 : KLD_LLAMA,
-        .exact = opt.exact,
-        .n_ctx = opt.ctx != NOT_GIVEN ? (uint32_t)opt.ctx : 512,
+        .n_ctx = opt.ctx != OPT_NOT_GIVEN ? (uint32_t)opt.ctx : 512,
         .max_windows = (uint32_t)opt.chunks,
-        .n_ubatch = (uint32_t)opt.ubatch,
+        .n_ubatch = model_ubatch(&opt.model),
         .type_k = cache_types.type_k,
         .type_v = cache_types.type_v,
-        .threads = opt.threads != NOT_GIVEN ? opt.threads : 0,
     };
     struct eval e;
     ggf_output *page = NULL;
@@ -231,7 +220,7 @@ int main(int argc, char **argv)
     ggf_error err = { .code = GGF_E_NOMEM, .message = "out of memory" };
     const char **paths = malloc((1 + (size_t)opt.others.count) * sizeof *paths);
     if (!paths) return out_error(NAME, &err);
-    paths[0] = opt.model;
+    paths[0] = opt.model.path;
     for (int i = 0; i < opt.others.count; i++) paths[1 + i] = opt.others.items[i];
     r = evaluate(paths, &err);
     free((void *)paths);

@@ -7,12 +7,11 @@
 #include "common/divergence.h"
 #include "common/input.h"
 #include "common/logprob.h"
-#include "common/opt.h"
+#include "common/modelopt.h"
 #include "common/out.h"
 #include "common/runstats.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,24 +20,23 @@
 #define NAME "q3n-imatrix"
 
 #define MAX_LOGITS_BYTES (512u << 20)
-enum { NOT_GIVEN = INT_MIN };
 
 static struct {
-    const char *model, *experts, *file, *output, *format;
+    const char *file, *output, *format;
+    struct model_options model;
     struct opt_list in_files;
-    int ctx, chunks, chunk, ubatch, threads, frequency;
+    int ctx, chunks, chunk, frequency;
     bool process_output, no_ppl, statistics, json, force, dry_run;
-} opt = { .ctx = NOT_GIVEN,
-          .chunks = NOT_GIVEN,
-          .chunk = NOT_GIVEN,
-          .ubatch = NOT_GIVEN,
-          .threads = NOT_GIVEN,
-          .frequency = NOT_GIVEN };
+} opt = { .model = MODEL_DEFAULTS,
+          .ctx = OPT_NOT_GIVEN,
+          .chunks = OPT_NOT_GIVEN,
+          .chunk = OPT_NOT_GIVEN,
+          .frequency = OPT_NOT_GIVEN };
+
+static struct q3n_model_options load_options;
 
 static const struct opt options[] = {
-    { "-m, --model", "FILE", OPT_STR, &opt.model, "the model" },
-    { "--experts", "FILE", OPT_STR, &opt.experts,
-      "its expert pack, if not where the model says" },
+    MODEL_OPTIONS(opt.model, "the model"),
     { "-f, --file", "FILE", OPT_STR, &opt.file, "the text" },
     { "-o, --output-file, --output", "FILE", OPT_STR, &opt.output,
       "where to write (imatrix.gguf)" },
@@ -51,8 +49,7 @@ static const struct opt options[] = {
     { "-c, --ctx-size", "N", OPT_INT, &opt.ctx, "tokens in a chunk (512)" },
     { "--chunk", "N", OPT_INT, &opt.chunk, "start at chunk N: 0 is the first" },
     { "--chunks", "N", OPT_INT, &opt.chunks, "compute at most N chunks" },
-    { "-ub, --ubatch-size", "N", OPT_INT, &opt.ubatch, "tokens computed at once (512)" },
-    { "-t, --threads", "N", OPT_INT, &opt.threads, "threads (all the process may use)" },
+    COMPUTE_OPTIONS(opt.model),
     { "--process-output", NULL, OPT_FLAG, &opt.process_output,
       "collect for output.weight too" },
     { "--no-ppl", NULL, OPT_FLAG, &opt.no_ppl, "compute no perplexity: faster" },
@@ -88,14 +85,14 @@ static int check_merging(void)
         const char *name;
         bool given;
     } unused[] = {
-        { "--experts", opt.experts && !opt.model },
-        { "--output-frequency", opt.frequency != NOT_GIVEN },
-        { "--ctx-size", opt.ctx != NOT_GIVEN },
-        { "--chunk", opt.chunk != NOT_GIVEN },
-        { "--chunks", opt.chunks != NOT_GIVEN },
-        { "--ubatch-size", opt.ubatch != NOT_GIVEN },
-        { "--threads", opt.threads != NOT_GIVEN },
-        { "--process-output", opt.process_output && !opt.model },
+        { "--experts", opt.model.experts && !opt.model.path },
+        { "--output-frequency", opt.frequency != OPT_NOT_GIVEN },
+        { "--ctx-size", opt.ctx != OPT_NOT_GIVEN },
+        { "--chunk", opt.chunk != OPT_NOT_GIVEN },
+        { "--chunks", opt.chunks != OPT_NOT_GIVEN },
+        { "--ubatch-size", opt.model.ubatch != OPT_NOT_GIVEN },
+        { "--threads", opt.model.threads != OPT_NOT_GIVEN },
+        { "--process-output", opt.process_output && !opt.model.path },
         { "--no-ppl", opt.no_ppl },
     };
     if (!opt.in_files.count)
@@ -108,18 +105,14 @@ static int check_merging(void)
 
 static int check_computing(void)
 {
-    if (!opt.model) return opt_error(&program, "-m MODEL.gguf is missing");
-    if (opt.ctx == NOT_GIVEN) opt.ctx = 512;
-    if (opt.ubatch == NOT_GIVEN) opt.ubatch = 512;
-    if (opt.frequency == NOT_GIVEN) opt.frequency = 10;
-    if (opt.chunks == NOT_GIVEN) opt.chunks = INT_MAX;
-    if (opt.chunk == NOT_GIVEN) opt.chunk = 0;
+    if (opt.ctx == OPT_NOT_GIVEN) opt.ctx = 512;
+    if (opt.frequency == OPT_NOT_GIVEN) opt.frequency = 10;
+    if (opt.chunks == OPT_NOT_GIVEN) opt.chunks = INT_MAX;
+    if (opt.chunk == OPT_NOT_GIVEN) opt.chunk = 0;
     if (opt.ctx < 4) return opt_error(&program, "--ctx-size must be 4 or more");
     if (opt.chunk < 0) return opt_error(&program, "--chunk must be 0 or more");
-    if (opt.chunks < 1 || opt.ubatch < 1 || opt.frequency < 1 ||
-        (opt.threads != NOT_GIVEN && opt.threads < 1))
-        return opt_error(&program, "--chunks, --ubatch-size, --output-frequency and "
-                                   "--threads must be 1 or more");
+    if (opt.chunks < 1 || opt.frequency < 1)
+        return opt_error(&program, "--chunks and --output-frequency must be 1 or more");
     return OPT_GO;
 }
 
@@ -130,7 +123,10 @@ static int check_options(void)
                          opt.format);
     if (opt.json && !opt.statistics)
         return opt_error(&program, "--json has no effect without --show-statistics");
-    const int r = opt.file ? check_computing() : check_merging();
+    int r = OPT_GO;
+    if (opt.file || opt.model.path)
+        r = model_options(&program, &opt.model, &load_options);
+    if (r == OPT_GO) r = opt.file ? check_computing() : check_merging();
     if (r != OPT_GO) return r;
     if (!opt.output && (opt.file || !opt.statistics))
         opt.output = dat() ? "imatrix.dat" : "imatrix.gguf";
@@ -241,10 +237,7 @@ static int collect(struct run *r, ggf_error *err)
 
 static int open_model(struct run *r, ggf_error *err)
 {
-    const struct q3n_model_options o = { .experts = opt.experts,
-                                         .threads =
-                                             opt.threads != NOT_GIVEN ? opt.threads : 0 };
-    const int e = q3n_model_open(&r->model, opt.model, &o, err);
+    const int e = q3n_model_open(&r->model, opt.model.path, &load_options, err);
     if (e) return e;
     return q3n_collector_new(&r->collector, r->model, &r->sums, opt.process_output, err);
 }
@@ -299,7 +292,8 @@ static int prepare_session(struct run *r, ggf_error *err)
     const bool wanted = !opt.no_ppl || opt.process_output;
     r->n_vocab = q3n_model_info(r->model)->n_vocab;
     const uint64_t fit = MAX_LOGITS_BYTES / sizeof(float) / r->n_vocab;
-    r->batch = (uint32_t)opt.ubatch < r->n_ctx ? (uint32_t)opt.ubatch : r->n_ctx;
+    r->batch = model_ubatch(&opt.model);
+    if (r->batch > r->n_ctx) r->batch = r->n_ctx;
     if (wanted && r->batch > fit) r->batch = fit ? (uint32_t)fit : 1;
     if (wanted) r->logits = malloc((size_t)r->batch * r->n_vocab * sizeof *r->logits);
     if (wanted && !r->logits) return ggf_no_memory(err);
@@ -368,7 +362,7 @@ static int work(struct run *r, ggf_error *err)
     int e = check_output(err);
     r->n_ctx = opt.file ? (uint32_t)opt.ctx : 0;
     r->sums.chunk_size = r->n_ctx;
-    if (!e && opt.model) e = open_model(r, err);
+    if (!e && opt.model.path) e = open_model(r, err);
     if (!e) e = read_matrices(r, err);
     if (!e && opt.file) e = read_text(r, err);
     if (e) return e;

@@ -13,8 +13,6 @@ static int open_model(struct eval *e, struct eval_model *m, const char *path,
 {
     struct q3n_model_options o = *e->o->model;
     o.experts = experts;
-    o.threads = e->o->threads;
-    o.exact = e->o->exact;
     o.session.n_ctx = e->o->n_ctx;
     o.session.n_ubatch = e->o->n_ubatch;
     m->path = path;
@@ -32,7 +30,7 @@ static int open_models(struct eval *e, const char *const *paths, uint32_t n_path
     if (base) e->base = &e->models[n_paths];
     int r = 0;
     for (uint32_t i = 0; i < n_paths && !r; i++)
-        r = open_model(e, &e->models[i], paths[i], i ? NULL : e->o->experts, err);
+        r = open_model(e, &e->models[i], paths[i], i ? NULL : e->o->model->experts, err);
     return r || !base ? r : open_model(e, e->base, base, NULL, err);
 }
 
@@ -97,9 +95,10 @@ static int open_session(struct eval *e, struct eval_model *m, ggf_error *err)
 int eval_open(struct eval *e, const struct eval_options *o, const char *const *paths,
               uint32_t n_paths, ggf_error *err)
 {
+    const int threads = o->model->threads;
     *e = (struct eval){ .o = o,
                         .bos = -1,
-                        .threads = o->threads ? o->threads : omp_get_num_procs(),
+                        .threads = threads ? threads : omp_get_num_procs(),
                         .compares = o->base_model || (o->base && !o->save) };
     int r = open_models(e, paths, n_paths, err);
     if (!r) r = o->file ? read_text(e, err) : read_base(e, err);

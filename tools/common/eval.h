@@ -13,21 +13,19 @@
 #include "windows.h"
 
 struct eval_options {
-    const char *file;       /* the text; NULL: that of the base file */
-    const char *base;       /* base file to read or to write; NULL: none */
-    const char *base_model; /* NULL: none */
-    const char *experts;    /* pack of the first model; NULL: the one that it names */
-    const struct q3n_model_options *model; /* of each model, but for what is here */
+    const char *file;                      /* the text; NULL: that of the base file */
+    const char *base;                      /* base file to read or to write; NULL: none */
+    const char *base_model;                /* NULL: none */
+    const struct q3n_model_options *model; /* of each model, but for what is here; the
+                                              pack is the first one's */
     bool dry_run;                          /* write nothing */
     bool save;                             /* write the base file, */
     enum kld_form form;                    /* in this form */
     bool force;                            /* replace it */
-    bool exact;                            /* float32 activations */
     uint32_t n_ctx;                        /* of a window, if there is a text */
     uint32_t max_windows;
     uint32_t n_ubatch;
     uint32_t type_k, type_v; /* of keys and values, but for the reference: float32 */
-    int threads;             /* 0: all the process may use */
 };
 
 /* A model that runs, and what was found of it. */
