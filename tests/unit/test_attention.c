@@ -3,8 +3,8 @@
 #include "../../infer/ops/attention.h"
 #include "../../infer/ops/rope.h"
 #include "../../quant/cpu.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,17 +268,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("attention");
     TCase *tc = tcase_create("attention");
     setup();
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, by_definition, 0, n_levels() * TYPES);
     tcase_add_loop_test(tc, cuts_and_threads, 0, TYPES + 1);
     tcase_add_test(tc, bad_types);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("attention", tc);
 }

@@ -1,7 +1,7 @@
 /* test_bus.c - a mapped file that is cut short while a program reads it. */
 #include "../../tools/common/out.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -49,13 +49,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("bus");
     TCase *tc = tcase_create("mapped");
     tcase_add_test(tc, cut_short);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return SUITE_RUN("bus", tc);
 }

@@ -1,4 +1,5 @@
 /* test_capture.c - inputs kept of matrices, and errors of types as outputs show them. */
+#include "suite.h"
 #include "tiny_model.h"
 #include "../../infer/session/output_error.h"
 #include "../../quant/decode.h"
@@ -162,17 +163,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("capture");
     TCase *tc = tcase_create("capture");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, inputs_of_the_head);
     tcase_add_test(tc, inputs_of_experts);
     tcase_add_test(tc, no_inputs);
     tcase_add_test(tc, error_of_outputs);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("capture", tc);
 }

@@ -1,6 +1,7 @@
 /* test_condition.c - weights of experts that saw few tokens. */
 #include "../../quant/condition.h"
 #include "../../quant/imatrix_sums.h"
+#include "suite.h"
 #include "tiny_model.h"
 
 #include <math.h>
@@ -250,7 +251,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("condition");
     TCase *t = tcase_create("condition");
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
@@ -259,10 +259,5 @@ int main(void)
     tcase_add_loop_test(t, down_from_gate_and_up, 0, 2);
     tcase_add_test(t, down_without_means);
     tcase_add_test(t, header_only);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("condition", t);
 }

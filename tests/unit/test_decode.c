@@ -1,4 +1,5 @@
 /* test_decode.c - the decoders against the reference engine's output, bit for bit. */
+#include "suite.h"
 #include "vectors.h"
 
 #include "../../libgguf/libgguf.h"
@@ -230,25 +231,18 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("decode");
-    TCase *c = tcase_create("vectors");
-    tcase_add_loop_test(c, vectors, 0, N_WITH_VECTORS);
-    tcase_add_test(c, every_type_has_one);
-    tcase_add_test(c, unaligned);
-    tcase_add_test(c, integers);
-    tcase_add_test(c, activations);
-    suite_add_tcase(s, c);
-    c = tcase_create("pieces");
-    tcase_add_test(c, halves_round_trip);
-    tcase_add_test(c, halves_round_to_nearest_even);
-    tcase_add_test(c, small_scales);
-    tcase_add_test(c, grid_levels);
-    tcase_add_test(c, grid_lists);
-    tcase_add_test(c, packed_scales);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failures = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failures != 0;
+    TCase *vectors_case = tcase_create("vectors");
+    tcase_add_loop_test(vectors_case, vectors, 0, N_WITH_VECTORS);
+    tcase_add_test(vectors_case, every_type_has_one);
+    tcase_add_test(vectors_case, unaligned);
+    tcase_add_test(vectors_case, integers);
+    tcase_add_test(vectors_case, activations);
+    TCase *pieces_case = tcase_create("pieces");
+    tcase_add_test(pieces_case, halves_round_trip);
+    tcase_add_test(pieces_case, halves_round_to_nearest_even);
+    tcase_add_test(pieces_case, small_scales);
+    tcase_add_test(pieces_case, grid_levels);
+    tcase_add_test(pieces_case, grid_lists);
+    tcase_add_test(pieces_case, packed_scales);
+    return SUITE_RUN("decode", vectors_case, pieces_case);
 }

@@ -1,7 +1,6 @@
 /* test_digest.c - the digests of gguf-hash against published and independent ones. */
 #include "../../tools/common/digest.h"
-
-#include <check.h>
+#include "suite.h"
 
 static void expect(enum digest_kind kind, const char *message, const char *text)
 {
@@ -29,13 +28,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("digest");
     TCase *t = tcase_create("digest");
     tcase_add_test(t, known);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("digest", t);
 }

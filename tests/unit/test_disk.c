@@ -1,8 +1,8 @@
 /* test_disk.c - reading experts from files that interrupt, refuse, fail and end too
  * early. pread() is ours here: it does what a script says. */
 #include "../../infer/experts/disk.h"
+#include "suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -137,7 +137,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("disk");
     TCase *tc = tcase_create("read");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, works);
@@ -145,10 +144,5 @@ int main(void)
     tcase_add_loop_test(tc, fails, 0, sizeof failing / sizeof *failing);
     tcase_add_test(tc, cut_short);
     tcase_add_test(tc, not_the_file);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("disk", tc);
 }

@@ -1,4 +1,5 @@
 /* test_encode.c - the encoders against the reference engine's bytes, and their errors. */
+#include "suite.h"
 #include "vectors.h"
 
 #include "../../libgguf/libgguf.h"
@@ -315,26 +316,18 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("encode");
-    TCase *c = tcase_create("vectors");
-    tcase_add_loop_test(c, vectors, 0, N_TYPES * N_TAGS);
-    suite_add_tcase(s, c);
-    c = tcase_create("values");
-    tcase_add_loop_test(c, round_trip, 0, N_TYPES);
-    tcase_add_loop_test(c, zeros, 0, N_TYPES);
-    tcase_add_test(c, zero_bytes);
-    tcase_add_test(c, mxfp4_exponents);
-    tcase_add_test(c, iq3_s_zeros);
-    suite_add_tcase(s, c);
-    c = tcase_create("bad values");
-    tcase_add_loop_test(c, not_finite, 0, N_TYPES);
-    tcase_add_test(c, infinity_is_told);
-    tcase_add_test(c, bad_blocks);
-    tcase_add_test(c, who_encodes);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failures = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failures != 0;
+    TCase *vectors_case = tcase_create("vectors");
+    tcase_add_loop_test(vectors_case, vectors, 0, N_TYPES * N_TAGS);
+    TCase *values_case = tcase_create("values");
+    tcase_add_loop_test(values_case, round_trip, 0, N_TYPES);
+    tcase_add_loop_test(values_case, zeros, 0, N_TYPES);
+    tcase_add_test(values_case, zero_bytes);
+    tcase_add_test(values_case, mxfp4_exponents);
+    tcase_add_test(values_case, iq3_s_zeros);
+    TCase *bad_values_case = tcase_create("bad values");
+    tcase_add_loop_test(bad_values_case, not_finite, 0, N_TYPES);
+    tcase_add_test(bad_values_case, infinity_is_told);
+    tcase_add_test(bad_values_case, bad_blocks);
+    tcase_add_test(bad_values_case, who_encodes);
+    return SUITE_RUN("encode", vectors_case, values_case, bad_values_case);
 }

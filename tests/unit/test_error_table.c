@@ -1,8 +1,8 @@
 /* test_error_table.c - what is measured, what is not, and what an assignment costs. */
 #include "../../quant/density.h"
 #include "../../quant/error_table.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,14 +102,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("error_table");
     TCase *tc = tcase_create("all");
     tcase_add_test(tc, test_wanted_is_measured);
     tcase_add_test(tc, test_cost);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("error_table", tc);
 }

@@ -1,8 +1,8 @@
 /* test_expert_budget.c - types for each expert: within the budget, by use, as demanded.
  */
 #include "../../quant/expert_budget.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -379,7 +379,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("expert_budget");
     TCase *tc = tcase_create("expert_budget");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
@@ -389,10 +388,5 @@ int main(void)
     tcase_add_test(tc, threads);
     tcase_add_loop_test(tc, demands, 0, 2);
     tcase_add_test(tc, too_small);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("expert_budget", tc);
 }

@@ -4,6 +4,7 @@
  * cannot be had; nothing is ever computed with wrong bytes.
  *
  * The functions that fail are ours here: they do what `fault` says. */
+#include "suite.h"
 #include "tiny_pack.h"
 
 #include <dlfcn.h>
@@ -324,7 +325,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("faults");
     TCase *tc = tcase_create("reading");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
@@ -335,10 +335,5 @@ int main(void)
     tcase_add_loop_test(tc, dense_lost, 0, 3);
     tcase_add_loop_test(tc, no_memory, 0, 2 * N_KINDS);
     tcase_add_test(tc, not_locked);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return SUITE_RUN("faults", tc);
 }

@@ -1,8 +1,8 @@
 /* test_follow.c - two models followed layer by layer: what they would show is made up
  * here, two layers of eight experts and 70 columns, so that every figure is known. */
 #include "../../tools/common/follow.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -100,14 +100,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("follow");
     TCase *tc = tcase_create("all");
     tcase_add_test(tc, known_overlap);
     tcase_add_test(tc, other_shapes);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("follow", tc);
 }

@@ -1,6 +1,7 @@
 /* test_gguf.c - what good files give: versions, alignments, value types, conversions,
  * and the three ways to open. */
 #include "image.h"
+#include "suite.h"
 
 #include <sys/stat.h>
 
@@ -507,7 +508,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("gguf");
     TCase *tc = tcase_create("files");
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, small_model);
@@ -527,10 +527,5 @@ int main(void)
     tcase_add_loop_test(tc, by_callback_lying, 0, 3);
     tcase_add_test(tc, by_path);
     tcase_add_test(tc, not_a_file);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("gguf", tc);
 }

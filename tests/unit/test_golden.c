@@ -3,8 +3,8 @@
  * Runs tests/data/golden, or the folder that the environment variable GOLDEN names (see
  * the README there for the files), and prints the figures. */
 #include "../../infer/engine.h"
+#include "suite.h"
 
-#include <check.h>
 #include <glob.h>
 #include <math.h>
 #include <stdio.h>
@@ -317,7 +317,6 @@ int main(void)
         fprintf(stderr, "no cases in %s\n", folder ? folder : "tests/data/golden");
         return 1;
     }
-    Suite *suite = suite_create("golden");
     TCase *tc = tcase_create("logits");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, agrees, 0, n_cases);
@@ -325,11 +324,7 @@ int main(void)
     tcase_add_loop_test(tc, threads, 0, n_cases);
     tcase_add_loop_test(tc, last_logits, 0, n_cases);
     tcase_add_loop_test(tc, snapshots, 0, n_cases);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
+    const int failed = SUITE_RUN("golden", tc);
     for (int i = 0; i < n_cases; i++) free(stems[i]);
-    return failed != 0;
+    return failed;
 }

@@ -1,6 +1,7 @@
 /* test_imatrix.c - importance matrices: both forms, the weights they give, bad files. */
 #include "../../quant/imatrix.h"
 #include "image.h"
+#include "suite.h"
 
 #include <math.h>
 
@@ -420,7 +421,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("imatrix");
     TCase *tc = tcase_create("imatrix");
     tcase_add_test(tc, gguf_form);
     tcase_add_loop_test(tc, values_are_checked, 0, COUNT(values));
@@ -430,10 +430,5 @@ int main(void)
     tcase_add_test(tc, every_cut);
     tcase_add_test(tc, filters);
     tcase_add_test(tc, missing_file);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("imatrix", tc);
 }

@@ -6,6 +6,7 @@
 #include "../../tools/common/logprob.h"
 #include "../../tools/common/windows.h"
 #include "image.h"
+#include "suite.h"
 
 #include <math.h>
 #include <zstd.h>
@@ -303,7 +304,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("kld");
     TCase *tc = tcase_create("all");
     tcase_add_checked_fixture(tc, load_lm, NULL);
     tcase_add_test(tc, file_of_llama_perplexity);
@@ -317,10 +317,5 @@ int main(void)
     tcase_add_loop_test(tc, damaged_exact_file, 0,
                         (int)(sizeof exact_damages / sizeof *exact_damages));
     tcase_add_loop_test(tc, damaged_file, 0, (int)(sizeof damages / sizeof *damages));
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("kld", tc);
 }

@@ -1,7 +1,7 @@
 /* test_knapsack.c - the solver against all choices tried, and its bound. */
 #include "../../quant/knapsack.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -133,16 +133,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("knapsack");
     TCase *c = tcase_create("core");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_optimum);
     tcase_add_test(c, test_large);
     tcase_add_test(c, test_plenty);
-    suite_add_tcase(s, c);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("knapsack", c);
 }

@@ -1,7 +1,7 @@
 /* test_limits.c - memory limits read from made-up /proc and /sys trees. */
 #include "../../infer/experts/limits.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,7 +201,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("limits");
     TCase *tc = tcase_create("limits");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, nothing_there);
@@ -212,10 +211,5 @@ int main(void)
     tcase_add_test(tc, container);
     tcase_add_loop_test(tc, odd_lines, 0, sizeof odd_groups / sizeof *odd_groups);
     tcase_add_test(tc, this_machine);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("limits", tc);
 }

@@ -1,7 +1,7 @@
 /* test_lint.c - each finding of the linter, and plans without any. */
 #include "../../quant/lint.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -206,7 +206,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("lint");
     TCase *t = tcase_create("findings");
     tcase_add_test(t, nothing);
     tcase_add_test(t, dominated);
@@ -215,10 +214,5 @@ int main(void)
     tcase_add_test(t, small_and_floor);
     tcase_add_test(t, coverage);
     tcase_add_test(t, rows);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("lint", t);
 }

@@ -3,6 +3,7 @@
  * Each case is a small file built field by field; the offset the error must name is
  * where it called mark().  Add a case: write a function, add a line to the table. */
 #include "image.h"
+#include "suite.h"
 
 #include <ctype.h>
 
@@ -706,7 +707,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("malformed");
     TCase *tc = tcase_create("files");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, malformed, 0, (int)(sizeof cases / sizeof *cases));
@@ -714,10 +714,5 @@ int main(void)
     tcase_add_test(tc, truncated_everywhere);
     tcase_add_test(tc, every_byte_changed);
     tcase_add_test(tc, long_message);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("malformed", tc);
 }

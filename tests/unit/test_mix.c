@@ -4,8 +4,8 @@
  * llama-quantize --dry-run prints them; the single decisions are llama-quantize's rules
  * worked out by hand. */
 #include "../../quant/mix.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -516,7 +516,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("mix");
     TCase *tc = tcase_create("mix");
     tcase_add_loop_test(tc, sizes_of_qwen3_next_80b, 0, COUNT(qwen80_sizes));
     tcase_add_loop_test(tc, decision, 0, COUNT(decisions));
@@ -532,10 +531,5 @@ int main(void)
     tcase_add_test(tc, order_of_names);
     tcase_add_test(tc, who_wants_a_matrix);
     tcase_add_test(tc, names_of_file_types);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("mix", tc);
 }

@@ -1,6 +1,7 @@
 /* test_mixed.c - experts of one layer in different types: the numbers are those of a
  * plain model that holds the same values, whatever the threads and batches. */
 #define TINY_WIDTH 256
+#include "suite.h"
 #include "tiny_model.h"
 
 #include "../../quant/decode.h"
@@ -250,15 +251,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("mixed");
     TCase *tc = tcase_create("mixed");
     tcase_add_unchecked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, as_plain, 0, 4);
     tcase_add_test(tc, one_result);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("mixed", tc);
 }

@@ -1,5 +1,6 @@
 /* test_model.c - loading models: every layout variant gives the same numbers, and what is
  * missing or wrong is named. */
+#include "suite.h"
 #include "tiny_model.h"
 
 #include <math.h>
@@ -274,7 +275,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("model");
     TCase *tc = tcase_create("loading");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, same_numbers, 0, sizeof variants / sizeof *variants);
@@ -288,10 +288,5 @@ int main(void)
     tcase_add_loop_test(tc, missing_key, 0, TINY_KEYS);
     tcase_add_loop_test(tc, bad_value, 0, N_BAD_KEYS);
     tcase_add_test(tc, other_files);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("model", tc);
 }

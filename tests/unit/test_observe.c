@@ -1,6 +1,7 @@
 /* test_observe.c - what an observer sees, what is collected from it, and that the forward
  * pass does not notice. */
 #include "../../infer/session/collect.h"
+#include "suite.h"
 #include "tiny_model.h"
 
 #include <math.h>
@@ -335,7 +336,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("observe");
     TCase *t = tcase_create("observe");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, same_logits);
@@ -346,10 +346,5 @@ int main(void)
     tcase_add_test(t, merged_twice);
     tcase_add_test(t, old_format);
     tcase_add_test(t, refused);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("observe", t);
 }

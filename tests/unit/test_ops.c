@@ -4,8 +4,8 @@
 #include "../../infer/ops/rope.h"
 #include "../../infer/ops/vec.h"
 #include "../../quant/cpu.h"
+#include "suite.h"
 
-#include <check.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -350,7 +350,6 @@ int main(void)
 {
     int levels = 0;
     while (cpu_levels[levels].name) levels++;
-    Suite *suite = suite_create("ops");
     TCase *tc = tcase_create("kernels");
     tcase_add_loop_test(tc, sums, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, elementwise, 0, levels * N_LENGTHS);
@@ -362,10 +361,5 @@ int main(void)
     tcase_add_test(tc, top);
     tcase_add_test(tc, rotation);
     tcase_add_test(tc, soft_plus);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("ops", tc);
 }

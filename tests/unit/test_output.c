@@ -1,6 +1,7 @@
 /* test_output.c - outputs appear whole or not at all: names, force, full disk, signals.
  */
 #include "image.h"
+#include "suite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -257,7 +258,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("output");
     TCase *tc = tcase_create("files");
     tcase_add_test(tc, committed);
     tcase_add_test(tc, copied);
@@ -270,10 +270,5 @@ int main(void)
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, several_discarded_at_once);
     tcase_add_test(tc, interrupted);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("output", tc);
 }

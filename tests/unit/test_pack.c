@@ -1,8 +1,8 @@
 /* test_pack.c - the expert pack: what is written can be read, and no damage or lie in
  * header and tables goes unnoticed. */
 #include "../../libgguf/libgguf.h"
+#include "suite.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -681,7 +681,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("pack");
     TCase *c = tcase_create("pack");
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
@@ -701,10 +700,5 @@ int main(void)
     tcase_add_test(c, damage_stops_restoring);
     tcase_add_test(c, repair_from_another_model);
     tcase_add_test(c, unfit_models);
-    suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return SUITE_RUN("pack", c);
 }

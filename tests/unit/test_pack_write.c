@@ -1,8 +1,8 @@
 /* test_pack_write.c - packs from records that the caller makes: types that differ between
  * experts, the size foretold, nothing left behind by what fails. */
 #include "../../libgguf/libgguf.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -397,7 +397,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("pack_write");
     TCase *tc = tcase_create("pack_write");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, contents, 0, 4);
@@ -409,10 +408,5 @@ int main(void)
     tcase_add_loop_test(tc, finished_too_early, 0, 2);
     tcase_add_loop_test(tc, bad_content, 0, 7);
     tcase_add_test(tc, does_not_overwrite);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("pack_write", tc);
 }

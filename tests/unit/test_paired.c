@@ -1,8 +1,8 @@
 /* test_paired.c - the bootstrap against cases whose answer is known, and two models
  * compared window by window. */
 #include "../../tools/common/paired.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,7 +117,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("paired");
     TCase *tc = tcase_create("all");
     tcase_add_test(tc, constant_values);
     tcase_add_test(tc, one_window_has_no_interval);
@@ -125,10 +124,5 @@ int main(void)
     tcase_add_test(tc, many_values);
     tcase_add_test(tc, ratio_of_pairs);
     tcase_add_test(tc, two_models);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("paired", tc);
 }

@@ -1,7 +1,7 @@
 /* test_places.c - which blocks a sample of a tensor looks at. */
 #include "../../quant/places.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,16 +128,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("places");
     TCase *tc = tcase_create("all");
     tcase_add_test(tc, test_every_block_once);
     tcase_add_test(tc, test_draws_follow_use_and_importance);
     tcase_add_test(tc, test_both_estimate_the_mean);
     tcase_add_test(tc, test_ranges_and_no_weights);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("places", tc);
 }

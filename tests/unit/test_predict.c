@@ -1,7 +1,7 @@
 /* test_predict.c - the curve from cost to divergence: its fit and its intervals. */
 #include "../../quant/predict.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -119,7 +119,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("predict");
     TCase *tc = tcase_create("predict");
     tcase_add_test(tc, fit_finds_the_curve);
     tcase_add_test(tc, fit_of_one_term);
@@ -127,10 +126,5 @@ int main(void)
     tcase_add_test(tc, alone);
     tcase_add_test(tc, bad_points);
     tcase_add_test(tc, published);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("predict", tc);
 }

@@ -1,8 +1,8 @@
 /* test_preset.c - presets: the published map of a model with 48 layers, other depths,
  * what the user demands, rows that do not fit. */
 #include "../../quant/preset.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -151,17 +151,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("preset");
     TCase *t = tcase_create("types");
     tcase_add_test(t, published_map);
     tcase_add_test(t, whole_rows_keep_their_types);
     tcase_add_test(t, outlier_layers_scale);
     tcase_add_test(t, dense_models_use_their_feed_forward);
     tcase_add_test(t, every_preset_is_sound);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("preset", t);
 }

@@ -1,7 +1,7 @@
 /* test_recipe.c - plan files: what is a line and what is not, the compact form. */
 #include "../../quant/recipe.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,17 +179,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("recipe");
     TCase *t = tcase_create("text");
     tcase_add_test(t, lines);
     tcase_add_test(t, bad_lines);
     tcase_add_test(t, round_trip);
     tcase_add_test(t, compact);
     tcase_add_test(t, against_a_plan);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("recipe", t);
 }

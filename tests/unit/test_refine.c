@@ -4,8 +4,8 @@
 #include "../../quant/refine.h"
 
 #include "../../libgguf/libgguf.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,17 +178,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("refine");
     TCase *c = tcase_create("refine");
     tcase_add_test(c, what_errors_count);
     tcase_add_loop_test(c, no_block_is_worse, 0, N_TYPES);
     tcase_add_loop_test(c, bell_shaped_rows_gain, 0, N_TYPES);
     tcase_add_loop_test(c, super_blocks_are_on_their_own, 0, N_TYPES);
     tcase_add_test(c, what_stays_as_it_is);
-    suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return SUITE_RUN("refine", c);
 }

@@ -4,8 +4,8 @@
 #include "../../infer/experts/heap.h"
 #include "../../infer/experts/replay.h"
 #include "../../tools/common/curves.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,7 +290,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("replay");
     TCase *tc = tcase_create("replay");
     tcase_add_test(tc, textbook);
     tcase_add_test(tc, lru_is_lru);
@@ -300,10 +299,5 @@ int main(void)
     tcase_add_test(tc, locality);
     tcase_add_test(tc, heap);
     tcase_add_test(tc, forecasts);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("replay", tc);
 }

@@ -1,5 +1,6 @@
 /* test_roles.c - what tensors are for, by their names and their neighbours'. */
 #include "image.h"
+#include "suite.h"
 
 static const struct {
     const char *name;
@@ -83,14 +84,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("roles");
     TCase *t = tcase_create("roles");
     tcase_add_test(t, by_name);
     tcase_add_test(t, names);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("roles", t);
 }

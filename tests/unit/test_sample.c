@@ -1,8 +1,8 @@
 /* test_sample.c - each step of sampling against what it is defined as, and the draw
  * against the probabilities it should follow. */
 #include "../../infer/session/sample.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,7 +284,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("sample");
     TCase *tc = tcase_create("steps");
     tcase_add_checked_fixture(tc, set_logits, NULL);
     tcase_add_test(tc, plain_draw);
@@ -300,10 +299,5 @@ int main(void)
     tcase_add_test(tc, seeds);
     tcase_add_test(tc, odd_logits);
     tcase_add_test(tc, senseless_parameters);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("sample", tc);
 }

@@ -1,6 +1,7 @@
 /* test_sens.c - the file of --sens: both forms, what they change, what is refused. */
 #include "../../tools/common/sens.h"
 #include "image.h"
+#include "suite.h"
 
 #include <math.h>
 
@@ -155,17 +156,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("sens");
     TCase *tc = tcase_create("all");
     tcase_add_test(tc, test_densities);
     tcase_add_test(tc, test_others_keep_theirs);
     tcase_add_test(tc, test_table);
     tcase_add_loop_test(tc, test_refused, 0, sizeof bad / sizeof *bad);
     tcase_add_test(tc, test_files);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("sens", tc);
 }

@@ -3,8 +3,8 @@
 #include "../../quant/decode.h"
 #include "../../quant/encode.h"
 #include "../../quant/sensitivity.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,7 +234,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("sensitivity");
     TCase *c = tcase_create("core");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_sampled_is_near_the_whole);
@@ -245,10 +244,5 @@ int main(void)
     tcase_add_test(c, test_slice_without_tokens);
     tcase_add_test(c, test_bad_value);
     tcase_add_test(c, test_classes_and_floors);
-    suite_add_tcase(s, c);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("sensitivity", c);
 }

@@ -2,8 +2,8 @@
  */
 #include "../../infer/experts/policy.h"
 #include "../../infer/experts/slots.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,7 +324,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("slots");
     TCase *tc = tcase_create("slots");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, mixed_lengths, 0, 2);
@@ -333,10 +332,5 @@ int main(void)
     tcase_add_test(tc, too_much);
     tcase_add_loop_test(tc, like_a_list, 0, 2);
     tcase_add_loop_test(tc, sweeps, 0, 2);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("slots", tc);
 }

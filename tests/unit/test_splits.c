@@ -1,5 +1,6 @@
 /* test_splits.c - split file names, and sets of files read as one model. */
 #include "image.h"
+#include "suite.h"
 
 /* ---- Names ---- */
 
@@ -251,7 +252,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("splits");
     TCase *tc = tcase_create("sets");
     tcase_add_test(tc, names);
     tcase_add_test(tc, not_names);
@@ -264,10 +264,5 @@ int main(void)
     tcase_add_test(tc, opened_by_second_part);
     tcase_add_test(tc, renamed_first_part);
     tcase_add_test(tc, split_keys_of_wrong_type);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("splits", tc);
 }

@@ -1,5 +1,6 @@
 /* test_squeeze.c - limits of cgroups that change while a model runs: memory for experts
  * follows them, and no number changes.  The cgroup is made up of a few files. */
+#include "suite.h"
 #include "tiny_pack.h"
 
 #include <pthread.h>
@@ -216,17 +217,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("squeeze");
     TCase *tc = tcase_create("cgroup");
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, lengths, 0, 2);
     tcase_add_loop_test(tc, up_and_down, 0, 8);
     tcase_add_loop_test(tc, several_sessions, 0, 2);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures != 0;
+    return SUITE_RUN("squeeze", tc);
 }

@@ -1,5 +1,6 @@
 /* test_store.c - experts from a pack, or read from either file into too little memory:
  * the same numbers, damage found when it is read, packs of other models refused. */
+#include "suite.h"
 #include "tiny_pack.h"
 
 #include <pthread.h>
@@ -353,29 +354,22 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("store");
-    TCase *tc = tcase_create("pack");
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, same_numbers, 0, 4 * N_SOURCES);
-    tcase_add_loop_test(tc, damaged_record, 0, 4 * EXPERTS);
-    tcase_add_test(tc, broken_session);
-    tcase_add_test(tc, other_model);
-    tcase_add_test(tc, pack_for_whole_model);
-    tcase_add_loop_test(tc, same_everywhere, 0, 2 * N_SOURCES);
-    tcase_add_loop_test(tc, sessions_share, 0, 2);
-    tcase_add_loop_test(tc, many_evictions, 0, 2);
-    tcase_add_loop_test(tc, damaged_when_read, 0, 4 * EXPERTS);
-    tcase_add_loop_test(tc, truncated, 0, 2);
-    tcase_add_loop_test(tc, refused, 0, sizeof refusals / sizeof *refusals);
-    tcase_add_test(tc, within_ram);
-    suite_add_tcase(suite, tc);
-    tc = tcase_create("disk");
-    tcase_add_test(tc, on_disk);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    TCase *pack_case = tcase_create("pack");
+    tcase_add_checked_fixture(pack_case, setup, teardown);
+    tcase_set_timeout(pack_case, 60);
+    tcase_add_loop_test(pack_case, same_numbers, 0, 4 * N_SOURCES);
+    tcase_add_loop_test(pack_case, damaged_record, 0, 4 * EXPERTS);
+    tcase_add_test(pack_case, broken_session);
+    tcase_add_test(pack_case, other_model);
+    tcase_add_test(pack_case, pack_for_whole_model);
+    tcase_add_loop_test(pack_case, same_everywhere, 0, 2 * N_SOURCES);
+    tcase_add_loop_test(pack_case, sessions_share, 0, 2);
+    tcase_add_loop_test(pack_case, many_evictions, 0, 2);
+    tcase_add_loop_test(pack_case, damaged_when_read, 0, 4 * EXPERTS);
+    tcase_add_loop_test(pack_case, truncated, 0, 2);
+    tcase_add_loop_test(pack_case, refused, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_test(pack_case, within_ram);
+    TCase *disk_case = tcase_create("disk");
+    tcase_add_test(disk_case, on_disk);
+    return SUITE_RUN("store", pack_case, disk_case);
 }

@@ -1,7 +1,7 @@
 /* test_tensor_check.c - a tensor against its source: what is equal, what an error is. */
 #include "../../quant/tensor_check.h"
+#include "suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
@@ -105,15 +105,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("tensor_check");
     TCase *t = tcase_create("tensor_check");
     tcase_add_test(t, equal);
     tcase_add_test(t, one_value_off);
     tcase_add_test(t, refused);
-    suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("tensor_check", t);
 }

@@ -4,6 +4,7 @@
  * qwen3-cases.jsonl and more-cases.jsonl hold {"text", "ids"} made by Hugging Face's
  * tokenizers from the vocabulary beside them; the second file has random strings of all
  * scripts, marks in all orders, and pieces longer than a merge scan likes. */
+#include "suite.h"
 #include "vocab_image.h"
 
 #include "../../infer/text/chatml.h"
@@ -423,30 +424,23 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("tokenizer");
-    TCase *tc = tcase_create("qwen3");
-    tcase_add_unchecked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 120); /* a quadratic step would take hours */
-    tcase_add_loop_test(tc, recorded_case, 0, N_CASES);
-    tcase_add_loop_test(tc, recorded_case_of_any_script, 0, N_MORE);
-    tcase_add_test(tc, held_out_text_comes_back);
-    tcase_add_test(tc, broken_utf8_comes_back);
-    tcase_add_test(tc, long_piece);
-    tcase_add_test(tc, special_only_where_allowed);
-    tcase_add_test(tc, ends_of_generation);
-    tcase_add_test(tc, text_of_any_id);
-    tcase_add_test(tc, message_as_rendered);
-    tcase_add_test(tc, message_cannot_forge_marks);
-    tcase_add_test(tc, stream_gives_whole_characters);
-    suite_add_tcase(suite, tc);
-    tc = tcase_create("by hand");
-    tcase_add_loop_test(tc, vocabulary_with_a_fault, 0, N_FAULTS);
-    tcase_add_test(tc, small_vocabulary);
-    tcase_add_test(tc, no_marks_to_chat_with);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    TCase *qwen3_case = tcase_create("qwen3");
+    tcase_add_unchecked_fixture(qwen3_case, setup, teardown);
+    tcase_set_timeout(qwen3_case, 120); /* a quadratic step would take hours */
+    tcase_add_loop_test(qwen3_case, recorded_case, 0, N_CASES);
+    tcase_add_loop_test(qwen3_case, recorded_case_of_any_script, 0, N_MORE);
+    tcase_add_test(qwen3_case, held_out_text_comes_back);
+    tcase_add_test(qwen3_case, broken_utf8_comes_back);
+    tcase_add_test(qwen3_case, long_piece);
+    tcase_add_test(qwen3_case, special_only_where_allowed);
+    tcase_add_test(qwen3_case, ends_of_generation);
+    tcase_add_test(qwen3_case, text_of_any_id);
+    tcase_add_test(qwen3_case, message_as_rendered);
+    tcase_add_test(qwen3_case, message_cannot_forge_marks);
+    tcase_add_test(qwen3_case, stream_gives_whole_characters);
+    TCase *by_hand_case = tcase_create("by hand");
+    tcase_add_loop_test(by_hand_case, vocabulary_with_a_fault, 0, N_FAULTS);
+    tcase_add_test(by_hand_case, small_vocabulary);
+    tcase_add_test(by_hand_case, no_marks_to_chat_with);
+    return SUITE_RUN("tokenizer", qwen3_case, by_hand_case);
 }

@@ -2,8 +2,8 @@
  * damaged is refused. */
 #include "../../infer/experts/trace.h"
 #include "../../infer/experts/trace_file.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,7 +236,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("trace");
     TCase *tc = tcase_create("trace");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, round_trip);
@@ -247,10 +246,5 @@ int main(void)
     tcase_add_loop_test(tc, damaged, 0, sizeof damages / sizeof *damages);
     tcase_add_test(tc, damaged_history);
     tcase_add_test(tc, no_file);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("trace", tc);
 }

@@ -1,6 +1,7 @@
 /* test_writer.c - files written by ggf_writer: their layout byte by byte, all value
  * types, and what it refuses. */
 #include "image.h"
+#include "suite.h"
 
 static ggf_writer *create(const char *path, const struct ggf_writer_options *o)
 {
@@ -337,7 +338,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("writer");
     TCase *tc = tcase_create("files");
     tcase_add_test(tc, bytes_by_hand);
     tcase_add_loop_test(tc, alignments, 0, 26);
@@ -350,10 +350,5 @@ int main(void)
     tcase_add_test(tc, double_names);
     tcase_add_test(tc, order_of_calls);
     tcase_add_test(tc, forced_layout);
-    suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return SUITE_RUN("writer", tc);
 }
