@@ -10,19 +10,21 @@
 #            experts, measured before and after
 #   in RAM   share of the experts used that were in memory, of the runs that are timed
 #   bound    tokens/s that the slower of disk and memory allows: the disk's speed over the
-#            bytes that were read per token, the memory's over all weight bytes per token
+#            bytes that were read per token, the memory's over all weight bytes per token;
+#            of a prompt the disk's alone
 #   reached  tokens/s, and the share of the bound
 #
 # With LLAMA_BENCH=PATH llama-bench runs the same model unpacked (MODEL=FILE.gguf, or made
 # like the other) from its mapping within the same limit, from an empty page cache; the
 # ratio is printed.  Builds that repack weights into memory of their own are killed by the
-# limit; -ot keeps some from it.
-# PACKED=FILE.gguf takes another packed model.  TOKENS=64, RUNS=3, THREADS=all.
+# limit: have one with GGML_CPU_REPACK=OFF.
+# PACKED=FILE.gguf takes another packed model.  TOKENS=64, PROMPT=512 (0: none), RUNS=3,
+# THREADS=all.
 set -euo pipefail
 build=$(cd "${1:?build folder}" && pwd)
 PATH=$build:$PATH
 dir=${DIR:-$build/bench}
-tokens=${TOKENS:-64} runs=${RUNS:-3} threads=${THREADS:-$(nproc)}
+tokens=${TOKENS:-64} prompt=${PROMPT:-512} runs=${RUNS:-3} threads=${THREADS:-$(nproc)}
 layers=${LAYERS:-8} peer=${LLAMA_BENCH:-}
 mkdir -p "$dir"
 packed=${PACKED:-$dir/store.gguf} plain=${MODEL:-$dir/store-plain.gguf}
@@ -85,18 +87,18 @@ for t in all_threads: t.join()
 print("%.3f" % (sum(got) / (time.monotonic() - start) / 1e9))
 PY
 }
-row() { # limit, disk before, disk after
+row() { # what, disk before, disk after
     python3 - "$results" "$@" <<'PY'
 import json, os, sys
-folder, limit, before, after = sys.argv[1:]
+folder, what, before, after = sys.argv[1:]
 t = json.load(open(folder + "/q3n"))[0]
 uses = t["experts_hits"] + t["experts_misses"]
-read = t["read_bytes"] / (t["n_gen"] * len(t["samples_ns"]))
+read = t["read_bytes"] / ((t["n_prompt"] + t["n_gen"]) * len(t["samples_ns"]))
 disk = (float(before) + float(after)) / 2
 by_disk = disk * 1e9 / read if read else float("inf")
-by_memory = t["memory_gb_s"] * 1e9 / t["bytes_per_token"]
+by_memory = t["memory_gb_s"] * 1e9 / t["bytes_per_token"] if t["n_gen"] else float("inf")
 bound, reached = min(by_disk, by_memory), t["median_ts"]
-cells = [limit, "%.2f" % disk, "%.1f %%" % (100 * t["experts_hits"] / max(uses, 1)),
+cells = [what, "%.2f" % disk, "%.1f %%" % (100 * t["experts_hits"] / max(uses, 1)),
          "%.0f MB" % (read / 1e6), "%.2f (%s)" % (bound, "disk" if by_disk < by_memory else "memory"),
          "%.2f" % reached, "%.0f %%" % (100 * reached / bound),
          "%.2f" % t["read_gb_s"], "%.2f GiB" % (t["peak_memory"] / 2**30)]
@@ -107,32 +109,40 @@ if os.path.exists(peer) and os.path.getsize(peer):
     cells += ["%.2f" % other, "%.1f" % (reached / other)] if other else ["killed", ""]
 else:
     cells += ["", ""]
-print("| " + " | ".join(cells) + " |")
+print("| " + " | ".join(cells) + " |", flush=True)
 PY
+}
+measure() { # bytes of memory, options of q3n-bench: before and after are the disk's speeds
+    local bytes=$1 limit=()
+    shift
+    [ "$kind" = none ] && limit=(--ram "$bytes")
+    rm -f "$results"/*
+    forget
+    before=$(disk_speed)
+    limited "$bytes" q3n-bench -m "$packed" -t "$threads" -r "$runs" "$@" "${limit[@]}" -o json \
+        >"$results/q3n" 2>"$results/log" || { cat "$results/log" >&2; exit 1; }
+    after=$(disk_speed)
 }
 
 record=$(gguf-inspect --json "$pack" | python3 -c '
 import json, sys
 print(max(r["stored_bytes"] for r in json.load(sys.stdin)["record_list"]))')
-echo "Decoding $tokens tokens, the median of $runs runs after one to warm up, $threads threads."
+echo "Decoding $tokens tokens or reading a prompt, the median of $runs runs after one to warm up, $threads threads."
 [ "$kind" = none ] && echo "No cgroup can be made here: only q3n's --ram limits memory."
 echo
 echo "| memory | disk GB/s | in RAM | read per token | bound | tok/s | of bound | GB/s while reading | peak RSS | llama.cpp | ratio |"
 echo "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 for limit in ${LIMITS:-4G 2560M}; do
     bytes=$(numfmt --from=iec "$limit")
-    args=(-m "$packed" -t "$threads" -p 0 -n "$tokens" -r "$runs" -o json)
-    [ "$kind" = none ] && args+=(--ram "$limit")
-    rm -f "$results"/*
-    forget
-    before=$(disk_speed)
-    limited "$bytes" q3n-bench "${args[@]}" >"$results/q3n" 2>"$results/log" ||
-        { cat "$results/log" >&2; exit 1; }
-    after=$(disk_speed)
+    measure "$bytes" -p 0 -n "$tokens"
     if [ -n "$peer" ]; then
         forget
         limited "$bytes" "$peer" -m "$plain" -t "$threads" -p 0 -n "${PEER_TOKENS:-16}" -r 1 \
-            -ot '.*=CPU' -o json >"$results/peer" 2>"$results/log" || echo killed >"$results/peer"
+            -o json >"$results/peer" 2>"$results/log" || echo killed >"$results/peer"
     fi
     row "$limit" "$before" "$after"
+    if [ "$prompt" -gt 0 ]; then
+        measure "$bytes" -p "$prompt" -n 0
+        row "$limit, prompt of $prompt" "$before" "$after"
+    fi
 done

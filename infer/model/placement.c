@@ -5,8 +5,10 @@
 
 #include <inttypes.h>
 
-/* What a process holds besides what is counted: libraries, a tokenizer, logits. */
-enum { PROCESS_BYTES = 96 << 20 };
+/* What a process holds besides what is counted: libraries, a tokenizer, logits, and for
+ * each 4096 bytes 8 of page tables, which count where memory is limited by a cgroup; as
+ * much again is left to the system for pages of the program's code. */
+static uint64_t process_bytes(uint64_t have) { return (96 << 20) + have / 256; }
 
 static uint64_t free_memory(const struct q3n_model_options *o)
 {
@@ -71,9 +73,9 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
                      struct placement *out, ggf_error *err)
 {
     const uint64_t all = expert_store_most(m->experts, true);
-    const uint64_t rest =
-        m->info.bytes_dense + q3n_session_bytes(m, &o->session) + PROCESS_BYTES;
     const uint64_t have = o->ram_bytes ? o->ram_bytes : free_memory(o);
+    const uint64_t rest =
+        m->info.bytes_dense + q3n_session_bytes(m, &o->session) + process_bytes(have);
     if (o->verify_reads && !m->pack)
         return useless("a choice of what is verified", "without an expert pack", err);
     *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };

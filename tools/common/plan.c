@@ -17,8 +17,10 @@
  */
 #define KERNEL_SHARE 0.85
 
-enum { PROBE_BYTES = 256 << 20 };
-#define PROBE_SECONDS 1.0
+/* Measured so often, the middle one counts: others may use disk and memory for a moment.
+ */
+enum { PROBES = 3, PROBE_BYTES = 256 << 20 };
+#define PROBE_SECONDS 0.4
 
 static bool reads(const struct placement_plan *p)
 {
@@ -102,12 +104,17 @@ static int find_hits(struct placement_plan *p, const struct trace_model *own,
 static int measure(struct placement_plan *p, q3n_model *model, ggf_error *err)
 {
     const double misses = p->info->n_expert_used * (1 - p->hit_rate);
-    int e = 0;
-    if (misses > 0.01)
-        e = q3n_model_disk_speed(model, misses > 1 ? (uint32_t)lrint(misses) : 1,
-                                 PROBE_SECONDS, &p->speeds.disk, err);
-    if (!e) p->speeds.memory = memread(p->threads, PROBE_BYTES);
-    return e;
+    const uint32_t at_once = misses > 1 ? (uint32_t)lrint(misses) : 1;
+    double disk[PROBES] = { 0 }, memory[PROBES];
+    for (int i = 0; i < PROBES; i++) {
+        int e = 0;
+        if (misses > 0.01)
+            e = q3n_model_disk_speed(model, at_once, PROBE_SECONDS, &disk[i], err);
+        if (e) return e;
+        memory[i] = memread(p->threads, PROBE_BYTES);
+    }
+    p->speeds = (struct speeds){ out_median(disk, PROBES), out_median(memory, PROBES) };
+    return 0;
 }
 
 static int predict(struct placement_plan *p, q3n_model *model,
