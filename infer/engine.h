@@ -46,7 +46,7 @@ enum q3n_load_mode {
 enum q3n_verify_reads { Q3N_VERIFY_FIRST, Q3N_VERIFY_ALWAYS, Q3N_VERIFY_NEVER };
 
 /* Which experts go when there is no room. */
-enum q3n_cache_policy { Q3N_CACHE_LRU, Q3N_CACHE_CLOCK };
+enum q3n_cache_policy { Q3N_CACHE_LFU, Q3N_CACHE_LRU, Q3N_CACHE_CLOCK };
 
 /* Where the experts of a layer are, whatever becomes of the others. */
 enum q3n_expert_tier {

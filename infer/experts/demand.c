@@ -88,6 +88,17 @@ static void mark_used(struct expert_store *s, const struct expert_demand *d)
     }
 }
 
+/* Whether they are in memory or not. */
+static void count_uses(struct expert_store *s, const struct expert_demand *d)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < d->n; i++) sum += d->uses[d->ids[i]];
+    policy_begin(&s->policy, sum);
+    for (uint32_t i = 0; i < d->n; i++)
+        if (d->records[i])
+            policy_count(&s->policy, record_number(s, d->records[i]), d->uses[d->ids[i]]);
+}
+
 /* The first use of what was read ahead is a miss that did not take so long. */
 static void count(struct expert_store *s, const struct expert_demand *d)
 {
@@ -249,8 +260,9 @@ void expert_store_begin(struct expert_store *s, struct expert_demand *d, uint32_
         sort_out(s, d);
         cache_settle_guesses(s);
         plan_sweep(s, d);
+        if (uses) count_uses(s, d); /* else they are loaded, not used */
         mark_used(s, d);
-        if (uses) count(s, d); /* else they are loaded, not used */
+        if (uses) count(s, d);
         advance(s, d);
         look_beyond(s, d);
     } else {

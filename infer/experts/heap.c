@@ -20,6 +20,11 @@ void heap_free(struct heap *h)
     *h = (struct heap){ 0 };
 }
 
+static bool is_less(struct heap_entry a, struct heap_entry b)
+{
+    return a.key < b.key || (a.key == b.key && a.item < b.item);
+}
+
 static void put(struct heap *h, uint32_t at, struct heap_entry e)
 {
     h->entries[at] = e;
@@ -29,7 +34,7 @@ static void put(struct heap *h, uint32_t at, struct heap_entry e)
 /* Put the entry at `at` or where it belongs above. */
 static void rise(struct heap *h, uint32_t at, struct heap_entry e)
 {
-    while (at && h->entries[(at - 1) / 2].key > e.key) {
+    while (at && is_less(e, h->entries[(at - 1) / 2])) {
         put(h, at, h->entries[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
@@ -39,9 +44,9 @@ static void rise(struct heap *h, uint32_t at, struct heap_entry e)
 static void sink(struct heap *h, uint32_t at, struct heap_entry e)
 {
     for (uint64_t child; (child = 2 * (uint64_t)at + 1) < h->n;) {
-        if (child + 1 < h->n && h->entries[child + 1].key < h->entries[child].key)
+        if (child + 1 < h->n && is_less(h->entries[child + 1], h->entries[child]))
             child++;
-        if (h->entries[child].key >= e.key) break;
+        if (!is_less(h->entries[child], e)) break;
         put(h, at, h->entries[child]);
         at = (uint32_t)child;
     }
@@ -61,4 +66,22 @@ void heap_remove(struct heap *h, uint32_t item)
     h->place[item] = 0;
     const struct heap_entry last = h->entries[--h->n];
     if (at < h->n) sink(h, at, last);
+}
+
+/* The entry that it is, as its place plus 1, or `best` if none at or below `at` is less:
+ * nothing below one that may be has to be looked at. */
+static uint64_t look(const struct heap *h, uint64_t at, uint64_t best,
+                     bool (*may_be)(void *, uint32_t), void *user)
+{
+    if (at >= h->n || (best && is_less(h->entries[best - 1], h->entries[at])))
+        return best;
+    if (may_be(user, h->entries[at].item)) return at + 1;
+    best = look(h, 2 * at + 1, best, may_be, user);
+    return look(h, 2 * at + 2, best, may_be, user);
+}
+
+uint32_t heap_least(const struct heap *h, bool (*may_be)(void *, uint32_t), void *user)
+{
+    const uint64_t found = look(h, 0, 0, may_be, user);
+    return found ? h->entries[found - 1].item : UINT32_MAX;
 }

@@ -1,5 +1,6 @@
 /* heap.h - numbered items in a binary heap by a key that may change: the item with the
- * least key is found at once, everything else takes log n steps. */
+ * least key is found at once, everything else takes log n steps.  Of equal keys the item
+ * with the lower number is less. */
 #ifndef INFER_EXPERTS_HEAP_H
 #define INFER_EXPERTS_HEAP_H
 
@@ -23,5 +24,9 @@ void heap_free(struct heap *h);
 void heap_set(struct heap *h, uint32_t item, uint64_t key);
 /* It must be in. */
 void heap_remove(struct heap *h, uint32_t item);
+/* The least item for which may_be(user, item) holds; UINT32_MAX if there is none.  Few
+ * steps if few do not. */
+uint32_t heap_least(const struct heap *h, bool (*may_be)(void *user, uint32_t item),
+                    void *user);
 
 #endif

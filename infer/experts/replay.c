@@ -169,9 +169,8 @@ struct cache {
     const struct replay_log *log;
     enum replay_policy kind;
     uint64_t bytes, free, cold;
-    struct policy policy; /* LRU, CLOCK */
-    struct heap heap;     /* LFU, BELADY */
-    uint64_t *uses;       /* LFU: [items] */
+    struct policy policy; /* LRU, CLOCK, LFU */
+    struct heap heap;     /* BELADY */
     bool *in;             /* [items] */
     uint64_t *used_at;    /* [items]: when it was last used, ... */
     uint64_t now, pinned; /* ... and it must stay if that was not before `pinned` */
@@ -186,9 +185,7 @@ static bool open_cache(struct cache *c)
     switch (c->kind) {
     case REPLAY_LRU: return policy_init(&c->policy, Q3N_CACHE_LRU, n);
     case REPLAY_CLOCK: return policy_init(&c->policy, Q3N_CACHE_CLOCK, n);
-    case REPLAY_LFU:
-        c->uses = calloc(n, sizeof *c->uses);
-        return c->uses && heap_init(&c->heap, n);
+    case REPLAY_LFU: return policy_init(&c->policy, Q3N_CACHE_LFU, n);
     case REPLAY_BELADY: return heap_init(&c->heap, n);
     default: return true;
     }
@@ -198,27 +195,18 @@ static void close_cache(struct cache *c)
 {
     policy_free(&c->policy);
     heap_free(&c->heap);
-    free(c->uses);
     free(c->in);
     free(c->used_at);
 }
 
-static bool has_rings(const struct cache *c)
+static bool has_policy(const struct cache *c)
 {
-    return c->kind == REPLAY_LRU || c->kind == REPLAY_CLOCK;
+    return c->kind != REPLAY_STATIC && c->kind != REPLAY_BELADY;
 }
 
 static uint64_t size_of(const struct cache *c, uint32_t item)
 {
     return c->log->model->expert_bytes[item / c->log->model->n_expert];
-}
-
-/* The smaller, the sooner it goes.  i: place in the log. */
-static uint64_t key_of(const struct cache *c, uint64_t i)
-{
-    if (c->kind == REPLAY_BELADY) return UINT32_MAX - c->log->next[i];
-    const uint64_t uses = c->uses[c->log->items[i]];
-    return (uses < 1 << 24 ? uses : (1 << 24) - 1) << 40 | c->now;
 }
 
 static bool may_go(void *user, uint32_t item)
@@ -231,7 +219,7 @@ static void drop(struct cache *c, uint32_t item)
 {
     c->in[item] = false;
     c->free += size_of(c, item);
-    if (!has_rings(c)) {
+    if (!has_policy(c)) {
         heap_remove(&c->heap, item);
         return;
     }
@@ -239,31 +227,11 @@ static void drop(struct cache *c, uint32_t item)
     policy_remove(&c->policy, item);
 }
 
-/* The first of the heap that may go.  Those before it are of the layer in hand; they are
- * few, and put back. */
-static uint32_t heap_victim(struct cache *c)
-{
-    enum { MOST = 64 };
-    struct heap_entry aside[MOST];
-    int n = 0;
-    uint32_t victim = POLICY_NONE;
-    while (c->heap.n && n < MOST) {
-        if (may_go(c, c->heap.entries->item)) {
-            victim = c->heap.entries->item;
-            break;
-        }
-        aside[n++] = *c->heap.entries;
-        heap_remove(&c->heap, aside[n - 1].item);
-    }
-    while (n--) heap_set(&c->heap, aside[n].item, aside[n].key);
-    return victim;
-}
-
 static bool make_space(struct cache *c, uint64_t bytes)
 {
     while (c->free < bytes) {
-        uint32_t victim =
-            has_rings(c) ? policy_victim(&c->policy, may_go, c) : heap_victim(c);
+        uint32_t victim = has_policy(c) ? policy_victim(&c->policy, may_go, c)
+                                        : heap_least(&c->heap, may_go, c);
         if (victim == POLICY_NONE) {
             if (c->pinned > c->now) return false; /* not even with all of them free */
             c->pinned = c->now + 1;
@@ -278,10 +246,9 @@ static bool make_space(struct cache *c, uint64_t bytes)
 static void use(struct cache *c, uint64_t i, bool sweep)
 {
     const uint32_t item = c->log->items[i];
-    if (c->kind == REPLAY_LFU) c->uses[item] += c->log->uses[i];
-    if (c->kind == REPLAY_LFU || c->kind == REPLAY_BELADY)
-        heap_set(&c->heap, item, key_of(c, i));
-    if (!has_rings(c) || sweep) return;
+    /* Who is needed again last goes first. */
+    if (c->kind == REPLAY_BELADY) heap_set(&c->heap, item, UINT32_MAX - c->log->next[i]);
+    if (!has_policy(c) || sweep) return;
     if (policy_is_cold(&c->policy, item)) c->cold -= size_of(c, item);
     policy_use(&c->policy, item);
 }
@@ -294,7 +261,7 @@ static void enter(struct cache *c, uint64_t i, bool cold)
     if (!make_space(c, bytes)) return;
     c->in[item] = true;
     c->free -= bytes;
-    if (!has_rings(c)) {
+    if (!has_policy(c)) {
         use(c, i, false);
         return;
     }
@@ -334,6 +301,15 @@ static void take_misses(struct cache *c, const struct replay_group *g, bool swee
     }
 }
 
+static void count_uses(struct cache *c, const struct replay_group *g)
+{
+    uint64_t uses = 0;
+    for (uint64_t i = g->first; i < g->first + g->n; i++) uses += c->log->uses[i];
+    policy_begin(&c->policy, uses);
+    for (uint64_t i = g->first; i < g->first + g->n; i++)
+        policy_count(&c->policy, c->log->items[i], c->log->uses[i]);
+}
+
 static void take_group(struct cache *c, const struct replay_group *g,
                        struct replay_result *out)
 {
@@ -344,8 +320,9 @@ static void take_group(struct cache *c, const struct replay_group *g,
                              .free = c->free,
                              .cold = c->cold,
                              .uses = c->log->uses + g->first };
-    const bool sweep = has_rings(c) && sweep_is_one(&s);
+    const bool sweep = has_policy(c) && sweep_is_one(&s);
     c->pinned = c->now + 1;
+    if (has_policy(c)) count_uses(c, g);
     take_hits(c, g, sweep, out);
     take_misses(c, g, sweep, sweep ? sweep_hot_from(&s) : 0, out);
 }

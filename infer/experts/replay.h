@@ -3,7 +3,8 @@
  *
  * The caches are simulated record by record, in bytes, as the store runs them: an expert
  * that several tokens of a batch use counts once; a batch that needs more than there is
- * room for is a sweep (sweep.h); LRU and CLOCK are the store's own (policy.h).  Beside
+ * room for is a sweep (sweep.h); LRU, CLOCK
+ * and LFU are the store's own (policy.h).  Beside
  * them there are policies to compare with. */
 #ifndef INFER_EXPERTS_REPLAY_H
 #define INFER_EXPERTS_REPLAY_H
@@ -13,7 +14,7 @@
 enum replay_policy {
     REPLAY_LRU,
     REPLAY_CLOCK,
-    REPLAY_LFU,    /* least often used so far, of those the least recently used */
+    REPLAY_LFU,
     REPLAY_STATIC, /* the experts of a ranking that fit, from the start and for ever */
     REPLAY_BELADY, /* the one that is needed again last: nothing can do better if all
                       records have one size */

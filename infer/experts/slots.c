@@ -11,12 +11,21 @@ enum { HUGE_PAGE = 2 << 20 };
 
 /* ---- The arena ----------------------------------------------------------- */
 
+enum { ANONYMOUS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
+
+/* Pages are locked as they come into being. */
+static bool prepare(const struct slots *s, uint8_t *start, uint64_t bytes)
+{
+    if (s->grain > 1) madvise(start, bytes, MADV_HUGEPAGE);
+    madvise(start, bytes, MADV_DONTDUMP);
+    return !mlock2(start, bytes, MLOCK_ONFAULT);
+}
+
 static int map_arena(struct slots *s, uint64_t bytes, ggf_error *err)
 {
     const bool huge = bytes >= 16ull * HUGE_PAGE;
     s->mapped = bytes + (huge ? HUGE_PAGE : 0);
-    uint8_t *map = mmap(NULL, s->mapped, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *map = mmap(NULL, s->mapped, PROT_READ | PROT_WRITE, ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
         return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET,
                         "no address space for %" PRIu64 " bytes of experts", bytes);
@@ -28,11 +37,8 @@ static int map_arena(struct slots *s, uint64_t bytes, ggf_error *err)
         if (before) munmap(map, before);
         s->base = map + before;
         s->mapped -= before;
-        madvise(s->base, s->mapped, MADV_HUGEPAGE);
     }
-    madvise(s->base, s->mapped, MADV_DONTDUMP);
-    /* Pages are locked as they come into being. */
-    s->locked = !mlock2(s->base, s->mapped, MLOCK_ONFAULT);
+    s->locked = prepare(s, s->base, s->mapped);
     return 0;
 }
 
@@ -246,9 +252,10 @@ static void give_back(struct slots *s)
     const uint64_t end = (uint64_t)s->pages * SLOT_PAGE;
     const uint64_t whole = ((uint64_t)s->touched * SLOT_PAGE + grain - 1) / grain * grain;
     const uint64_t bytes = (whole < s->mapped ? whole : s->mapped) - end;
-    if (s->locked) munlock(s->base + end, bytes);
-    madvise(s->base + end, bytes, MADV_DONTNEED);
-    s->touched = s->pages;
+    /* New pages in their place, which are not locked. */
+    if (mmap(s->base + end, bytes, PROT_READ | PROT_WRITE, ANONYMOUS | MAP_FIXED, -1,
+             0) != MAP_FAILED)
+        s->touched = s->pages;
 }
 
 enum slots_cut slots_cut(struct slots *s, uint32_t pages)
@@ -272,7 +279,7 @@ void slots_extend(struct slots *s, uint32_t pages)
     const uint32_t more = pages - s->pages;
     uint8_t *end = s->base + (uint64_t)s->pages * SLOT_PAGE;
     const uint32_t run = s->spare, left = s->last;
-    if (s->locked) s->locked = !mlock2(end, (uint64_t)more * SLOT_PAGE, MLOCK_ONFAULT);
+    s->locked = prepare(s, end, (uint64_t)more * SLOT_PAGE) && s->locked;
     s->spare = s->runs[run].next;
     s->runs[run] = (struct slot_run){
         .page = s->pages, .pages = more, .left = left, .right = NO_RUN

@@ -253,6 +253,13 @@ int expert_store_load(struct expert_store *s, uint32_t layer, const uint32_t *id
     return e;
 }
 
+void expert_store_seed(struct expert_store *s, const uint64_t *counts)
+{
+    pthread_mutex_lock(&s->mutex);
+    if (s->slots.base) policy_seed(&s->policy, counts);
+    pthread_mutex_unlock(&s->mutex);
+}
+
 /* ---- Mapped experts ------------------------------------------------------ */
 
 /* The whole pages that hold the bytes. */

@@ -80,6 +80,8 @@ int expert_store_keep(struct expert_store *store, ggf_error *err);
 /* Read n experts of a layer ahead of their use. */
 int expert_store_load(struct expert_store *store, uint32_t layer, const uint32_t *ids,
                       uint32_t n, ggf_error *err);
+/* Earlier uses of all experts, counts[n_expert, n_layer], for the policy. */
+void expert_store_seed(struct expert_store *store, const uint64_t *counts);
 /* Bring the mapped experts into memory. */
 void expert_store_populate(const struct expert_store *store);
 /* Lock mapped records of packs; false if the system refuses, or did so with memory of the

@@ -114,6 +114,7 @@ int q3n_model_warm(q3n_model *m, const uint64_t *counts, uint32_t *loaded, ggf_e
     uint32_t *ids = malloc(m->hp.n_expert * sizeof *ids);
     int e = r && ids ? 0 : ggf_no_memory(err);
     if (!e) {
+        expert_store_seed(m->experts, counts);
         for (uint32_t i = 0; i < n; i++) r[i] = (struct ranked){ counts[i], i };
         qsort(r, n, sizeof *r, hottest_first);
         *loaded = fitting(m, r, n);

@@ -21,7 +21,7 @@ print(c["decode_hits"] + c["prompt_hits"], c["decode_misses"] + c["prompt_misses
 }
 
 @test "a replay counts what the store counts, prompts included" {
-    for policy in lru clock; do
+    for policy in lfu lru clock; do
         q3n-run -m "$MODEL" -f text -n 40 --ignore-eos --temp 0 -t 1 -ub 32 --trace r.trace --force \
             --experts-cache 12M --cache-policy $policy --json 2>r.json >r.out
         cmp r.out plain.out
@@ -149,7 +149,7 @@ assert len([e for e in n.iter() if e.tag.endswith("svg")]) == 5'
     q3n-run -m "$MODEL" --plan --experts-cache 12M -c 256 -t 1 --json --history t.trace >trace.json
     q3n-run -m "$MODEL" --plan --experts-cache 12M -c 256 -t 1 --json --history t.history >history.json
     q3n-run -m "$MODEL" --plan --load-mode mmap --json -t 1 >mapped.json
-    q3n-trace t.trace --sizes 12M --policy lru --json >rates.json
+    q3n-trace t.trace --sizes 12M --policy lfu --json >rates.json
     python3 -c '
 import json
 u, t, h, m, r = (json.load(open(f + ".json")) for f in ("uniform", "trace", "history", "mapped", "rates"))

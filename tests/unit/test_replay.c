@@ -243,6 +243,8 @@ START_TEST(locality)
 }
 END_TEST
 
+static bool of_four(void *user, uint32_t item) { return item % 4 == *(uint32_t *)user; }
+
 START_TEST(heap)
 {
     enum { N = 50 };
@@ -269,6 +271,11 @@ START_TEST(heap)
         }
         ck_assert_uint_eq(h.n, n);
         if (n) ck_assert_uint_eq(h.entries->key, least);
+        const uint32_t among = draw(4);
+        uint32_t best = UINT32_MAX;
+        for (uint32_t i = among; i < N; i += 4)
+            if (in[i] && (best == UINT32_MAX || keys[i] < keys[best])) best = i;
+        ck_assert_uint_eq(heap_least(&h, of_four, &(uint32_t){ among }), best);
     }
     heap_free(&h);
 }

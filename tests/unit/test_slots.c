@@ -4,6 +4,7 @@
 #include "../../infer/experts/slots.h"
 #include "suite.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,7 +128,7 @@ START_TEST(mixed_lengths)
     static const uint32_t lengths[] = { 25, 29, 33, 43, 53, 63 };
     const int steps = 1500, full = 400;
     uint64_t idle = 0;
-    open_cache(&c, _i ? Q3N_CACHE_CLOCK : Q3N_CACHE_LRU);
+    open_cache(&c, (enum q3n_cache_policy)_i);
     for (int i = 0; i < ITEMS; i++) c.pages[i] = lengths[draw(6)];
     for (int i = 0; i < steps; i++) {
         uint32_t held[8];
@@ -299,11 +300,88 @@ START_TEST(like_a_list)
 }
 END_TEST
 
+/* LFU: every use of an item counts for half after so many uses of any. */
+static double count_of(const uint32_t *times, const uint32_t *when, uint32_t n,
+                       uint32_t item, uint32_t now, const uint32_t *items)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (items[i] == item)
+            sum +=
+                times[i] * exp2(-(double)(now - when[i]) / (POLICY_HALF_LIFE * GUESTS));
+    return sum;
+}
+
+START_TEST(like_counts)
+{
+    enum { STEPS = 3000 };
+    static uint32_t items[STEPS], times[STEPS], when[STEPS];
+    struct policy p;
+    bool in[GUESTS] = { false };
+    uint32_t n = 0, now = 0, victims = 0;
+    ck_assert(policy_init(&p, Q3N_CACHE_LFU, GUESTS));
+    for (uint32_t i = 0; i < STEPS; i++) {
+        const uint32_t item = draw(draw(GUESTS) + 1), uses = 1 + draw(400);
+        policy_begin(&p, uses);
+        policy_count(&p, item, uses);
+        now += uses;
+        items[i] = item, times[i] = uses, when[i] = now;
+        if (in[item]) {
+            policy_use(&p, item);
+            continue;
+        }
+        taken[item] = true; /* it does not make room for itself */
+        if (n == SEATS) {
+            double least = INFINITY;
+            const uint32_t victim = policy_victim(&p, not_taken, NULL);
+            for (uint32_t k = 0; k < GUESTS; k++)
+                if (in[k])
+                    least = fmin(least, count_of(times, when, i + 1, k, now, items));
+            ck_assert(in[victim] && victim != item);
+            ck_assert_double_le(count_of(times, when, i + 1, victim, now, items),
+                                least * (1 + 1e-9));
+            policy_remove(&p, victim);
+            in[victim] = false;
+            n--;
+            victims++;
+        }
+        taken[item] = false;
+        policy_add(&p, item, false);
+        in[item] = true;
+        n++;
+    }
+    ck_assert_uint_gt(victims, STEPS / 10);
+    ck_assert_double_lt(p.each, ldexp(1, 257)); /* rescaled many times */
+    policy_free(&p);
+}
+END_TEST
+
+/* What was counted before comes first, but not for ever. */
+START_TEST(seeded)
+{
+    struct policy p;
+    uint64_t counts[GUESTS];
+    for (uint32_t i = 0; i < GUESTS; i++) counts[i] = 1000000 * (uint64_t)(GUESTS - i);
+    ck_assert(policy_init(&p, Q3N_CACHE_LFU, GUESTS));
+    policy_add(&p, 3, false);
+    policy_seed(&p, counts);
+    policy_add(&p, 2, false);
+    policy_add(&p, 7, false);
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), 7);
+    for (int i = 0; i < 4 * POLICY_HALF_LIFE; i++) {
+        policy_begin(&p, GUESTS);
+        policy_count(&p, 7, GUESTS / 4);
+    }
+    ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), 3);
+    policy_free(&p);
+}
+END_TEST
+
 /* What a sweep brought goes first, the latest of it first of all, unless it is taken. */
 START_TEST(sweeps)
 {
     struct policy p;
-    ck_assert(policy_init(&p, _i ? Q3N_CACHE_CLOCK : Q3N_CACHE_LRU, GUESTS));
+    ck_assert(policy_init(&p, (enum q3n_cache_policy)_i, GUESTS));
     ck_assert_uint_eq(policy_victim(&p, not_taken, NULL), POLICY_NONE);
     for (uint32_t i = 0; i < 10; i++) policy_add(&p, i, i >= 5);
     for (uint32_t i = 0; i < 10; i++) ck_assert(policy_is_cold(&p, i) == (i >= 5));
@@ -326,11 +404,13 @@ int main(void)
 {
     TCase *tc = tcase_create("slots");
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, mixed_lengths, 0, 2);
+    tcase_add_loop_test(tc, mixed_lengths, 0, 3);
     tcase_add_test(tc, equal_lengths);
     tcase_add_loop_test(tc, other_lengths, 0, 2);
     tcase_add_test(tc, too_much);
     tcase_add_loop_test(tc, like_a_list, 0, 2);
-    tcase_add_loop_test(tc, sweeps, 0, 2);
+    tcase_add_test(tc, like_counts);
+    tcase_add_test(tc, seeded);
+    tcase_add_loop_test(tc, sweeps, 0, 3);
     return SUITE_RUN("slots", tc);
 }

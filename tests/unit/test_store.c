@@ -129,6 +129,7 @@ static const struct way ways[] = {
         .verify_reads = Q3N_VERIFY_NEVER,
         .io_threads = 1 } },
     { "looking ahead", { .experts_cache_bytes = LEAST + RECORD, .look_ahead = true } },
+    { "lru", { .experts_cache_bytes = LEAST + RECORD, .cache_policy = Q3N_CACHE_LRU } },
     { "clock",
       { .experts_cache_bytes = LEAST, .cache_policy = Q3N_CACHE_CLOCK, .threads = 1 } },
     { "clock, more",

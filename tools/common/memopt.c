@@ -6,7 +6,7 @@
 
 static const char *const load_modes[] = { "auto", "mmap", "populate", "direct" };
 static const char *const verifies[] = { "first", "always", "never" };
-static const char *const policies[] = { "lru", "clock" };
+static const char *const policies[] = { "lfu", "lru", "clock" };
 
 /* The number of a word in a list; n if it is not there, 0 if none was given. */
 static int choice(const char *word, const char *const *list, int n)
@@ -21,7 +21,7 @@ int memory_options(const struct opt_program *program, const struct memory_option
 {
     const int mode = choice(o->mode, load_modes, 4);
     const int verify = choice(o->verify, verifies, 3);
-    const int policy = choice(o->policy, policies, 2);
+    const int policy = choice(o->policy, policies, 3);
     if (mode == 4)
         return opt_error(program,
                          "--load-mode %s: expected auto, mmap, populate or "
@@ -30,8 +30,9 @@ int memory_options(const struct opt_program *program, const struct memory_option
     if (verify == 3)
         return opt_error(program, "--verify-reads %s: expected first, always or never",
                          o->verify);
-    if (policy == 2)
-        return opt_error(program, "--cache-policy %s: expected lru or clock", o->policy);
+    if (policy == 3)
+        return opt_error(program, "--cache-policy %s: expected lfu, lru or clock",
+                         o->policy);
     if (o->io_threads < 0 || o->io_threads > 64)
         return opt_error(program, "--io-threads must be 1 to 64");
     uint64_t cache = 0;

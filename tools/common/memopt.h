@@ -31,7 +31,7 @@ struct memory_options {
           "check experts of a pack against their SHA-256\nwhen first read, always or "   \
           "never (first)" },                                                             \
         { "--cache-policy", "NAME", OPT_STR, &(o).policy,                                \
-          "which experts make room: lru or clock (lru)" },                               \
+          "which experts make room: lfu, lru or clock (lfu)" },                          \
         { "--io-threads", "N", OPT_INT, &(o).io_threads,                                 \
           "threads that read experts (6)" },                                             \
     {                                                                                    \

@@ -63,8 +63,11 @@ static int trace_hits(struct trace *t, double share, enum q3n_cache_policy polic
     struct replay_result r;
     int e = replay_log_new(&log, &t, 1, err);
     if (e) return e;
+    static const enum replay_policy replayed[] = { [Q3N_CACHE_LFU] = REPLAY_LFU,
+                                                   [Q3N_CACHE_LRU] = REPLAY_LRU,
+                                                   [Q3N_CACHE_CLOCK] = REPLAY_CLOCK };
     const struct replay_options o = {
-        .policy = policy == Q3N_CACHE_CLOCK ? REPLAY_CLOCK : REPLAY_LRU,
+        .policy = replayed[policy],
         .bytes = (uint64_t)(share * (double)log.sum_bytes),
         .from = replay_middle(&log),
     };
