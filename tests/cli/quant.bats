@@ -1,6 +1,7 @@
 # gguf-quant: llama-quantize's bytes, its options, and what bad input gets.
 
 load gguf_image
+load refusals
 
 setup_file() {
     export DATA=$PWD/tests/data/quant ROOT=$PWD
@@ -18,23 +19,6 @@ setup() {
 digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  |p"; }
 keys() { gguf-inspect "$1" --kv | awk '{print $1, $2, $3}'; }
 types() { gguf-inspect "$1" --json --tensors "$2" | sed -n 's/ *"type": "\(.*\)",*/\1/p' | sort -u; }
-
-# Exit status 1, one line that matches $1, nothing left in the folder but what was there.
-fails_with() {
-    local words=$1 before; shift
-    before=$(ls)
-    run "$@"
-    [ "$status" -eq 1 ] || { echo "status $status: $output"; return 1; }
-    [[ $output == *"$words"* ]] || { echo "$output"; return 1; }
-    [ "${#lines[@]}" -eq 1 ] || { echo "$output"; return 1; }
-    [ "$(ls)" = "$before" ]
-}
-misused_with() {
-    local words=$1; shift
-    run "$@"
-    [ "$status" -eq 2 ] || { echo "status $status: $output"; return 1; }
-    [[ $output == *"$words"* ]] || { echo "$output"; return 1; }
-}
 
 # ---- The reference's bytes ----
 

@@ -1,6 +1,7 @@
 # gguf-quant --target-size and --target-bpw: sizes, choices, and what bad input gets.
 
 load gguf_image
+load refusals
 
 setup_file() {
     export DATA=$PWD/tests/data/quant ROOT=$PWD
@@ -13,23 +14,6 @@ setup_file() {
 setup() {
     IN=$BATS_FILE_TMPDIR
     cd "$BATS_TEST_TMPDIR" || exit
-}
-
-# Exit status 1, one line that matches $1, nothing left in the folder but what was there.
-fails_with() {
-    local words=$1 before; shift
-    before=$(ls)
-    run "$@"
-    [ "$status" -eq 1 ] || { echo "status $status: $output"; return 1; }
-    [[ $output == *"$words"* ]] || { echo "$output"; return 1; }
-    [ "${#lines[@]}" -eq 1 ] || { echo "$output"; return 1; }
-    [ "$(ls)" = "$before" ]
-}
-misused_with() {
-    local words=$1; shift
-    run "$@"
-    [ "$status" -eq 2 ] || { echo "status $status: $output"; return 1; }
-    [[ $output == *"$words"* ]] || { echo "$output"; return 1; }
 }
 
 mini_target() { gguf-quant --imatrix "$ROOT/samples/q3n-mini.imatrix.gguf" "$@"; }

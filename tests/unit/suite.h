@@ -5,11 +5,11 @@
 
 #include <check.h>
 
-/* Run the cases up to NULL; what main() returns. */
-static inline int suite_run(const char *name, TCase *const *cases)
+/* Run the cases of a list that ends with NULL; what main() returns. */
+static inline int suite_run(const char *name, TCase *const *list)
 {
     Suite *suite = suite_create(name);
-    while (*cases) suite_add_tcase(suite, *cases++);
+    while (*list) suite_add_tcase(suite, *list++);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);

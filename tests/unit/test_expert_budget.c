@@ -1,6 +1,7 @@
 /* test_expert_budget.c - types for each expert: within the budget, by use, as demanded.
  */
 #include "../../quant/expert_budget.h"
+#include "files.h"
 #include "suite.h"
 
 #include <math.h>
@@ -30,11 +31,6 @@ struct fixture {
     struct error_table table;
     struct expert_budget budget;
 };
-
-static void must(int status, const ggf_error *err)
-{
-    ck_assert_msg(status == 0, "%s", err->message);
-}
 
 static float noise(uint64_t *r)
 {

@@ -3,6 +3,7 @@
  * Runs tests/data/golden, or the folder that the environment variable GOLDEN names (see
  * the README there for the files), and prints the figures. */
 #include "../../infer/engine.h"
+#include "files.h"
 #include "suite.h"
 
 #include <glob.h>
@@ -25,17 +26,7 @@ static void *slurp(const char *stem, const char *suffix, size_t *size)
 {
     char path[512];
     snprintf(path, sizeof path, "%s%s", stem, suffix);
-    FILE *f = fopen(path, "rb");
-    if (!f) return NULL;
-    ck_assert_int_eq(fseek(f, 0, SEEK_END), 0);
-    *size = (size_t)ftell(f);
-    rewind(f);
-    char *bytes = malloc(*size + 1);
-    ck_assert_ptr_nonnull(bytes);
-    ck_assert_uint_eq(fread(bytes, 1, *size, f), *size);
-    bytes[*size] = 0;
-    fclose(f);
-    return bytes;
+    return access(path, F_OK) ? NULL : read_file(path, size);
 }
 
 /* A path of the plain GGUF: the file itself, or a temporary one that *temporary says to

@@ -1,6 +1,7 @@
 /* test_mixed.c - experts of one layer in different types: the numbers are those of a
  * plain model that holds the same values, whatever the threads and batches. */
 #define TINY_WIDTH 256
+#include "files.h"
 #include "suite.h"
 #include "tiny_model.h"
 
@@ -19,11 +20,6 @@ static const uint32_t types[RECORDS][GGF_PARTS] = {
     { GGF_Q2_K, GGF_Q3_K, GGF_IQ1_M }, { GGF_IQ4_XS, GGF_IQ4_XS, GGF_MXFP4 },
     { GGF_F32, GGF_F32, GGF_Q5_K },    { GGF_Q4_0, GGF_Q5_1, GGF_IQ3_XXS },
 };
-
-static void must(int status, const ggf_error *err)
-{
-    ck_assert_msg(status == 0, "%s", err->message);
-}
 
 static const char *const part_names[GGF_PARTS] = { "gate", "up", "down" };
 

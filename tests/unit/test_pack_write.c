@@ -1,6 +1,6 @@
 /* test_pack_write.c - packs from records that the caller makes: types that differ between
  * experts, the size foretold, nothing left behind by what fails. */
-#include "../../libgguf/libgguf.h"
+#include "files.h"
 #include "suite.h"
 
 #include <stdio.h>
@@ -26,11 +26,6 @@ static const uint32_t mixed[RECORDS][GGF_PARTS] = {
 
 /* The same for all experts of a layer. */
 static uint32_t uniform[RECORDS][GGF_PARTS];
-
-static void must(int status, const ggf_error *err)
-{
-    ck_assert_msg(status == 0, "%s", err->message);
-}
 
 static uint8_t byte_of(uint32_t layer, uint32_t expert, int part, uint64_t i)
 {
@@ -127,19 +122,6 @@ static void open_both(ggf_file **dense, ggf_pack **pack)
     must(ggf_pack_matches(*dense, *pack, &err), &err);
 }
 
-static void *slurp(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_ptr_nonnull(f);
-    fseek(f, 0, SEEK_END);
-    *size = (size_t)ftell(f);
-    rewind(f);
-    void *bytes = malloc(*size + 1);
-    ck_assert_uint_eq(fread(bytes, 1, *size, f), *size);
-    fclose(f);
-    return bytes;
-}
-
 /* ---- Good packs -------------------------------------------------------------- */
 
 /* Plain and compressed, with one thread and three. */
@@ -188,8 +170,8 @@ START_TEST(same_bytes_for_any_threads)
     for (int i = 0; i < 2; i++) {
         const struct ggf_pack_options options = { .threads = i ? 4 : 1, .zstd_level = 1 };
         make(mixed, &options);
-        bytes[i] = slurp(pack_path, &n[i]);
-        dense[i] = slurp(dense_path, &n_dense[i]);
+        bytes[i] = read_file(pack_path, &n[i]);
+        dense[i] = read_file(dense_path, &n_dense[i]);
         unlink(pack_path);
         unlink(dense_path);
     }
@@ -293,13 +275,13 @@ START_TEST(repaired_from_a_copy)
     ggf_pack *copy;
     ggf_file *dense;
     make(mixed, NULL);
-    void *before = slurp(pack_path, &n);
+    void *before = read_file(pack_path, &n);
     damage(0, 3);
     damage(1, 0);
     must(ggf_pack_open_buffer(&copy, before, n, &err), &err);
     must(ggf_pack_repair_from(pack_path, copy, NULL, &repaired, &err), &err);
     ck_assert_uint_eq(repaired, 2);
-    void *after = slurp(pack_path, &n_after);
+    void *after = read_file(pack_path, &n_after);
     ck_assert_uint_eq(n, n_after);
     ck_assert_mem_eq(before, after, n);
     damage(1, 2);

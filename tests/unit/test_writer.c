@@ -1,5 +1,6 @@
 /* test_writer.c - files written by ggf_writer: their layout byte by byte, all value
  * types, and what it refuses. */
+#include "files.h"
 #include "image.h"
 #include "suite.h"
 
@@ -18,16 +19,9 @@ static void finish(ggf_writer *w)
 }
 
 /* The bytes of a file just written; freed by the caller, the file removed. */
-static uint8_t *slurp(const char *path, size_t *len)
+static uint8_t *take(const char *path, size_t *len)
 {
-    FILE *in = fopen(path, "rb");
-    ck_assert_ptr_nonnull(in);
-    ck_assert_int_eq(fseek(in, 0, SEEK_END), 0);
-    *len = (size_t)ftell(in);
-    rewind(in);
-    uint8_t *bytes = malloc(*len + 1);
-    ck_assert_uint_eq(fread(bytes, 1, *len, in), *len);
-    fclose(in);
+    uint8_t *bytes = read_file(path, len);
     remove(path);
     return bytes;
 }
@@ -59,7 +53,7 @@ START_TEST(bytes_by_hand)
     ck_assert_int_ne(access(path, F_OK), 0); /* not there before it is whole */
     finish(w);
     size_t len;
-    uint8_t *bytes = slurp(path, &len);
+    uint8_t *bytes = take(path, &len);
     ck_assert_uint_eq(len, f->len);
     ck_assert_mem_eq(bytes, f->bytes, len);
     free(bytes);
@@ -85,7 +79,7 @@ START_TEST(alignments)
     const uint64_t size = ggf_writer_file_size(w);
     finish(w);
     size_t len;
-    uint8_t *bytes = slurp(path, &len);
+    uint8_t *bytes = take(path, &len);
     ck_assert_uint_eq(len, size);
     ck_assert_uint_eq(len % alignment, 0);
     ggf_file *file;
@@ -156,7 +150,7 @@ START_TEST(all_types)
     ck_assert_int_eq(ggf_writer_begin(w, NULL), 0);
     finish(w);
     size_t len, len2;
-    uint8_t *bytes = slurp(path, &len);
+    uint8_t *bytes = take(path, &len);
     ggf_file *file;
     ck_assert_int_eq(ggf_open_buffer(&file, bytes, len, NULL, NULL), 0);
     ck_assert_uint_eq(ggf_kv_count(file), N);
@@ -181,7 +175,7 @@ START_TEST(all_types)
         ck_assert_int_eq(ggf_writer_set_kv(w, ggf_kv(file, i), NULL), 0);
     ck_assert_int_eq(ggf_writer_begin(w, NULL), 0);
     finish(w);
-    uint8_t *copy = slurp(path, &len2);
+    uint8_t *copy = take(path, &len2);
     ck_assert_uint_eq(len2, len);
     ck_assert_mem_eq(copy, bytes, len);
     ggf_close(file);
@@ -204,7 +198,7 @@ START_TEST(key_order)
     ck_assert_int_eq(ggf_writer_begin(w, NULL), 0);
     finish(w);
     size_t len;
-    uint8_t *bytes = slurp(path, &len);
+    uint8_t *bytes = take(path, &len);
     ggf_file *file;
     ck_assert_int_eq(ggf_open_buffer(&file, bytes, len, NULL, NULL), 0);
     ck_assert_uint_eq(ggf_kv_count(file), 2);
