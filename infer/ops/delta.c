@@ -8,7 +8,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 64, MAX_TAPS = 16 }; /* tokens at a time */
+enum {
+    TILE = 64, /* tokens at a time */
+    AHEAD = 4, /* tokens between fetching and using */
+    LINE = 16, /* floats in a line of the cache */
+    MAX_TAPS = 16
+};
 
 size_t delta_scratch(const struct delta_net *d)
 {
@@ -21,6 +26,17 @@ struct span {
     uint32_t first, n;
 };
 
+/* Rows of `projected` lie far apart, and no processor guesses the next: fetch n floats of
+ * the row that will be needed soon. */
+static inline void fetch(const struct delta_net *d, struct span span, uint32_t token,
+                         size_t column, uint32_t n)
+{
+    token += AHEAD;
+    if (token >= span.first + span.n) return;
+    const float *x = span.projected + (size_t)token * d->in.width + column;
+    for (uint32_t i = 0; i < n; i += LINE) __builtin_prefetch(x + i);
+}
+
 /* silu(conv) of dim channels from `channel` on, into rows of dim floats. */
 static void convolve(const struct delta_net *d, const struct vec_ops *ops,
                      const struct delta_state *state, struct span span, uint32_t channel,
@@ -29,6 +45,7 @@ static void convolve(const struct delta_net *d, const struct vec_ops *ops,
     const uint32_t channels = delta_channels(d), before = d->taps - 1;
     for (uint32_t i = 0; i < span.n; i++) {
         const float *x[MAX_TAPS];
+        fetch(d, span, span.first + i, channel, d->dim);
         for (uint32_t k = 0; k < d->taps; k++) {
             const uint32_t at =
                 span.first + i + k; /* counted from the oldest remembered */
@@ -56,17 +73,17 @@ static void gates(const struct delta_net *d, struct span span, uint32_t k_head,
     }
 }
 
-/* o = norm(o) silu(z) */
+/* norm(o) silu(z) of one value head; o, rows of dim floats, is lost. */
 static void gated_norm(const struct delta_net *d, const struct vec_ops *ops,
-                       struct span span, uint32_t head, float *out)
+                       struct span span, uint32_t head, float *o, float *out)
 {
     const uint32_t dim = d->dim;
-    for (uint32_t t = span.first; t < span.first + span.n; t++) {
-        float *o = out + ((size_t)t * d->n_v_heads + head) * dim;
-        const float *z = span.projected + (size_t)t * d->in.width + delta_channels(d) +
-                         (size_t)head * dim;
+    for (uint32_t t = span.first; t < span.first + span.n; t++, o += dim) {
+        const size_t column = delta_channels(d) + (size_t)head * dim;
+        const float *z = span.projected + (size_t)t * d->in.width + column;
+        fetch(d, span, t, column, dim);
         ops->rms_norm(o, o, d->norm, dim, d->eps);
-        ops->silu_mul(o, o, z, dim);
+        ops->silu_mul(out + ((size_t)t * d->n_v_heads + head) * dim, o, z, dim);
     }
 }
 
@@ -94,15 +111,15 @@ static void head_span(const struct delta_net *d, const struct vec_ops *ops,
             .v = v,
             .decay = decay,
             .beta = beta,
-            .o = out + ((size_t)span.first * d->n_v_heads + head) * dim,
+            .o = v,
             .dim = dim,
             .tokens = span.n,
             .v_stride = dim,
-            .o_stride = (size_t)dim * d->n_v_heads,
+            .o_stride = dim,
             .scale = 1.0f / sqrtf((float)dim),
         };
         ops->delta(&run);
-        gated_norm(d, ops, span, head, out);
+        gated_norm(d, ops, span, head, v, out);
     }
 }
 

@@ -22,6 +22,19 @@ static decl_axpy_fn(axpy_c)
     for (size_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
+static decl_scale_fn(scale_c)
+{
+    for (size_t i = 0; i < n; i++) x[i] *= a;
+}
+
+static decl_max_fn(max_c)
+{
+    float max = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > max) max = x[i];
+    return max;
+}
+
 static decl_mix_fn(mix_c)
 {
     for (size_t i = 0; i < rows; i++) axpy_c(y, p[i], v + i * n, n);
@@ -100,6 +113,8 @@ void vec_ops_init(struct vec_ops *ops)
     *ops = (struct vec_ops){
         .dot = dot_c,
         .axpy = axpy_c,
+        .scale = scale_c,
+        .max = max_c,
         .mix = mix_c,
         .rms_norm = rms_norm_c,
         .exp_sum = exp_sum_c,
@@ -117,17 +132,13 @@ void vec_ops_init(struct vec_ops *ops)
 
 void l2_norm(const struct vec_ops *ops, float *x, size_t n, float eps)
 {
-    const float scale = 1.0f / fmaxf(sqrtf(ops->dot(x, x, n)), eps);
-    for (size_t i = 0; i < n; i++) x[i] *= scale;
+    ops->scale(x, 1.0f / fmaxf(sqrtf(ops->dot(x, x, n)), eps), n);
 }
 
 void softmax(const struct vec_ops *ops, float *x, size_t n)
 {
-    float max = -INFINITY;
-    for (size_t i = 0; i < n; i++)
-        if (x[i] > max) max = x[i];
-    const float scale = 1.0f / ops->exp_sum(x, max, n);
-    for (size_t i = 0; i < n; i++) x[i] *= scale;
+    const float sum = ops->exp_sum(x, ops->max(x, n), n);
+    ops->scale(x, 1.0f / sum, n);
 }
 
 float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }

@@ -21,7 +21,8 @@ enum { DELTA_PANEL = 16 };
  * It lies in panels of DELTA_PANEL columns, each panel row by row (the last panel may be
  * narrower), so that some columns of all rows are a piece of memory that fits a cache
  * whatever its sets.  Token t has its q and k at t * dim, its v at t * v_stride and its o
- * at t * o_stride. */
+ * at t * o_stride; o may be v, with the same stride.  What a token gives does not depend
+ * on how a text is cut into runs. */
 struct delta_run {
     float *s;
     const float *q, *k, *v, *decay, *beta;
@@ -30,8 +31,10 @@ struct delta_run {
     float scale;
 };
 
-#define decl_dot_fn(name)  float(name)(const float *x, const float *y, size_t n)
-#define decl_axpy_fn(name) void(name)(float *y, float a, const float *x, size_t n)
+#define decl_dot_fn(name)   float(name)(const float *x, const float *y, size_t n)
+#define decl_axpy_fn(name)  void(name)(float *y, float a, const float *x, size_t n)
+#define decl_scale_fn(name) void(name)(float *x, float a, size_t n)
+#define decl_max_fn(name)   float(name)(const float *x, size_t n)
 #define decl_mix_fn(name)                                                                \
     void(name)(float *y, const float *p, const float *v, size_t rows, size_t n)
 #define decl_rms_norm_fn(name)                                                           \
@@ -48,6 +51,8 @@ struct delta_run {
 struct vec_ops {
     decl_dot_fn(*dot);           /* sum of x y */
     decl_axpy_fn(*axpy);         /* y += a x */
+    decl_scale_fn(*scale);       /* x *= a */
+    decl_max_fn(*max);           /* the largest x that is a number, or -INFINITY */
     decl_mix_fn(*mix);           /* y += sum over rows i of p[i] v[i * n ...] */
     decl_rms_norm_fn(*rms_norm); /* y = x w / sqrt(mean(x^2) + eps); y may be x */
     decl_exp_sum_fn(*exp_sum);   /* x = exp(x - shift); returns their sum */

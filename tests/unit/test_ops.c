@@ -100,6 +100,11 @@ START_TEST(elementwise)
     ck_assert_mem_eq(v + n, y + n, GUARD * sizeof *v);
 
     memcpy(v, y, sizeof v);
+    ops.scale(v, 1.5f, n);
+    for (size_t i = 0; i < n; i++) ck_assert(v[i] == 1.5f * y[i]);
+    ck_assert_mem_eq(v + n, y + n, GUARD * sizeof *v);
+
+    memcpy(v, y, sizeof v);
     ops.silu_mul(v, x, y, n);
     for (size_t i = 0; i < n; i++)
         near((double)v[i], (double)x[i] * silu((double)y[i]), 4);
@@ -110,6 +115,25 @@ START_TEST(elementwise)
     for (size_t i = 0; i < n; i++)
         near((double)v[i], (double)y[i] / (1 + exp(-(double)x[i])), 4);
     ck_assert_mem_eq(v + n, y + n, GUARD * sizeof *v);
+}
+END_TEST
+
+START_TEST(largest)
+{
+    size_t n;
+    if (!start(_i, &n)) return;
+    float most = x[0];
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > most) most = x[i];
+    x[n] = 100; /* not looked at */
+    ck_assert(ops.max(x, n) == most);
+    for (size_t i = 0; i < n; i++) x[i] -= 5; /* all negative */
+    ck_assert(ops.max(x, n) == most - 5);
+    x[n / 2] = NAN;
+    most = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > most) most = x[i];
+    ck_assert(ops.max(x, n) == most);
 }
 END_TEST
 
@@ -212,6 +236,7 @@ static const size_t dims[] = { 8, 16, 24, 40, 64, 72, 96, 128 };
 
 static float q[RUN * DIM_MAX], k[RUN * DIM_MAX], v[RUN * DIM_MAX], o[RUN * DIM_MAX];
 static float decay[RUN], beta[RUN], s0[DIM_MAX * DIM_MAX], s1[DIM_MAX * DIM_MAX];
+static float start_of_run[DIM_MAX * DIM_MAX];
 static double exact[DIM_MAX][DIM_MAX];
 
 static float *element(float *s, size_t dim, size_t i, size_t j)
@@ -255,6 +280,27 @@ static struct delta_run run_of(float *s, size_t dim, size_t first, size_t tokens
                                .scale = 0.125f };
 }
 
+/* Runs of any lengths give the bits of the run that led from `before` to s0 and o, also
+ * when the output takes the place of the values. */
+static void same_in_parts(size_t dim, const float *before)
+{
+    static const size_t cuts[][RUN + 1] = {
+        { 0, 1, 2, 3, 4, 5, 6 }, { 0, 2, 6 }, { 0, 3, 4, 6 }, { 0, 6 }
+    };
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        float out[RUN * DIM_MAX];
+        memcpy(s1, before, sizeof s1);
+        memcpy(out, v, sizeof out);
+        for (const size_t *cut = cuts[i]; *cut < RUN; cut++) {
+            struct delta_run run = run_of(s1, dim, cut[0], cut[1] - cut[0]);
+            run.v = run.o = out + cut[0] * dim;
+            ops.delta(&run);
+        }
+        ck_assert_mem_eq(out, o, RUN * dim * sizeof *o);
+        ck_assert_mem_eq(s0, s1, dim * dim * sizeof *s0);
+    }
+}
+
 START_TEST(delta_rule)
 {
     size_t n;
@@ -273,7 +319,7 @@ START_TEST(delta_rule)
         for (size_t i = 0; i < dim; i++)
             for (size_t j = 0; j < dim; j++)
                 exact[i][j] = (double)(*element(s0, dim, i, j) = random_float());
-        memcpy(s1, s0, sizeof s1);
+        memcpy(start_of_run, s0, sizeof start_of_run);
         struct delta_run run = run_of(s0, dim, 0, RUN);
         ops.delta(&run);
         for (size_t t = 0; t < RUN; t++) {
@@ -284,15 +330,7 @@ START_TEST(delta_rule)
         for (size_t i = 0; i < dim; i++)
             for (size_t j = 0; j < dim; j++)
                 near((double)*element(s0, dim, i, j), exact[i][j], 10);
-        /* Token by token is the same bits. */
-        float whole[RUN * DIM_MAX];
-        memcpy(whole, o, sizeof whole);
-        for (size_t t = 0; t < RUN; t++) {
-            run = run_of(s1, dim, t, 1);
-            ops.delta(&run);
-        }
-        ck_assert_mem_eq(whole, o, RUN * dim * sizeof *o);
-        ck_assert_mem_eq(s0, s1, dim * dim * sizeof *s0);
+        same_in_parts(dim, start_of_run);
     }
 }
 END_TEST
@@ -353,6 +391,7 @@ int main(void)
     TCase *tc = tcase_create("kernels");
     tcase_add_loop_test(tc, sums, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, elementwise, 0, levels * N_LENGTHS);
+    tcase_add_loop_test(tc, largest, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, exponential, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, soft_max, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, rows, 0, levels * N_LENGTHS);

@@ -7,6 +7,8 @@
 
 decl_dot_fn(dot_neon);
 decl_axpy_fn(axpy_neon);
+decl_scale_fn(scale_neon);
+decl_max_fn(max_neon);
 decl_mix_fn(mix_neon);
 decl_rms_norm_fn(rms_norm_neon);
 decl_exp_sum_fn(exp_sum_neon);
@@ -21,6 +23,8 @@ static inline void vec_ops_init_arm(struct vec_ops *ops, unsigned flags)
     *ops = (struct vec_ops){
         .dot = dot_neon,
         .axpy = axpy_neon,
+        .scale = scale_neon,
+        .max = max_neon,
         .mix = mix_neon,
         .rms_norm = rms_norm_neon,
         .exp_sum = exp_sum_neon,

@@ -3,6 +3,8 @@
 #include "vec.h"
 
 #include <arm_neon.h>
+#include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* Arrays of vectors live in registers only if the loops over them are unrolled. */
@@ -77,6 +79,26 @@ decl_axpy_fn(axpy_neon)
 {
     for (size_t i = 0; i < n; i += 4)
         store(y + i, vfmaq_n_f32(load(y + i, n - i), load(x + i, n - i), a), n - i);
+}
+
+decl_scale_fn(scale_neon)
+{
+    for (size_t i = 0; i < n; i += 4)
+        store(x + i, vmulq_n_f32(load(x + i, n - i), a), n - i);
+}
+
+decl_max_fn(max_neon)
+{
+    float32x4_t most = vdupq_n_f32(-INFINITY);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float32x4_t v = vld1q_f32(x + i);
+        most = vbslq_f32(vcgtq_f32(v, most), v, most); /* vmaxq would keep a NaN */
+    }
+    float max = vmaxvq_f32(most);
+    for (; i < n; i++)
+        if (x[i] > max) max = x[i];
+    return max;
 }
 
 decl_mix_fn(mix_neon)
@@ -166,37 +188,44 @@ decl_conv_fn(conv_neon)
 }
 
 /* A panel of the state, of N vectors, from column c on, all tokens: it stays in the
- * first-level cache.  See delta_columns in vec.c for the formula. */
+ * first-level cache.  See delta_columns in vec.c for the formula; here a token's products
+ * are made while the token before changes the state, so that a token loads and stores the
+ * state once. */
 static inline __attribute__((always_inline)) void delta_panel(const struct delta_run *run,
                                                               size_t c, const int N)
 {
     const size_t dim = run->dim, width = 4 * (size_t)N;
-    float *const state = run->s + c * dim;
-    for (size_t t = 0; t < run->tokens; t++) {
-        const float *q = run->q + t * dim, *k = run->k + t * dim;
+    float *const state = run->s + c * dim, *s = state;
+    const float *q = run->q, *k = run->k;
+    float32x4_t p[4], r[4], d[4];
+    each_vector (b, N) p[b] = r[b] = vdupq_n_f32(0);
+    for (size_t i = 0; i < dim; i++, s += width)
+        each_vector (b, N) {
+            const float32x4_t x = vld1q_f32(s + 4 * b);
+            p[b] = vfmaq_n_f32(p[b], x, k[i]);
+            r[b] = vfmaq_n_f32(r[b], x, q[i]);
+        }
+    for (size_t t = 0; t < run->tokens; t++, q += dim, k += dim) {
         const float *v = run->v + t * run->v_stride + c;
         float *o = run->o + t * run->o_stride + c;
         const float decay = run->decay[t], kq = dot_neon(k, q, dim);
-        float32x4_t p[4], r[4], d[4];
-        each_vector (b, N) p[b] = r[b] = vdupq_n_f32(0);
-        float *s = state;
-        for (size_t i = 0; i < dim; i++, s += width)
-            each_vector (b, N) {
-                const float32x4_t x = vld1q_f32(s + 4 * b);
-                p[b] = vfmaq_n_f32(p[b], x, k[i]);
-                r[b] = vfmaq_n_f32(r[b], x, q[i]);
-            }
         each_vector (b, N) {
             const float32x4_t error = vfmsq_n_f32(vld1q_f32(v + 4 * b), p[b], decay);
             d[b] = vmulq_n_f32(error, run->beta[t]);
             const float32x4_t sum = vfmaq_n_f32(vmulq_n_f32(r[b], decay), d[b], kq);
             vst1q_f32(o + 4 * b, vmulq_n_f32(sum, run->scale));
+            p[b] = r[b] = vdupq_n_f32(0);
         }
+        const bool last = t + 1 == run->tokens;
         s = state;
         for (size_t i = 0; i < dim; i++, s += width)
             each_vector (b, N) {
-                const float32x4_t x = vmulq_n_f32(vld1q_f32(s + 4 * b), decay);
-                vst1q_f32(s + 4 * b, vfmaq_n_f32(x, d[b], k[i]));
+                float32x4_t x = vmulq_n_f32(vld1q_f32(s + 4 * b), decay);
+                x = vfmaq_n_f32(x, d[b], k[i]);
+                vst1q_f32(s + 4 * b, x);
+                if (last) continue;
+                p[b] = vfmaq_n_f32(p[b], x, k[dim + i]);
+                r[b] = vfmaq_n_f32(r[b], x, q[dim + i]);
             }
     }
 }

@@ -7,6 +7,8 @@
 
 decl_dot_fn(dot_avx2);
 decl_axpy_fn(axpy_avx2);
+decl_scale_fn(scale_avx2);
+decl_max_fn(max_avx2);
 decl_mix_fn(mix_avx2);
 decl_rms_norm_fn(rms_norm_avx2);
 decl_exp_sum_fn(exp_sum_avx2);
@@ -17,6 +19,8 @@ decl_delta_fn(delta_avx2);
 
 decl_dot_fn(dot_avx512);
 decl_axpy_fn(axpy_avx512);
+decl_scale_fn(scale_avx512);
+decl_max_fn(max_avx512);
 decl_mix_fn(mix_avx512);
 decl_rms_norm_fn(rms_norm_avx512);
 decl_exp_sum_fn(exp_sum_avx512);
@@ -31,6 +35,8 @@ static inline void vec_ops_init_x86(struct vec_ops *ops, unsigned flags)
     *ops = (struct vec_ops){
         .dot = dot_avx2,
         .axpy = axpy_avx2,
+        .scale = scale_avx2,
+        .max = max_avx2,
         .mix = mix_avx2,
         .rms_norm = rms_norm_avx2,
         .exp_sum = exp_sum_avx2,
@@ -43,6 +49,8 @@ static inline void vec_ops_init_x86(struct vec_ops *ops, unsigned flags)
     *ops = (struct vec_ops){
         .dot = dot_avx512,
         .axpy = axpy_avx512,
+        .scale = scale_avx512,
+        .max = max_avx512,
         .mix = mix_avx512,
         .rms_norm = rms_norm_avx512,
         .exp_sum = exp_sum_avx512,

@@ -2,6 +2,8 @@
 #include "vec.h"
 
 #include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
 
 /* Arrays of vectors live in registers only if the loops over them are unrolled. */
 #define each_vector(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
@@ -90,6 +92,30 @@ decl_axpy_fn(axpy_avx2)
         _mm256_maskstore_ps(y + i, m,
                             _mm256_fmadd_ps(va, load(x + i, m), load(y + i, m)));
     }
+}
+
+decl_scale_fn(scale_avx2)
+{
+    const __m256 va = _mm256_set1_ps(a);
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256i m = tail(n - i);
+        _mm256_maskstore_ps(x + i, m, _mm256_mul_ps(va, load(x + i, m)));
+    }
+}
+
+decl_max_fn(max_avx2)
+{
+    const __m256 least = _mm256_set1_ps(-INFINITY);
+    __m256 most = least;
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256i m = tail(n - i);
+        const __m256 v = _mm256_blendv_ps(least, load(x + i, m), _mm256_castsi256_ps(m));
+        most = _mm256_max_ps(v, most); /* of a NaN and a number, the second */
+    }
+    __m128 half =
+        _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 
 decl_mix_fn(mix_avx2)
@@ -181,43 +207,50 @@ decl_conv_fn(conv_avx2)
 }
 
 /* V panels of the state, 16 or 8 columns wide, from column c on, all tokens: they stay in
- * the first-level cache.  See delta_columns in vec.c for the formula. */
+ * the first-level cache.  See delta_columns in vec.c for the formula; here a token's
+ * products are made while the token before changes the state, so that a token loads and
+ * stores the state once. */
 static inline __attribute__((always_inline)) void delta_panels(
     const struct delta_run *run, size_t c, const int V, const int width)
 {
     const size_t dim = run->dim;
     const int n = V * width / 8; /* vectors in a row */
-    float *const state = run->s + c * dim;
-    for (size_t t = 0; t < run->tokens; t++) {
-        const float *q = run->q + t * dim, *k = run->k + t * dim;
+    const __m256 scale = _mm256_set1_ps(run->scale);
+    float *const state = run->s + c * dim, *s = state;
+    const float *q = run->q, *k = run->k;
+    __m256 p[4], r[4], d[4];
+    each_vector (b, n) p[b] = r[b] = _mm256_setzero_ps();
+    for (size_t i = 0; i < dim; i++, s += width)
+        each_vector (b, n) {
+            const __m256 x = _mm256_loadu_ps(s + b / 2 * 16 * dim + b % 2 * 8);
+            p[b] = _mm256_fmadd_ps(_mm256_set1_ps(k[i]), x, p[b]);
+            r[b] = _mm256_fmadd_ps(_mm256_set1_ps(q[i]), x, r[b]);
+        }
+    for (size_t t = 0; t < run->tokens; t++, q += dim, k += dim) {
         const float *v = run->v + t * run->v_stride + c;
         float *o = run->o + t * run->o_stride + c;
         const __m256 decay = _mm256_set1_ps(run->decay[t]);
         const __m256 beta = _mm256_set1_ps(run->beta[t]);
         const __m256 kq = _mm256_set1_ps(dot_avx2(k, q, dim));
-        const __m256 scale = _mm256_set1_ps(run->scale);
-        __m256 p[4], r[4], d[4];
-        each_vector (b, n) p[b] = r[b] = _mm256_setzero_ps();
-        float *s = state;
-        for (size_t i = 0; i < dim; i++, s += width)
-            each_vector (b, n) {
-                const __m256 x = _mm256_loadu_ps(s + b / 2 * 16 * dim + b % 2 * 8);
-                p[b] = _mm256_fmadd_ps(_mm256_set1_ps(k[i]), x, p[b]);
-                r[b] = _mm256_fmadd_ps(_mm256_set1_ps(q[i]), x, r[b]);
-            }
         each_vector (b, n) {
             const __m256 error =
                 _mm256_fnmadd_ps(decay, p[b], _mm256_loadu_ps(v + 8 * b));
             d[b] = _mm256_mul_ps(beta, error);
             const __m256 sum = _mm256_fmadd_ps(d[b], kq, _mm256_mul_ps(decay, r[b]));
             _mm256_storeu_ps(o + 8 * b, _mm256_mul_ps(scale, sum));
+            p[b] = r[b] = _mm256_setzero_ps();
         }
+        const bool last = t + 1 == run->tokens;
         s = state;
         for (size_t i = 0; i < dim; i++, s += width)
             each_vector (b, n) {
                 float *at = s + b / 2 * 16 * dim + b % 2 * 8;
-                const __m256 x = _mm256_mul_ps(decay, _mm256_loadu_ps(at));
-                _mm256_storeu_ps(at, _mm256_fmadd_ps(_mm256_set1_ps(k[i]), d[b], x));
+                __m256 x = _mm256_mul_ps(decay, _mm256_loadu_ps(at));
+                x = _mm256_fmadd_ps(_mm256_set1_ps(k[i]), d[b], x);
+                _mm256_storeu_ps(at, x);
+                if (last) continue;
+                p[b] = _mm256_fmadd_ps(_mm256_set1_ps(k[dim + i]), x, p[b]);
+                r[b] = _mm256_fmadd_ps(_mm256_set1_ps(q[dim + i]), x, r[b]);
             }
     }
 }

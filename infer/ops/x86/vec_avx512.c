@@ -2,6 +2,8 @@
 #include "vec.h"
 
 #include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
 
 /* Arrays of vectors live in registers only if the loops over them are unrolled. */
 #define each_vector(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
@@ -73,6 +75,26 @@ decl_axpy_fn(axpy_avx512)
         _mm512_mask_storeu_ps(y + i, m,
                               _mm512_fmadd_ps(va, load(x + i, m), load(y + i, m)));
     }
+}
+
+decl_scale_fn(scale_avx512)
+{
+    const __m512 va = _mm512_set1_ps(a);
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 m = tail(n - i);
+        _mm512_mask_storeu_ps(x + i, m, _mm512_mul_ps(va, load(x + i, m)));
+    }
+}
+
+decl_max_fn(max_avx512)
+{
+    __m512 most = _mm512_set1_ps(-INFINITY);
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 m = tail(n - i);
+        /* of a NaN and a number, the second */
+        most = _mm512_mask_max_ps(most, m, load(x + i, m), most);
+    }
+    return _mm512_reduce_max_ps(most);
 }
 
 decl_mix_fn(mix_avx512)
@@ -163,43 +185,49 @@ decl_conv_fn(conv_avx512)
 }
 
 /* V panels of the state from column c on, all tokens: they stay in the first-level cache.
- * width: of a panel.  See delta_columns in vec.c for the formula. */
+ * width: of a panel.  See delta_columns in vec.c for the formula; here a token's products
+ * are made while the token before changes the state, so that a token loads and stores the
+ * state once. */
 static inline __attribute__((always_inline)) void delta_panels(
     const struct delta_run *run, size_t c, const int V, const int width)
 {
     const size_t dim = run->dim;
     const __mmask16 m = tail(width);
-    float *const state = run->s + c * dim;
-    for (size_t t = 0; t < run->tokens; t++) {
-        const float *q = run->q + t * dim, *k = run->k + t * dim;
+    const __m512 scale = _mm512_set1_ps(run->scale);
+    float *const state = run->s + c * dim, *s = state;
+    const float *q = run->q, *k = run->k;
+    __m512 p[4], r[4], d[4];
+    each_vector (b, V) p[b] = r[b] = _mm512_setzero_ps();
+    for (size_t i = 0; i < dim; i++, s += width)
+        each_vector (b, V) {
+            const __m512 x = load(s + b * 16 * dim, m);
+            p[b] = _mm512_fmadd_ps(_mm512_set1_ps(k[i]), x, p[b]);
+            r[b] = _mm512_fmadd_ps(_mm512_set1_ps(q[i]), x, r[b]);
+        }
+    for (size_t t = 0; t < run->tokens; t++, q += dim, k += dim) {
         const float *v = run->v + t * run->v_stride + c;
         float *o = run->o + t * run->o_stride + c;
         const __m512 decay = _mm512_set1_ps(run->decay[t]);
         const __m512 beta = _mm512_set1_ps(run->beta[t]);
         const __m512 kq = _mm512_set1_ps(dot_avx512(k, q, dim));
-        const __m512 scale = _mm512_set1_ps(run->scale);
-        __m512 p[4], r[4], d[4];
-        each_vector (b, V) p[b] = r[b] = _mm512_setzero_ps();
-        float *s = state;
-        for (size_t i = 0; i < dim; i++, s += width)
-            each_vector (b, V) {
-                const __m512 x = load(s + b * 16 * dim, m);
-                p[b] = _mm512_fmadd_ps(_mm512_set1_ps(k[i]), x, p[b]);
-                r[b] = _mm512_fmadd_ps(_mm512_set1_ps(q[i]), x, r[b]);
-            }
         each_vector (b, V) {
             const __m512 error = _mm512_fnmadd_ps(decay, p[b], load(v + 16 * b, m));
             d[b] = _mm512_mul_ps(beta, error);
             const __m512 sum = _mm512_fmadd_ps(d[b], kq, _mm512_mul_ps(decay, r[b]));
             _mm512_mask_storeu_ps(o + 16 * b, m, _mm512_mul_ps(scale, sum));
+            p[b] = r[b] = _mm512_setzero_ps();
         }
+        const bool last = t + 1 == run->tokens;
         s = state;
         for (size_t i = 0; i < dim; i++, s += width)
             each_vector (b, V) {
                 float *at = s + b * 16 * dim;
-                const __m512 x = _mm512_mul_ps(decay, load(at, m));
-                _mm512_mask_storeu_ps(at, m,
-                                      _mm512_fmadd_ps(_mm512_set1_ps(k[i]), d[b], x));
+                __m512 x = _mm512_mul_ps(decay, load(at, m));
+                x = _mm512_fmadd_ps(_mm512_set1_ps(k[i]), d[b], x);
+                _mm512_mask_storeu_ps(at, m, x);
+                if (last) continue;
+                p[b] = _mm512_fmadd_ps(_mm512_set1_ps(k[dim + i]), x, p[b]);
+                r[b] = _mm512_fmadd_ps(_mm512_set1_ps(q[dim + i]), x, r[b]);
             }
     }
 }
