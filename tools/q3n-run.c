@@ -225,14 +225,17 @@ static int open_model(struct run *run, ggf_error *err)
     return r ? r : q3n_model_open(&run->model, opt.model.path, &load_options, err);
 }
 
-/* Tokenizer and sampler for text. */
+/* Tokenizer and sampler for text in the session that is open. */
 static int prepare_text(struct run *run, ggf_error *err)
 {
     struct q3n_generator *g = &run->g;
     g->n_vocab = q3n_model_info(run->model)->n_vocab;
     int r = q3n_tokenizer_load(&run->tokenizer, q3n_model_file(run->model), err);
     if (!r && opt.chat) r = chatml_check(run->tokenizer, err);
-    if (!r) r = q3n_sampler_new(&g->sampler, g->n_vocab, &params, err);
+    if (!r) {
+        params.n_ctx = q3n_session_ctx(g->session);
+        r = q3n_sampler_new(&g->sampler, g->n_vocab, run->tokenizer, &params, err);
+    }
     g->tokenizer = run->tokenizer;
     g->n_batch = (uint32_t)opt.batch;
     g->ignore_eos = opt.ignore_eos;
@@ -256,6 +259,7 @@ static void close_all(struct run *run)
     q3n_generator_free(&run->g);
     q3n_session_free(run->g.session);
     q3n_sampler_free(run->g.sampler);
+    sample_options_free(&opt.sample);
     q3n_tokenizer_free(run->tokenizer);
     q3n_model_close(run->model);
     override_free(&opt.override);
@@ -288,8 +292,8 @@ static int run_all(struct run *run, ggf_error *err)
     struct recorder recorder = { 0 };
     int r = open_model(run, err);
     if (!r) r = recorder_open(&recorder, &opt.record, opt.run.force, run->model, err);
-    if (!r && !opt.run.tokens) r = prepare_text(run, err);
     if (!r) r = open_session(run, recorder_watch(&recorder), err);
+    if (!r && !opt.run.tokens) r = prepare_text(run, err);
     load_seconds = seconds_now() - start;
     if (!r) r = work(run, err);
     if (!r) r = recorder_finish(&recorder, err);

@@ -28,7 +28,7 @@ static int prefill(struct q3n_generator *g, const int32_t *ids, size_t n,
         const int r = q3n_session_eval(g->session, ids + done, k, k - 1,
                                        last ? g->logits : NULL, err);
         if (r) return r;
-        for (uint32_t i = 0; i < k; i++) q3n_sampler_accept(g->sampler, ids[done + i]);
+        for (uint32_t i = 0; i < k; i++) q3n_sampler_prompt(g->sampler, ids[done + i]);
         done += k;
         g->n_prompt += k;
     }

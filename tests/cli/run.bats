@@ -173,15 +173,32 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
 @test "options without effect are errors" {
     for args in "-p a --temp 0 --top-k 5" "-p a --temp 0 -s 1" "-p a -sys b" "-f x --no-escape" \
         "-p a --force" "-cnv --no-display-prompt" "--tokens x --logits y --temp 1" \
+        "-p a --dry-base 2" "-p a --xtc-threshold 0.2" "-p a --dynatemp-exp 2" \
+        "-p a --repeat-last-n 9" "-p a --samplers top_k;temperature --min-p 0.1" \
+        "-p a --samplers top_k --sampling-seq k" "--tokens x --logits y --logit-bias 1+1" \
         "--tokens x --logits y -n 4" "--tokens x" "--logits y" "-p a -f x" "-cnv -f -" ""; do
         run q3n-run -m "$MODEL" $args
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done
 }
 
+@test "sampling: order, bias, DRY and penalties reach the sampler" {
+    say() { q3n-run -m "$MODEL" -p "And God said" -n 12 --no-display-prompt "$@" 2>/dev/null; }
+    plain=$(say --temp 0)
+    [ "$(say --samplers top_k --top-k 1 -s 5)" = "$plain" ]
+    [ "$(say --sampling-seq kt --top-k 1 -s 5)" = "$plain" ]
+    first=$(q3n-tokenize -m "$MODEL" -p "$plain" --ids 2>/dev/null | tr -cs '0-9\n' ' ' | awk '{print $1; exit}')
+    [ "$(say --temp 0 --logit-bias "$first-inf")" != "$plain" ]
+    [ "$(say --temp 0 --frequency-penalty 20 --repeat-last-n -1)" != "$plain" ]
+    [ "$(say --temp 0 --dry-multiplier 20 --dry-allowed-length 1 --dry-sequence-breaker none -n 60)" != \
+        "$(say --temp 0 -n 60)" ]
+}
+
 @test "senseless numbers are usage errors" {
     for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
-        "--repeat-penalty 0"; do
+        "--repeat-penalty 0" "--samplers top_k;magic" "--sampling-seq kk" "--logit-bias 5" \
+        "--logit-bias x+1" "--logit-bias 5+nan" "--dry-multiplier -1" "--typical 2" \
+        "--xtc-probability 2" "--dynatemp-range -1" "--repeat-last-n -2"; do
         run q3n-run -m "$MODEL" -p a $args
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done

@@ -1,9 +1,11 @@
 /* test_sample.c - each step of sampling against what it is defined as, and the draw
  * against the probabilities it should follow. */
+#include "../../infer/session/logprob.h"
 #include "../../infer/session/sample.h"
 #include "suite.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,16 +23,19 @@ static void set_logits(void)
 /* Everything off: a plain draw. */
 static struct q3n_sample_params plain(void)
 {
-    return (struct q3n_sample_params){
-        .temp = 1, .top_p = 1, .repeat_penalty = 1, .seed = 42
-    };
+    struct q3n_sample_params p = q3n_sample_defaults();
+    p.temp = p.top_p = 1;
+    p.min_p = 0;
+    p.top_k = 0;
+    p.seed = 42;
+    return p;
 }
 
 static q3n_sampler *make(const struct q3n_sample_params *p)
 {
     q3n_sampler *s;
     ggf_error err;
-    ck_assert_msg(!q3n_sampler_new(&s, N, p, &err), "%s", err.message);
+    ck_assert_msg(!q3n_sampler_new(&s, N, NULL, p, &err), "%s", err.message);
     return s;
 }
 
@@ -96,7 +101,7 @@ START_TEST(top_k_of_many)
     p.temp = 1e6f;
     p.top_k = K;
     q3n_sampler *s;
-    ck_assert(!q3n_sampler_new(&s, MANY, &p, NULL));
+    ck_assert(!q3n_sampler_new(&s, MANY, NULL, &p, NULL));
     for (int round = 0; round < 20; round++) {
         bool seen[MANY] = { false };
         int n_seen = 0;
@@ -209,10 +214,9 @@ END_TEST
 
 START_TEST(penalties_forget)
 {
-    int32_t said[Q3N_PENALTY_WINDOW + 1] = { 1 };
-    for (int i = 1; i <= Q3N_PENALTY_WINDOW; i++) said[i] = 0;
-    ck_assert_int_eq(greedy_after(100, 0, said, Q3N_PENALTY_WINDOW), 3);
-    ck_assert_int_eq(greedy_after(100, 0, said, Q3N_PENALTY_WINDOW + 1), 1);
+    int32_t said[65] = { 1 };
+    ck_assert_int_eq(greedy_after(100, 0, said, 64), 3);
+    ck_assert_int_eq(greedy_after(100, 0, said, 65), 1);
 }
 END_TEST
 
@@ -257,28 +261,214 @@ END_TEST
 
 START_TEST(senseless_parameters)
 {
-    const struct {
-        struct q3n_sample_params p;
+    static const struct q3n_logit_bias bias[] = { { -1, 0 } };
+    static const char *const empty[] = { "" };
+    static const struct {
         const char *says;
+        size_t at;
+        float value;
     } bad[] = {
-        { { .temp = -1, .top_p = 1, .repeat_penalty = 1 }, "temperature is -1" },
-        { { .temp = NAN, .top_p = 1, .repeat_penalty = 1 }, "temperature" },
-        { { .temp = INFINITY, .top_p = 1, .repeat_penalty = 1 }, "temperature" },
-        { { .top_k = -1, .top_p = 1, .repeat_penalty = 1 }, "top-k is -1" },
-        { { .top_p = 1.5f, .repeat_penalty = 1 }, "top-p is 1.5" },
-        { { .top_p = 1, .min_p = -0.5f, .repeat_penalty = 1 }, "min-p is -0.5" },
-        { { .top_p = 1, .repeat_penalty = 0 }, "repeat penalty is 0" },
-        { { .top_p = 1, .repeat_penalty = 1, .presence_penalty = NAN }, "presence" },
+#define F(field) offsetof(struct q3n_sample_params, field)
+        { "temperature is -1", F(temp), -1 },
+        { "temperature", F(temp), NAN },
+        { "temperature", F(temp), INFINITY },
+        { "temperature range", F(dynatemp_range), -1 },
+        { "temperature exponent", F(dynatemp_exponent), -1 },
+        { "top-p is 1.5", F(top_p), 1.5f },
+        { "min-p is -0.5", F(min_p), -0.5f },
+        { "typical-p", F(typical_p), 2 },
+        { "top-n-sigma", F(top_n_sigma), NAN },
+        { "xtc probability", F(xtc_probability), 2 },
+        { "xtc threshold", F(xtc_threshold), -1 },
+        { "repeat penalty is 0", F(repeat_penalty), 0 },
+        { "frequency penalty", F(frequency_penalty), 1e7f },
+        { "presence penalty", F(presence_penalty), NAN },
+        { "dry multiplier", F(dry_multiplier), -1 },
+        { "dry base", F(dry_base), 0.5f },
+#undef F
     };
+    ggf_error err;
+    struct q3n_sample_params p;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        ggf_error err;
         q3n_sampler *s;
-        ck_assert_int_eq(q3n_sampler_new(&s, N, &bad[i].p, &err), GGF_E_ARG);
+        p = plain();
+        memcpy((char *)&p + bad[i].at, &bad[i].value, sizeof(float));
+        ck_assert_int_eq(q3n_sampler_new(&s, N, NULL, &p, &err), GGF_E_ARG);
         ck_assert_msg(strstr(err.message, bad[i].says) != NULL, "%s", err.message);
+        ck_assert_ptr_null(s);
     }
+    p = plain(), p.top_k = -1;
+    ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
+    p = plain(), p.penalty_last_n = -2;
+    ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
+    p = plain(), p.dry_last_n = -2;
+    ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
+    p = plain(), p.dry_allowed_length = 0;
+    ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
+    p = plain(), p.bias = bias, p.n_bias = 1;
+    ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
+    p = plain(), p.dry_breakers = empty, p.n_dry_breakers = 1;
+    ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
+    p = plain();
     q3n_sampler *s;
-    const struct q3n_sample_params p = plain();
-    ck_assert_int_eq(q3n_sampler_new(&s, 0, &p, NULL), GGF_E_ARG);
+    ck_assert_int_eq(q3n_sampler_new(&s, 0, NULL, &p, NULL), GGF_E_ARG);
+}
+END_TEST
+
+static int greedy_with(const struct q3n_sample_params *params, const int32_t *said, int n)
+{
+    struct q3n_sample_params p = *params;
+    p.temp = 0;
+    q3n_sampler *s = make(&p);
+    for (int i = 0; i < n; i++) q3n_sampler_accept(s, said[i]);
+    const int32_t id = q3n_sampler_pick(s, logits);
+    q3n_sampler_free(s);
+    return id;
+}
+
+/* Each time counts; the logits of 1 and 3 are 0.47 apart. */
+START_TEST(frequency)
+{
+    struct q3n_sample_params p = plain();
+    const int32_t said[] = { 1, 0, 1, 0, 1 };
+    p.frequency_penalty = 0.2f;
+    ck_assert_int_eq(greedy_with(&p, said, 1), 1);
+    ck_assert_int_eq(greedy_with(&p, said, 3), 1);
+    ck_assert_int_eq(greedy_with(&p, said, 5), 3);
+    p.penalty_last_n = 4;
+    ck_assert_int_eq(greedy_with(&p, said, 5), 1);
+    p.penalty_last_n = -1;
+    ck_assert_int_eq(greedy_with(&p, said, 5), 3);
+    p.penalty_last_n = 0;
+    ck_assert_int_eq(greedy_with(&p, said, 5), 1);
+}
+END_TEST
+
+/* After 1 2 3 1 2 the repetition would go on with 3, which is the likeliest but one. */
+START_TEST(dry_in_the_chain)
+{
+    struct q3n_sample_params p = plain();
+    const int32_t said[] = { 4, 2, 1, 6, 4, 2 };
+    p.dry_multiplier = 1;
+    ck_assert_int_eq(greedy_with(&p, said, 6), 3);
+    p.dry_allowed_length = 3;
+    ck_assert_int_eq(greedy_with(&p, said, 6), 1);
+    p.dry_allowed_length = 2;
+    p.dry_last_n = 5; /* sees only the last of the two before the 1 */
+    ck_assert_int_eq(greedy_with(&p, said, 6), 1);
+    p.dry_last_n = 0;
+    ck_assert_int_eq(greedy_with(&p, said, 6), 1);
+}
+END_TEST
+
+START_TEST(bias)
+{
+    static const struct q3n_logit_bias all_but_5[] = {
+        { 0, -INFINITY }, { 1, -INFINITY }, { 2, -INFINITY }, { 3, -INFINITY },
+        { 4, -INFINITY }, { 6, -INFINITY }, { 7, -INFINITY }, { N, 100 } /* no token */
+    };
+    static const struct q3n_logit_bias twice[] = { { 5, 1 }, { 5, 1 }, { 5, -INFINITY } };
+    struct q3n_sample_params p = plain();
+    p.bias = twice;
+    p.n_bias = 2;
+    ck_assert_int_eq(greedy_with(&p, NULL, 0), 5);
+    p.n_bias = 3;
+    ck_assert_int_eq(greedy_with(&p, NULL, 0), 1);
+    p = q3n_sample_defaults();
+    p.bias = all_but_5;
+    p.n_bias = 8;
+    q3n_sampler *s = make(&p);
+    for (int i = 0; i < 50; i++) ck_assert_int_eq(q3n_sampler_pick(s, logits), 5);
+    q3n_sampler_free(s);
+    const struct q3n_logit_bias all[] = { { 5, -INFINITY }, all_but_5[0], all_but_5[1],
+                                          all_but_5[2],     all_but_5[3], all_but_5[4],
+                                          all_but_5[5],     all_but_5[6] };
+    p.bias = all;
+    ck_assert_int_eq(greedy_with(&p, NULL, 0), -1);
+}
+END_TEST
+
+/* A copy goes on as the original does; after a reset all starts anew. */
+START_TEST(clone_and_reset)
+{
+    struct q3n_sample_params p = plain();
+    int32_t first[40];
+    p.frequency_penalty = 0.5f;
+    p.dry_multiplier = 0.3f;
+    q3n_sampler *a = make(&p), *b = NULL;
+    for (int i = 0; i < 40; i++) {
+        q3n_sampler_accept(a, first[i] = q3n_sampler_pick(a, logits));
+        if (b) {
+            ck_assert_int_eq(q3n_sampler_pick(b, logits), first[i]);
+            q3n_sampler_accept(b, first[i]);
+        }
+        if (i == 20) ck_assert(!q3n_sampler_clone(&b, a, NULL));
+    }
+    q3n_sampler_free(b);
+    q3n_sampler_reset(a);
+    for (int i = 0; i < 40; i++) {
+        ck_assert_int_eq(q3n_sampler_pick(a, logits), first[i]);
+        q3n_sampler_accept(a, first[i]);
+    }
+    q3n_sampler_free(a);
+}
+END_TEST
+
+START_TEST(order_of_steps)
+{
+    enum q3n_step steps[Q3N_N_STEPS], same[Q3N_N_STEPS];
+    ggf_error err;
+    ck_assert(!q3n_sample_steps(steps, "top-k;temp", NULL));
+    ck_assert_int_eq(steps[0], Q3N_STEP_TOP_K);
+    ck_assert_int_eq(steps[1], Q3N_STEP_TEMPERATURE);
+    ck_assert_int_eq(steps[2], Q3N_STEP_NONE);
+    const struct q3n_sample_params p = q3n_sample_defaults();
+    ck_assert(!q3n_sample_letters(same, "edskypmxt", NULL));
+    ck_assert_mem_eq(same, p.steps, sizeof same);
+    ck_assert(!q3n_sample_steps(same,
+                                "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;"
+                                "temperature",
+                                NULL));
+    ck_assert_mem_eq(same, p.steps, sizeof same);
+    ck_assert_int_eq(q3n_sample_steps(steps, "top_k;magic", &err), GGF_E_ARG);
+    ck_assert_msg(strstr(err.message, "'magic'") != NULL, "%s", err.message);
+    ck_assert_int_eq(q3n_sample_steps(steps, "top_k;min_p;top-k", &err), GGF_E_ARG);
+    ck_assert_msg(strstr(err.message, "top_k is named twice") != NULL, "%s", err.message);
+    ck_assert_int_eq(q3n_sample_letters(steps, "kk", &err), GGF_E_ARG);
+    ck_assert_int_eq(q3n_sample_letters(steps, "edskypmxtedskypmxt", &err), GGF_E_ARG);
+    ck_assert_int_eq(steps[0], Q3N_STEP_TOP_K);
+    for (int i = 1; i < Q3N_N_STEPS; i++) {
+        ck_assert(!q3n_sample_steps(same, q3n_sample_step_name((enum q3n_step)i), NULL));
+        ck_assert_int_eq(same[0], i);
+    }
+}
+END_TEST
+
+/* What the order changes: with the temperature first, top-p sees flatter shares. */
+START_TEST(temperature_first)
+{
+    struct q3n_sample_params p = plain();
+    double want[N], sum = 0;
+    p.temp = 2;
+    p.top_p = 0.39f; /* one of 0.4 0.25 0.15 ..., two of 0.26 0.20 0.16 ... */
+    ck_assert(!q3n_sample_steps(p.steps, "temperature;top_p", NULL));
+    for (int i = 0; i < N; i++) want[i] = chance[i] >= 0.25 ? sqrt(chance[i]) : 0;
+    for (int i = 0; i < N; i++) sum += want[i];
+    for (int i = 0; i < N; i++) want[i] /= sum;
+    check_shares(&p, want);
+}
+END_TEST
+
+START_TEST(log_probabilities)
+{
+    struct q3n_logprob top[N];
+    ck_assert_double_eq_tol((double)q3n_logprobs(logits, N, 5, top, N), log(0.15), 1e-5);
+    for (int i = 0; i < N; i++) {
+        ck_assert_double_eq_tol((double)top[i].logprob, log(chance[top[i].id]), 1e-5);
+        ck_assert(!i || top[i].logprob <= top[i - 1].logprob);
+    }
+    logits[2] = -INFINITY;
+    ck_assert(q3n_logprobs(logits, N, 2, NULL, 0) == -INFINITY);
 }
 END_TEST
 
@@ -299,5 +489,12 @@ int main(void)
     tcase_add_test(tc, seeds);
     tcase_add_test(tc, odd_logits);
     tcase_add_test(tc, senseless_parameters);
+    tcase_add_test(tc, frequency);
+    tcase_add_test(tc, dry_in_the_chain);
+    tcase_add_test(tc, bias);
+    tcase_add_test(tc, clone_and_reset);
+    tcase_add_test(tc, order_of_steps);
+    tcase_add_test(tc, temperature_first);
+    tcase_add_test(tc, log_probabilities);
     return SUITE_RUN("sample", tc);
 }
