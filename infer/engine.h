@@ -134,6 +134,8 @@ struct q3n_expert_stats {
     uint64_t reads, retries, read_bytes;
     double read_seconds; /* during which at least one read was under way */
     double wait_seconds; /* during which a computing thread waited for one */
+    double disk_gb_s; /* 10^9 bytes per second that can be read: q3n_model_measure_disk();
+                         or 0 */
     uint64_t guesses, guesses_used, guesses_wasted, guesses_cancelled; /* read ahead */
     uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts, ... */
     uint64_t slot_bytes_least;            /* ... and the least that it was */
@@ -150,6 +152,9 @@ void q3n_model_trace_free(struct trace_model *trace);
  * memory for; *loaded says how many.  GGF_E_ARG if experts are mapped. */
 int q3n_model_warm(q3n_model *model, const uint64_t *counts, uint32_t *loaded,
                    ggf_error *err);
+/* Find out what the disk gives to threads that only read experts, and remember it in the
+ * statistics.  Takes about so many seconds, and does nothing if experts are mapped. */
+int q3n_model_measure_disk(q3n_model *model, double seconds, ggf_error *err);
 /* GB/s (10^9 bytes per second) at which experts are read, `at_once` of a layer and then
  * the next, measured for about so many seconds.  For a plan whose experts are read. */
 int q3n_model_disk_speed(q3n_model *model, uint32_t at_once, double seconds,

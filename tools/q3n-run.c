@@ -85,7 +85,8 @@ static const struct opt options[] = {
     { "--json", NULL, OPT_FLAG, &opt.json,
       "the plan, or on standard error the statistics, as JSON" },
     { "--stats", "N", OPT_INT, &opt.run.stats,
-      "speed and what came from where, every N tokens,\non standard error" },
+      "speed and what came from where, every N tokens,\non standard error; measures the "
+      "disk first, to compare" },
     { 0 },
 };
 
@@ -291,6 +292,7 @@ static int run_all(struct run *run, ggf_error *err)
     const double start = seconds_now();
     struct recorder recorder = { 0 };
     int r = open_model(run, err);
+    if (!r && opt.run.stats) r = q3n_model_measure_disk(run->model, 0.5, err);
     if (!r) r = recorder_open(&recorder, &opt.record, opt.run.force, run->model, err);
     if (!r) r = open_session(run, recorder_watch(&recorder), err);
     if (!r && !opt.run.tokens) r = prepare_text(run, err);

@@ -166,7 +166,7 @@ void cache_settle_guesses(struct expert_store *s)
 
 /* ---- Reading ------------------------------------------------------------- */
 
-static struct disk_file *file_of(const struct expert_store *s, const char *path)
+struct disk_file *cache_file(const struct expert_store *s, const char *path)
 {
     for (uint32_t i = 0; i < s->n_files; i++)
         if (!strcmp(s->files[i].path, path)) return &s->files[i];
@@ -182,7 +182,7 @@ static int read_compressed(const struct expert_store *s, const struct record *r,
     const struct ggf_pack_record *packed = source_record(src, expert_of(s, r));
     const struct disk_piece *p = &l->pieces[0];
     if (!memory) return ggf_no_memory(err);
-    int e = disk_read(file_of(s, p->path), p->offset, memory, p->bytes, p->need, err);
+    int e = disk_read(cache_file(s, p->path), p->offset, memory, p->bytes, p->need, err);
     if (!e && must_verify(s, r))
         e = ggf_pack_verify_record(src->pack, packed, memory, err);
     return e ? e : ggf_pack_read(src->pack, packed, memory, to, packed->raw_bytes, err);
@@ -195,7 +195,8 @@ static int read_pieces(const struct expert_store *s, const struct record *r,
     int e = 0;
     for (int i = first; i < end && !e; i++) {
         const struct disk_piece *p = &l->pieces[i];
-        e = disk_read(file_of(s, p->path), p->offset, to + p->at, p->bytes, p->need, err);
+        e = disk_read(cache_file(s, p->path), p->offset, to + p->at, p->bytes, p->need,
+                      err);
     }
     if (e || !must_verify(s, r)) return e;
     const struct source *src = source_of(s, r);

@@ -95,6 +95,9 @@ void cache_follow_limits(struct expert_store *s, uint32_t layer);
  * somebody else holds them by now. */
 void cache_settle_guesses(struct expert_store *s);
 
+/* The open file of that name. */
+struct disk_file *cache_file(const struct expert_store *s, const char *path);
+
 /* For reader_open() and slots_open(). */
 void cache_read(void *user, struct read_job *job, void *memory);
 bool cache_may_move(void *user, uint32_t number);

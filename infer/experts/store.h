@@ -88,6 +88,11 @@ void expert_store_populate(const struct expert_store *store);
  * store. */
 bool expert_store_lock(const struct expert_store *store);
 
+/* Read experts for about so many seconds, with as many threads as the store has and
+ * nothing else to do, into memory that is given back: stats.disk_gb_s from then on.  Does
+ * nothing if no experts are read. */
+int expert_store_measure(struct expert_store *store, double seconds, ggf_error *err);
+
 void expert_store_stats(struct expert_store *store, struct q3n_expert_stats *out);
 
 /* ---- Use ----------------------------------------------------------------- */

@@ -239,6 +239,11 @@ const struct q3n_model_info *q3n_model_info(const q3n_model *m) { return &m->inf
 
 const ggf_file *q3n_model_file(const q3n_model *m) { return m->file; }
 
+int q3n_model_measure_disk(q3n_model *m, double seconds, ggf_error *err)
+{
+    return expert_store_measure(m->experts, seconds, err);
+}
+
 void q3n_model_expert_stats(q3n_model *m, struct q3n_expert_stats *out)
 {
     expert_store_stats(m->experts, out);

@@ -148,6 +148,10 @@ assert s["read_bytes"] == s["experts_misses"] * 393216, s
     [ "$(grep -c '^[0-9.]* tok/s$' "$BATS_TEST_TMPDIR/s")" -eq 2 ]
     run q3n-run -m "$MODEL" -p x --stats 0
     [ "$status" -eq 2 ]
+    q3n-run -m "$MODEL" -p "And God said" -n 5 --ignore-eos --temp 0 --experts-cache 10M --stats 4 \
+        --json 2>&1 >/dev/null | sed -n '/^{/,$p' >"$BATS_TEST_TMPDIR/j"
+    jq -e '.disk_gb_s > 0 and .disk_share > 0 and
+        ((.disk_share * .disk_gb_s / .read_gb_s - 1) | fabs) < 0.01' "$BATS_TEST_TMPDIR/j"
 }
 
 @test "chat: a reply for each line, up to /exit" {

@@ -305,6 +305,29 @@ START_TEST(truncated)
 }
 END_TEST
 
+/* What the disk gives is found out without a trace but the figure. */
+START_TEST(measured)
+{
+    const char *path = _i == 2 ? source : dense;
+    const struct q3n_model_options options = { .load_mode = Q3N_LOAD_DIRECT,
+                                               .io_threads = 1 + _i };
+    struct q3n_expert_stats stats;
+    ggf_error err;
+    q3n_model *model;
+    make(&sources[0], _i == 1 ? 3 : 0);
+    ck_assert_int_eq(q3n_model_open(&model, path, &options, &err), 0);
+    ck_assert_msg(!q3n_model_measure_disk(model, 0.01, &err), "%s", err.message);
+    q3n_model_expert_stats(model, &stats);
+    ck_assert(stats.disk_gb_s > 0);
+    ck_assert_uint_eq(stats.reads + stats.hits + stats.misses, 0);
+    ck_assert_uint_eq(stats.slot_bytes_free, stats.slot_bytes);
+    ck_assert_int_eq(truncate(_i == 2 ? source : pack, 4096), 0);
+    ck_assert_int_eq(q3n_model_measure_disk(model, 0.5, &err), GGF_E_IO);
+    ck_assert_msg(strstr(err.message, "cut short") != NULL, "%s", err.message);
+    q3n_model_close(model);
+}
+END_TEST
+
 static const struct refusal {
     struct q3n_model_options o;
     const char *says;

@@ -80,6 +80,12 @@ void memory_since(struct q3n_expert_stats *s, const struct q3n_expert_stats *bef
     s->grows -= before->grows;
 }
 
+/* Of what the disk gives; 0 if that was not measured. */
+static double disk_share(const struct q3n_expert_stats *s, uint64_t bytes, double seconds)
+{
+    return s->disk_gb_s > 0 ? per_second(bytes, seconds) / s->disk_gb_s : 0;
+}
+
 void memory_print(FILE *f, const struct q3n_model_info *info,
                   const struct q3n_expert_stats *s)
 {
@@ -89,9 +95,12 @@ void memory_print(FILE *f, const struct q3n_model_info *info,
             out_size(size, info->bytes_slots), out_size(all, info->bytes_experts),
             info->locked ? ", locked" : "", 100 * share(s->hits, s->misses),
             s->hits + s->misses);
-    fprintf(f, "disk     %10s read, %.2f GB/s while reading, %.2f s waited for it\n",
-            out_size(read, s->read_bytes), per_second(s->read_bytes, s->read_seconds),
-            s->wait_seconds);
+    fprintf(f, "disk     %10s read, %.2f GB/s while reading",
+            out_size(read, s->read_bytes), per_second(s->read_bytes, s->read_seconds));
+    if (s->disk_gb_s > 0)
+        fprintf(f, ", %.0f %% of the %.2f GB/s that it gives",
+                100 * disk_share(s, s->read_bytes, s->read_seconds), s->disk_gb_s);
+    fprintf(f, ", %.2f s waited for it\n", s->wait_seconds);
     if (s->shrinks)
         fprintf(f,
                 "limits   %10s of memory for experts at the least, %s at the end: cut "
@@ -141,6 +150,10 @@ void memory_json(struct json *j, const struct q3n_model_info *info,
     json_u64(j, "read_bytes", s->read_bytes);
     json_f64(j, "read_seconds", s->read_seconds);
     json_f64(j, "read_gb_s", per_second(s->read_bytes, s->read_seconds));
+    if (s->disk_gb_s > 0) {
+        json_f64(j, "disk_gb_s", s->disk_gb_s);
+        json_f64(j, "disk_share", disk_share(s, s->read_bytes, s->read_seconds));
+    }
     json_f64(j, "wait_seconds", s->wait_seconds);
     json_u64(j, "guesses", s->guesses);
     json_u64(j, "guesses_used", s->guesses_used);
@@ -153,13 +166,15 @@ void memory_line(FILE *f, const struct q3n_expert_stats *a,
 {
     const uint64_t hits = b->hits - a->hits, misses = b->misses - a->misses;
     const uint64_t bytes = b->read_bytes - a->read_bytes;
+    const double reading = b->read_seconds - a->read_seconds;
     fprintf(f, "%.2f tok/s", seconds > 0 ? (double)tokens / seconds : 0);
     if (hits + misses)
-        fprintf(f,
-                ", %.1f %% of experts in memory, %.2f GB/s read, %.0f %% of the time "
-                "waited",
-                100 * share(hits, misses),
-                per_second(bytes, b->read_seconds - a->read_seconds),
+        fprintf(f, ", %.1f %% of experts in memory, %.2f GB/s read",
+                100 * share(hits, misses), per_second(bytes, reading));
+    if (bytes && b->disk_gb_s > 0)
+        fprintf(f, " (%.0f %% of the disk)", 100 * disk_share(b, bytes, reading));
+    if (hits + misses)
+        fprintf(f, ", %.0f %% of the time waited",
                 seconds > 0 ? 100 * (b->wait_seconds - a->wait_seconds) / seconds : 0);
     putc('\n', f);
 }
