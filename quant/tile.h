@@ -120,7 +120,7 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
 {
     /* The first tile has none before it to ask for it. */
     for (size_t i = 0; rows >= LANES && i < LANES * w_stride; i += 64)
-        __builtin_prefetch((const uint8_t *)w + i, 0, 1);
+        __builtin_prefetch((const uint8_t *)w + i, 0, 3);
     for (size_t r = 0; r < rows; r += LANES) {
         const uint8_t *row = (const uint8_t *)w + r * w_stride;
         const size_t nr = rows - r < LANES ? rows - r : LANES;

@@ -5,7 +5,9 @@
 
 /* Where a tile's rows are: their bytes from here on, `stride` apart, and those of the
  * next tile.  Rows are too many streams, and too short, for the hardware to see ahead, so
- * every take() asks for some of the next tile. */
+ * every take() asks for some of the next tile.  It does so twice: what is FAR behind that
+ * comes to L2, since a core has few slots for lines on their way from memory and drops
+ * what it is asked for when all are taken; the second time finds it near or asks again. */
 struct rows {
     const uint8_t *p, *next;
     size_t stride;
@@ -14,7 +16,7 @@ struct rows {
 #define AT(name, field) offsetof(struct block_##name, field)
 
 /* Bytes asked for by each take(), a quarter more than it takes: heads and tails too. */
-enum { AHEAD = LANES * 20 };
+enum { AHEAD = LANES * 20, FAR = 8 << 10 };
 
 /* Four columns from byte `at` of each row on: of a head or tail, and of the codes. */
 INLINE void peek(vu c[4], const struct rows *r, size_t at)
@@ -25,7 +27,11 @@ INLINE void peek(vu c[4], const struct rows *r, size_t at)
 INLINE void take(vu c[4], struct rows *r, size_t at)
 {
     columns(c, r->p + at, r->stride);
-    LOOP for (int i = 0; i < AHEAD; i += 64) __builtin_prefetch(r->next + i, 0, 1);
+    LOOP for (int i = 0; i < AHEAD; i += 64)
+    {
+        __builtin_prefetch(r->next + i, 0, 3);
+        __builtin_prefetch(r->next + FAR + i, 0, 2);
+    }
     __asm__ volatile("" ::: "memory"); /* or the compiler gathers them all in one place */
     r->next += AHEAD;
 }
