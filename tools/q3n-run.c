@@ -73,6 +73,8 @@ static const struct opt options[] = {
       "the context is full)" },
     { "--ignore-eos", NULL, OPT_FLAG, &opt.ignore_eos,
       "go on where the model would end" },
+    { "-r, --reverse-prompt", "TEXT", OPT_LIST, &opt.run.stops,
+      "end a reply at this text, which is not printed; may\nbe given many times" },
     SAMPLE_OPTIONS(opt.sample),
     { .kind = OPT_HEADING, .help = "Logits" },
     { "--tokens", "FILE", OPT_STR, &opt.run.tokens,
@@ -125,7 +127,9 @@ static int check_useless(void)
         { "--no-display-prompt", o->no_display_prompt, logits, with_logits },
         { "--no-display-prompt", o->no_display_prompt, opt.chat, "with -cnv" },
         { "--system-prompt", o->system != NULL, !opt.chat, "without -cnv" },
-        { "--no-escape", o->no_escape, !o->prompt, "without -p" },
+        { "--reverse-prompt", o->stops.count > 0, logits, with_logits },
+        { "--no-escape", o->no_escape, !o->prompt && !o->stops.count,
+          "without -p and -r" },
         { "--force", o->force, !logits && !opt.record.trace && !opt.record.save_history,
           "without a file to write" },
     };
@@ -237,6 +241,7 @@ static int prepare_text(struct run *run, ggf_error *err)
         params.n_ctx = q3n_session_ctx(g->session);
         r = q3n_sampler_new(&g->sampler, g->n_vocab, run->tokenizer, &params, err);
     }
+    if (!r) r = run_watch_stops(run, err);
     g->tokenizer = run->tokenizer;
     g->n_batch = (uint32_t)opt.batch;
     g->ignore_eos = opt.ignore_eos;
@@ -258,6 +263,8 @@ static void close_all(struct run *run)
 {
     free(run->ids);
     q3n_generator_free(&run->g);
+    q3n_stop_filter_free(run->g.stops);
+    q3n_stops_free(run->stops);
     q3n_session_free(run->g.session);
     q3n_sampler_free(run->g.sampler);
     sample_options_free(&opt.sample);

@@ -55,19 +55,67 @@ int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_
     return r;
 }
 
+/* Room for some text: `few` if that suffices; NULL if out of memory. */
+struct room {
+    char few[512], *more;
+};
+
+static char *room_for(struct room *r, size_t n)
+{
+    r->more = n > sizeof r->few ? malloc(n) : NULL;
+    return n > sizeof r->few ? r->more : r->few;
+}
+
+/* Hand over whole characters; what may begin a stop string waits.  False, and *why, if
+ * that was the end. */
+static bool deliver(const struct q3n_generator *g, const char *text, size_t len,
+                    enum q3n_stop *why)
+{
+    struct room room = { .more = NULL };
+    int which = -1;
+    if (g->stops) {
+        char *out = room_for(&room, len + q3n_stop_most_held(g->stops));
+        *why = Q3N_STOP_ASKED;
+        if (!out) return false;
+        len = q3n_stop_push(g->stops, text, len, out, &which);
+        text = out;
+    }
+    const bool taken = !len || !g->emit(g->user, text, len);
+    free(room.more);
+    *why = !taken ? Q3N_STOP_ASKED : which >= 0 ? Q3N_STOP_STRING : Q3N_STOP_LIMIT;
+    return taken && which < 0;
+}
+
 /* Hand over what the token adds to the text. */
-static int emit(const struct q3n_generator *g, struct q3n_stream *stream, int32_t id)
+static bool emit(const struct q3n_generator *g, struct q3n_stream *stream, int32_t id,
+                 enum q3n_stop *why)
 {
     const struct ggf_str text = q3n_token_text(g->tokenizer, id);
-    if (q3n_token_is_control(g->tokenizer, id) || !text.len) return 0;
-    char few[512], *out = few;
-    const size_t room = 3 * (text.len + sizeof stream->held);
-    if (room > sizeof few) out = malloc(room);
-    if (!out) return -1;
+    if (q3n_token_is_control(g->tokenizer, id) || !text.len) return true;
+    struct room room = { .more = NULL };
+    char *out = room_for(&room, 3 * (text.len + sizeof stream->held));
+    *why = Q3N_STOP_ASKED;
+    if (!out) return false;
     const size_t n = q3n_stream_push(stream, text.data, text.len, out);
-    const int r = n ? g->emit(g->user, out, n) : 0;
-    if (out != few) free(out);
-    return r;
+    const bool go_on = deliver(g, out, n, why);
+    free(room.more);
+    return go_on;
+}
+
+/* The end of the text: what was held back. */
+static void emit_rest(const struct q3n_generator *g, struct q3n_stream *stream,
+                      enum q3n_stop *why)
+{
+    struct room room = { .more = NULL };
+    enum q3n_stop end = Q3N_STOP_LIMIT;
+    char last[12];
+    const size_t n = q3n_stream_end(stream, last);
+    if (n && !deliver(g, last, n, &end)) *why = end;
+    if (!g->stops) return;
+    char *out = room_for(&room, q3n_stop_most_held(g->stops));
+    const size_t held = out ? q3n_stop_end(g->stops, out) : 0;
+    if (held) g->emit(g->user, out, held);
+    free(room.more);
 }
 
 static int32_t choose(struct q3n_generator *g)
@@ -106,11 +154,9 @@ static int generate(struct q3n_generator *g, int64_t limit, struct q3n_stream *s
             g->pending = -1;
             return 0;
         }
-        if (emit(g, stream, g->pending)) {
-            *why = Q3N_STOP_ASKED;
-            return 0;
-        }
+        if (!emit(g, stream, g->pending, why)) return 0;
     }
+    *why = Q3N_STOP_LIMIT;
     return 0;
 }
 
@@ -118,11 +164,10 @@ int q3n_generate(struct q3n_generator *g, int64_t limit, enum q3n_stop *why,
                  ggf_error *err)
 {
     struct q3n_stream stream = { 0 };
-    char rest[12];
     const double start = seconds_now();
+    if (g->stops) q3n_stop_filter_reset(g->stops);
     const int r = generate(g, limit, &stream, why, err);
-    const size_t n = q3n_stream_end(&stream, rest);
-    if (n) g->emit(g->user, rest, n);
+    if (*why != Q3N_STOP_STRING) emit_rest(g, &stream, why);
     g->decode_seconds += seconds_now() - start;
     return r;
 }

@@ -7,6 +7,7 @@
 #include "../engine.h"
 #include "../text/tokenizer.h"
 #include "sample.h"
+#include "stop.h"
 
 #include <signal.h>
 
@@ -21,6 +22,7 @@ struct q3n_generator {
     bool ignore_eos;  /* never choose a token that ends the reply */
     q3n_emit_fn emit; /* gets the text of tokens as they come, control tokens left out */
     void *user;
+    q3n_stop_filter *stops;            /* texts that end the reply; NULL: none */
     const volatile sig_atomic_t *stop; /* not 0: stop as soon as possible; may be NULL */
 
     /* Filled in.  Zero at the start; release with q3n_generator_free(). */
@@ -37,6 +39,7 @@ enum q3n_stop {
     Q3N_STOP_LIMIT,   /* as many tokens as were asked for */
     Q3N_STOP_EOG,     /* the model ended its reply */
     Q3N_STOP_CONTEXT, /* no room for another token */
+    Q3N_STOP_STRING,  /* one of the stop strings came; it is left out of the text */
     Q3N_STOP_ASKED,   /* *stop, or emit said so */
 };
 

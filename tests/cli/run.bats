@@ -198,6 +198,17 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
         "$(say --temp 0 -n 60)" ]
 }
 
+@test "stop strings end the text and are not in it" {
+    say() { q3n-run -m "$MODEL" -p "And God said" -n 12 --temp 0 --no-display-prompt "$@" 2>/dev/null; }
+    plain=$(say)
+    word=$(echo "$plain" | awk '{print $3; exit}')
+    [ "$(say -r "$word")" = "${plain%%"$word"*}" ]
+    [ "$(say -r xyzzy -r "$word")" = "${plain%%"$word"*}" ]
+    [ "$(say -r 'xyzzy\n')" = "$plain" ]
+    run q3n-run -m "$MODEL" -p a -r ""
+    [ "$status" -eq 1 ]
+}
+
 @test "senseless numbers are usage errors" {
     for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
         "--repeat-penalty 0" "--samplers top_k;magic" "--sampling-seq kk" "--logit-bias 5" \

@@ -6,6 +6,7 @@
 
 #include "../../infer/session/generate.h"
 #include "input.h"
+#include "opt.h"
 
 #define RUN_NAME "q3n-run"
 
@@ -13,6 +14,7 @@ struct run_options {
     const char *prompt, *file;   /* -p: a text, -f: where it is; one of them, or none */
     const char *system;          /* message of a chat; NULL: none */
     const char *tokens, *logits; /* files; NULL: text is wanted */
+    struct opt_list stops;       /* texts that end a reply */
     int n_predict;               /* most tokens of a reply; -1: no limit */
     int stats;                   /* tokens between two lines of statistics; 0: no lines */
     bool no_escape;              /* prompt is what it says */
@@ -26,6 +28,7 @@ struct run {
         *stop; /* not 0: end what is being computed; g looks at it too */
     q3n_model *model;
     q3n_tokenizer *tokenizer;
+    q3n_stops *stops;       /* g.stops looks for them */
     struct q3n_generator g; /* for logits only its session, and what is counted */
     int32_t *ids;           /* of o->tokens; owned */
     uint32_t n_ids;
@@ -43,6 +46,9 @@ int run_text(struct run *run, ggf_error *err);
 
 /* The text of -p or -f; free(in->bytes). */
 int run_read_prompt(const struct run *run, struct input *in, ggf_error *err);
+
+/* Have g look for o->stops. */
+int run_watch_stops(struct run *run, ggf_error *err);
 
 /* Compute tokens and print what the model says to them. */
 int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err);

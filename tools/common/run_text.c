@@ -66,6 +66,16 @@ int run_read_prompt(const struct run *run, struct input *in, ggf_error *err)
     return 0;
 }
 
+int run_watch_stops(struct run *run, ggf_error *err)
+{
+    const struct opt_list *list = &run->o->stops;
+    if (!list->count) return 0;
+    for (int i = 0; i < list->count && !run->o->no_escape; i++)
+        unescape((char *)list->items[i]); /* a word of argv */
+    const int r = q3n_stops_new(&run->stops, list->items, (size_t)list->count, err);
+    return r ? r : q3n_stop_filter_new(&run->g.stops, run->stops, err);
+}
+
 int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
 {
     enum q3n_stop why;
