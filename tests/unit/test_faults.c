@@ -10,11 +10,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -323,6 +326,55 @@ START_TEST(not_locked)
 }
 END_TEST
 
+/* ---- Calls that are forbidden ----------------------------------------------- */
+
+/* As containers do it: for this thread and those it starts. */
+static int forbid(void)
+{
+    enum { EACH = 2 };
+    static const uint32_t calls[] = { SYS_io_uring_setup, SYS_io_uring_enter, SYS_mlock,
+                                      SYS_mlock2, SYS_madvise };
+    enum { N = sizeof calls / sizeof *calls };
+    struct sock_filter code[2 + EACH * N];
+    struct sock_fprog filter = { .len = 2 + EACH * N, .filter = code };
+    const uint32_t number = offsetof(struct seccomp_data, nr);
+    struct sock_filter *c = code;
+    *c++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, number);
+    for (int i = 0; i < N; i++) {
+        *c++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i], 0, 1);
+        *c++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    }
+    *c = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+static void *run_forbidden(void *arg)
+{
+    if (forbid()) return NULL; /* then *arg stays as it is */
+    ck_assert_int_eq(syscall(SYS_io_uring_setup, 1, NULL), -1);
+    ck_assert_int_eq(errno, EPERM);
+    *(int *)arg = run_with(&(struct fault){ 0 });
+    return NULL;
+}
+
+START_TEST(seccomp)
+{
+    pthread_t thread;
+    int status = 1;
+    prepare(_i);
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_forbidden, &status), 0);
+    pthread_join(thread, NULL);
+    if (status == 1) {
+        puts("no filter can be set here: not tested");
+        return;
+    }
+    ck_assert_msg(!status, "%s", err.message);
+    ck_assert_int_eq(computed(), TINY_TOKENS);
+    ck_assert_uint_gt(stats.evictions, 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("reading");
@@ -335,5 +387,6 @@ int main(void)
     tcase_add_loop_test(tc, dense_lost, 0, 3);
     tcase_add_loop_test(tc, no_memory, 0, 2 * N_KINDS);
     tcase_add_test(tc, not_locked);
+    tcase_add_loop_test(tc, seccomp, 0, N_KINDS);
     return SUITE_RUN("faults", tc);
 }

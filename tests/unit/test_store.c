@@ -391,6 +391,7 @@ int main(void)
     tcase_add_loop_test(pack_case, many_evictions, 0, 2);
     tcase_add_loop_test(pack_case, damaged_when_read, 0, 4 * EXPERTS);
     tcase_add_loop_test(pack_case, truncated, 0, 2);
+    tcase_add_loop_test(pack_case, measured, 0, 3);
     tcase_add_loop_test(pack_case, refused, 0, sizeof refusals / sizeof *refusals);
     tcase_add_test(pack_case, within_ram);
     TCase *disk_case = tcase_create("disk");
