@@ -62,7 +62,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden check-aarch64 bench bench-quant bench-store \
+.PHONY: all help deps demo samples check check-golden check-aarch64 check-cpus bench bench-quant bench-store \
         bench-kld lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -149,6 +149,11 @@ ARM64_PACKAGES = libc6-dev libgomp1 $(filter lib%,$(PACKAGES)) check libsubunit-
 
 check-aarch64: ## cross-compile for aarch64, test its kernels under qemu
 	@JOBS=$(JOBS) tests/aarch64.sh build/aarch64 $(sort $(ARM64_PACKAGES))
+
+check-cpus: deps ## run the kernels on models of older processors, under qemu
+	@sh tests/deps.sh $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory -j$(JOBS) tools units samples
+	@tests/cpus.sh $(BUILD)
 
 bench: tools ## measure speed against what memory, openssl and cp do (LAYERS=2: smaller)
 	@sh tests/deps.sh openssl
