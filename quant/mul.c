@@ -2,6 +2,7 @@
  * and the way for types without a kernel of their own: decode a piece, then multiply
  * floats. */
 #include "decode.h"
+#include "grid_bytes.h"
 #include "grid_words.h"
 #include "mul_ref.h"
 
@@ -114,6 +115,7 @@ mul_fn mul_for(uint32_t type, enum act_kind kind)
     if (kind != act_kind_of(type, 0)) return NULL;
     mul_fn f = encoded[type];
     grid_words_make();
+    grid_bytes_make();
 #if defined(__x86_64__)
     mul_init_x86(type, &f);
 #elif defined(__aarch64__)

@@ -1,7 +1,7 @@
 /* tile.h - products of quantized rows with encoded activations, several rows at a time.
  *
  * A template: x86/mul_avx2.c and its like define a vector of LANES 32-bit lanes with a
- * few operations and include this file, which then defines one kernel for each type.
+ * few operations and include tile_types.h, which then defines one kernel for each type.
  *
  * A tile is one activation block, 256 columns, of LANES rows, a row in each lane: codes
  * four to a lane in the order of the columns, and scales as floats.  It is unpacked once
@@ -32,6 +32,7 @@
  *   dot(sum, v, x)        a step by itself
  *   pairs(sum, v, x)      sum + the products of both 16-bit halves of v with x[0..1]
  *   SIGNED_CODES          1 if 8-bit codes stay signed, 0 if 128 is added to them
+ *   SIGNED_GRIDS          the same for the types on a grid, whose codes are smaller
  *   MAX_TOKENS            tokens whose sums fit in registers: 8 or 4 */
 #include "act.h"
 #include "blocks.h"
@@ -65,7 +66,6 @@ INLINE vu offset_of(int n) { return splat((uint32_t)(-n & 0xffff) * 0x10001u); }
 
 #include "tile_product.h"
 #include "tile_unpack.h"
-#include "tile_grid.h"
 
 /* ==== Walking the rows ===================================================== */
 
@@ -136,10 +136,10 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
 
 /* ==== Kernels ============================================================== */
 
-#define KERNEL(type, product, qk)                                                        \
+#define KERNEL(type, product, single, qk)                                                \
     static decl_mul_fn(mul_##type)                                                       \
     {                                                                                    \
-        const struct walk k = { tile_##type, product, SINGLE(type), qk,                  \
+        const struct walk k = { tile_##type, product, single, qk,                        \
                                 sizeof(struct block_##type) };                           \
         walk(&k, y, y_stride, w, w_stride, rows, x, x_stride, tokens, n);                \
     }
@@ -147,16 +147,17 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
 #if FUSE_SINGLE
 #define SINGLE(name) single_##name
 
-/* The sum of a group so far less the offset of its codes. */
-INLINE vi less_offset(vi sum, const struct tile *w, int j, const struct act_block *x,
-                      const struct shape s)
+/* The sum of group j less the offset of its codes. */
+INLINE vi group_sum(const struct sink *to, const struct tile *w, int j,
+                    const struct act_block *x, const struct shape s)
 {
+    const vi sum = s.group == 16 ? to->sum[j] : to->sum[2 * j] + to->sum[2 * j + 1];
     return s.has_offset ? pairs(sum, group_offset(w, j, s), group_sums(x, j, s)) : sum;
 }
 
-INLINE void init_sums(struct sink *s)
+INLINE void init_sums(struct sink *s, int columns)
 {
-    LOOP for (int j = 0; j < ACT_BLOCK / 16; j++) s->sum[j] = (vi){ 0 };
+    LOOP for (int j = 0; j < columns / 16; j++) s->sum[j] = (vi){ 0 };
 }
 
 #define SUPER_SINGLE(name, ...)                                                          \
@@ -165,13 +166,13 @@ INLINE void init_sums(struct sink *s)
     {                                                                                    \
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
-        struct sink to = { .x = x->q, .steps = s.group / 4 };                            \
+        struct sink to = { .x = x->q, .fused = true };                                   \
         vf total = { 0 };                                                                \
         (void)blocks;                                                                    \
-        init_sums(&to);                                                                  \
+        init_sums(&to, ACT_BLOCK);                                                       \
         super_##name(&to, &w, &r);                                                       \
         LOOP for (int j = 0; j < ACT_BLOCK / s.group; j++) total =                       \
-            add_group(total, less_offset(to.sum[j], &w, j, x, s), &w, j);                \
+            add_group(total, group_sum(&to, &w, j, x, s), &w, j);                        \
         *y = add_super_block(*y, total, &w, x, s);                                       \
     }
 
@@ -182,10 +183,13 @@ INLINE void init_sums(struct sink *s)
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
         for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
-            struct sink to = { .x = x->q + 32 * j, .steps = 8 };                         \
-            to.sum[0] = (vi){ 0 };                                                       \
+            struct sink to = { .x = x->q + 32 * j, .fused = true };                      \
+            vi sum;                                                                      \
+            init_sums(&to, 32);                                                          \
             block_##name(&to, &w, 0, &r);                                                \
-            *y = add_block(*y, less_offset(to.sum[0], &w, j, x, s), &w, 0, x, j, s);     \
+            sum = to.sum[0] + to.sum[1];                                                 \
+            if (s.has_offset) sum = pairs(sum, w.offset, x->sum + 2 * j);                \
+            *y = add_block(*y, sum, &w, 0, x, j, s);                                     \
         }                                                                                \
     }
 #else
@@ -194,15 +198,18 @@ INLINE void init_sums(struct sink *s)
 #define BLOCK_32_SINGLE(name, ...)
 #endif
 
-#define SUPER_FNS(name, product, ...)                                                    \
+#define SUPER_TILE(name)                                                                 \
     static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
     {                                                                                    \
         struct sink to = { .code = w->code };                                            \
         (void)blocks;                                                                    \
         super_##name(&to, w, &r);                                                        \
-    }                                                                                    \
+    }
+
+#define SUPER_FNS(name, product, ...)                                                    \
+    SUPER_TILE(name)                                                                     \
     SUPER_SINGLE(name, __VA_ARGS__)                                                      \
-    KERNEL(name, product, QK_K)
+    KERNEL(name, product, SINGLE(name), QK_K)
 
 #define BLOCK_32_FNS(name, product, ...)                                                 \
     static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
@@ -213,32 +220,4 @@ INLINE void init_sums(struct sink *s)
         }                                                                                \
     }                                                                                    \
     BLOCK_32_SINGLE(name, __VA_ARGS__)                                                   \
-    KERNEL(name, product, QK_32)
-
-SUPER_FNS(q2_k, product_k16_2bit, K16_2BIT)
-SUPER_FNS(q3_k, product_k16_6bit, K16_6BIT)
-SUPER_FNS(q4_k, product_k32_4bit, K32_4BIT)
-SUPER_FNS(q5_k, product_k32_5bit, K32_5BIT)
-SUPER_FNS(q6_k, product_k16_6bit, K16_6BIT)
-SUPER_FNS(iq4_xs, product_k32_8bit, ANY32_8BIT)
-SUPER_FNS(iq2_xxs, product_k32_grid, K32_GRID)
-SUPER_FNS(iq2_xs, product_k16_grid, K16_GRID)
-SUPER_FNS(iq2_s, product_k16_grid, K16_GRID)
-SUPER_FNS(iq3_xxs, product_k32_grid, K32_GRID)
-SUPER_FNS(iq3_s, product_k32_grid, K32_GRID)
-BLOCK_32_FNS(q4_0, product_32_5bit, ANY32_5BIT)
-BLOCK_32_FNS(q4_1, product_32_min, ANY32_MIN)
-BLOCK_32_FNS(q5_0, product_32_5bit, ANY32_5BIT)
-BLOCK_32_FNS(q5_1, product_32_min, ANY32_MIN)
-BLOCK_32_FNS(q8_0, product_32_8bit, ANY32_8BIT)
-BLOCK_32_FNS(iq4_nl, product_32_8bit, ANY32_8BIT)
-BLOCK_32_FNS(mxfp4, product_32_5bit, ANY32_5BIT)
-
-static const mul_fn tile_kernels[GGF_TYPE_COUNT] = {
-    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1,       [GGF_Q5_0] = mul_q5_0,
-    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0,       [GGF_IQ4_NL] = mul_iq4_nl,
-    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k,       [GGF_Q3_K] = mul_q3_k,
-    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k,       [GGF_Q6_K] = mul_q6_k,
-    [GGF_IQ4_XS] = mul_iq4_xs, [GGF_IQ2_XXS] = mul_iq2_xxs, [GGF_IQ2_XS] = mul_iq2_xs,
-    [GGF_IQ2_S] = mul_iq2_s,   [GGF_IQ3_XXS] = mul_iq3_xxs, [GGF_IQ3_S] = mul_iq3_s,
-};
+    KERNEL(name, product, SINGLE(name), QK_32)

@@ -3,12 +3,24 @@
  * Eight neighbours of a row come as a word of grid_words.h, a row in each lane.  Their
  * signs go into its free bits; then a table of 16 makes codes of levels with signs. */
 
+/* What is added to codes where products want them unsigned: the least that will do, so
+ * that two products fit in 16 bits. */
+enum {
+    BIAS_IQ2 = SIGNED_GRIDS ? 0 : 43,
+    BIAS_IQ3_XXS = SIGNED_GRIDS ? 0 : 62,
+    BIAS_IQ3_S = SIGNED_GRIDS ? 0 : 15
+};
+
 /* Magnitudes by level, then the same negated: grids.h has the formulas. */
-static const int8_t signed_iq2[16] = { 8, 25, 43, 0, 0, 0, 0, 0, -8, -25, -43 };
-static const int8_t signed_iq3_xxs[16] = { 4,  12,  20,  28,  36,  44,  52,  62,
-                                           -4, -12, -20, -28, -36, -44, -52, -62 };
-static const int8_t signed_iq3_s[16] = { 1,  3,  5,  7,  9,  11,  13,  15,
-                                         -1, -3, -5, -7, -9, -11, -13, -15 };
+#define PLUS_MINUS(b, m0, m1, m2, m3, m4, m5, m6, m7)                                    \
+    {                                                                                    \
+        b + m0, b + m1, b + m2, b + m3, b + m4, b + m5, b + m6, b + m7, b - m0, b - m1,  \
+            b - m2, b - m3, b - m4, b - m5, b - m6, b - m7                               \
+    }
+static const int8_t codes_iq2[16] = PLUS_MINUS(BIAS_IQ2, 8, 25, 43, 0, 0, 0, 0, 0);
+static const int8_t codes_iq3_xxs[16] =
+    PLUS_MINUS(BIAS_IQ3_XXS, 4, 12, 20, 28, 36, 44, 52, 62);
+static const int8_t codes_iq3_s[16] = PLUS_MINUS(BIAS_IQ3_S, 1, 3, 5, 7, 9, 11, 13, 15);
 
 /* Bit i of the lowest byte to the free bit of coordinate i of a word. */
 INLINE vu sign_bits(vu signs)
@@ -46,26 +58,13 @@ INLINE vu gather_two(const uint32_t *grid, vu first, vu second)
     return gather(grid, first) | gather(grid, second) << 4;
 }
 
-/* d * (s + 1/2) * unit for scales s in four bits. */
-INLINE vf half_steps(vf d, vu s, float unit)
-{
-    return d * (to_float((vi)s) + 0.5f) * unit;
-}
-
-/* 16 scales of four bits in two columns. */
-INLINE void scales_of_16(struct tile *w, vf d, const vu *packed)
-{
-    LOOP for (int j = 0; j < 16; j++) w->scale[j] =
-        half_steps(d, packed[j / 8] >> 4 * (j % 8) & 15, 0.25f);
-}
-
 SUPER(iq2_xxs)
 {
-    const vu table = level_table(signed_iq2, BIAS);
+    const vu table = repeat16(codes_iq2);
     vu head[4];
     peek(head, r, 0);
     const vf d = half(head[0]);
-    w->offset = offset_of(128);
+    w->offset = offset_of(BIAS_IQ2);
     LOOP for (int h = 0; h < 4; h++)
     {
         vu c[4]; /* twice: four indices; four sevens of signs and a scale */
@@ -85,11 +84,11 @@ SUPER(iq2_xxs)
 
 SUPER(iq2_xs)
 {
-    const vu table = level_table(signed_iq2, BIAS);
+    const vu table = repeat16(codes_iq2);
     vu head[4], tail[4];
     peek(head, r, 0);
     peek(tail, r, TAIL(iq2_xs)); /* the last two: scales */
-    w->offset = offset_of(128);
+    w->offset = offset_of(BIAS_IQ2);
     scales_of_16(w, half(head[0]), tail + 2);
     LOOP for (int h = 0; h < 4; h++)
     {
@@ -108,11 +107,11 @@ SUPER(iq2_xs)
 
 SUPER(iq2_s)
 {
-    const vu table = level_table(signed_iq2, BIAS);
+    const vu table = repeat16(codes_iq2);
     vu head[4], tail[4];
     peek(head, r, 0);
     peek(tail, r, TAIL(iq2_s)); /* upper bits of indices, two columns; scales, two */
-    w->offset = offset_of(128);
+    w->offset = offset_of(BIAS_IQ2);
     scales_of_16(w, half(head[0]), tail + 2);
     LOOP for (int h = 0; h < 2; h++)
     {
@@ -130,11 +129,11 @@ SUPER(iq2_s)
 
 SUPER(iq3_xxs)
 {
-    const vu table = level_table(signed_iq3_xxs, BIAS);
+    const vu table = repeat16(codes_iq3_xxs);
     vu head[4], words[4];
     peek(head, r, 0);
     const vf d = half(head[0]);
-    w->offset = offset_of(128);
+    w->offset = offset_of(BIAS_IQ3_XXS);
     LOOP for (int h = 0; h < 4; h++)
     {
         vu c[4]; /* indices of 16 groups of 4 */
@@ -158,13 +157,13 @@ SUPER(iq3_xxs)
 
 SUPER(iq3_s)
 {
-    const vu table = level_table(signed_iq3_s, BIAS);
+    const vu table = repeat16(codes_iq3_s);
     vu head[4], high[4], tail[4], signs[4];
     peek(head, r, 0);
     peek(high, r, AT(iq3_s, qh));
     peek(tail, r, TAIL(iq3_s)); /* the last: scales */
     const vf d = half(head[0]);
-    w->offset = offset_of(128);
+    w->offset = offset_of(BIAS_IQ3_S);
     LOOP for (int j = 0; j < 8; j++) w->scale[j] =
         d * (to_float((vi)(tail[3] >> 4 * j & 15)) * 2.0f + 1.0f);
     LOOP for (int h = 0; h < 4; h++)

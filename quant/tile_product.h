@@ -147,19 +147,9 @@ typedef void (*product_fn)(vf *acc, const struct tile *w, const void *x, size_t 
 #define ANY32_MIN  .group = 32, .chunk = 4, .has_min = true
 #define ANY32_8BIT                                                                       \
     .group = 32, .chunk = 1, .is_signed = SIGNED_CODES, .has_offset = !SIGNED_CODES
-/* |codes| of at most 62 with signs */
-#define K32_GRID                                                                         \
-    .group = 32, .chunk = 2, .is_signed = SIGNED_CODES, .has_offset = !SIGNED_CODES
-#define K16_GRID                                                                         \
-    .group = 16, .chunk = 2, .is_signed = SIGNED_CODES, .has_offset = !SIGNED_CODES
-
-PRODUCT(product_k32_4bit, SUPER_BLOCK, K32_4BIT)
-PRODUCT(product_k32_5bit, SUPER_BLOCK, K32_5BIT)
-PRODUCT(product_k32_8bit, SUPER_BLOCK, ANY32_8BIT)
-PRODUCT(product_k16_2bit, SUPER_BLOCK, K16_2BIT)
-PRODUCT(product_k16_6bit, SUPER_BLOCK, K16_6BIT)
-PRODUCT(product_k32_grid, SUPER_BLOCK, K32_GRID)
-PRODUCT(product_k16_grid, SUPER_BLOCK, K16_GRID)
-PRODUCT(product_32_5bit, BLOCKS_OF_32, ANY32_5BIT)
-PRODUCT(product_32_min, BLOCKS_OF_32, ANY32_MIN)
-PRODUCT(product_32_8bit, BLOCKS_OF_32, ANY32_8BIT)
+/* On a grid, with a bias where products want them unsigned: codes of IQ2 are up to 86, of
+ * IQ3_XXS 124, of IQ3_S 30. */
+#define GRID     .is_signed = SIGNED_GRIDS, .has_offset = !SIGNED_GRIDS
+#define K32_GRID .group = 32, .chunk = 1, GRID
+#define K32_FINE .group = 32, .chunk = 4, GRID
+#define K16_GRID .group = 16, .chunk = 1, GRID

@@ -39,22 +39,24 @@ INLINE void take(vu c[4], struct rows *r, size_t at)
 /* The last 16 bytes of a block. */
 #define TAIL(name) (sizeof(struct block_##name) - 16)
 
-/* Where codes go: into the tile, or with a single token straight into the sums of its
- * groups, which spares the way through memory. */
+/* Where codes go: into the tile, or with a single token straight into sums, which spares
+ * the way through memory.  A sum is of 16 columns also where 32 share a scale: a step has
+ * to wait for the one before, so that two short chains are done sooner than a long one.
+ */
 struct sink {
     vu *code;
 #if FUSE_SINGLE
     const int8_t *x;
     vi sum[ACT_BLOCK / 16];
-    int steps; /* of four codes in a group; 0: into the tile */
+    bool fused; /* into the sums */
 #endif
 };
 
 INLINE void put(struct sink *s, int i, vu code)
 {
 #if FUSE_SINGLE
-    if (s->steps) {
-        s->sum[i / s->steps] = dot(s->sum[i / s->steps], code, s->x + 4 * i);
+    if (s->fused) {
+        s->sum[i / 4] = dot(s->sum[i / 4], code, s->x + 4 * i);
         return;
     }
 #endif
@@ -358,4 +360,19 @@ SUPER(iq4_xs)
         w->scale[k] = d * (to_float((vi)scale) - 32.0f);
         put_levels(s, table, r, AT(iq4_xs, qs) + 16 * k, 8 * k);
     }
+}
+
+/* ---- What the types on a grid share; tile_grid.h has the rest ---- */
+
+/* d * (s + 1/2) * unit for scales s in four bits. */
+INLINE vf half_steps(vf d, vu s, float unit)
+{
+    return d * (to_float((vi)s) + 0.5f) * unit;
+}
+
+/* 16 scales of four bits in two columns. */
+INLINE void scales_of_16(struct tile *w, vf d, const vu *packed)
+{
+    LOOP for (int j = 0; j < 16; j++) w->scale[j] =
+        half_steps(d, packed[j / 8] >> 4 * (j % 8) & 15, 0.25f);
 }

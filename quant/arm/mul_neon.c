@@ -14,6 +14,6 @@ static inline vi dot_step(vi part, vu code, const int8_t *x)
     return (vi)vpadalq_s16((int32x4_t)part, two);
 }
 
-#include "../tile.h"
+#include "../tile_types.h"
 
 mul_fn mul_tile_neon(uint32_t type) { return tile_kernels[type]; }

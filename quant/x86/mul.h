@@ -17,6 +17,9 @@ static inline void mul_init_x86(uint32_t type, mul_fn *f)
 
     if (!(flags & CPU_AVX512)) return;
     use(f, mul_tile_avx512(type));
+
+    if (!(flags & CPU_VBMI)) return;
+    use(f, mul_tile_vbmi(type));
 }
 
 /* Products with plain floats. */

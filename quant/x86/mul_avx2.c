@@ -14,6 +14,7 @@ typedef float vf __attribute__((vector_size(32)));
 #define MAX_TOKENS   4
 #define FUSE_SINGLE  0
 #define SIGNED_CODES 1 /* 128 more would overflow 16 bits */
+#define SIGNED_GRIDS 0
 
 static inline __m256i load_lanes(const uint8_t *p, size_t stride)
 {
@@ -97,6 +98,6 @@ static inline vi pairs(vi acc, vu v, const int16_t *x)
     return acc + (vi)_mm256_madd_epi16((__m256i)v, broadcast4(x));
 }
 
-#include "../tile.h"
+#include "../tile_types.h"
 
 mul_fn mul_tile_avx2(uint32_t type) { return tile_kernels[type]; }
