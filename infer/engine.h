@@ -189,6 +189,8 @@ void q3n_snapshot_free(q3n_snapshot *snapshot); /* NULL is allowed */
 
 uint32_t q3n_session_pos(const q3n_session *session); /* tokens held so far */
 uint32_t q3n_session_ctx(const q3n_session *session);
+/* [q3n_session_pos()]; they change with the session. */
+const int32_t *q3n_session_tokens(const q3n_session *session);
 
 /* Append n tokens.  logits: NULL, or room for n_vocab floats for each token from
  * number `first_logits` of this call on (n - 1: just the last one).  Fails with

@@ -1,23 +1,11 @@
 /* session.c - one sequence: its memory, its position, and the cutting into batches. */
-#include "../model/forward.h"
+#include "session.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_BATCH = 1 << 16 };
-
-struct q3n_session {
-    q3n_model *model;
-    uint32_t n_ctx, n_batch;
-    uint32_t pos;
-    const struct observer *observer;
-    const struct route_watch *watch;
-    struct op_clock *clock;
-    bool broken; /* a batch failed half way: only a reset helps */
-    struct sequence seq;
-    struct workspace work;
-};
 
 static float *floats(uint64_t n, uint64_t each)
 {
@@ -36,10 +24,10 @@ static int recurrent_state(struct delta_state *state, const struct delta_net *d,
     return state->conv && state->s ? 0 : ggf_no_memory(err);
 }
 
-static int allocate(struct q3n_session *s, const struct q3n_session_options *o,
-                    ggf_error *err)
+static int allocate(struct q3n_session *s, ggf_error *err)
 {
     const q3n_model *m = s->model;
+    const struct q3n_session_options *o = &s->options;
     const uint32_t n = m->hp.n_layer;
     const struct kv_shape shape = { .type_k = o->type_k,
                                     .type_v = o->type_v,
@@ -49,14 +37,15 @@ static int allocate(struct q3n_session *s, const struct q3n_session_options *o,
                                     .exact = m->exact };
     s->seq.kv = calloc(n, sizeof *s->seq.kv);
     s->seq.delta = calloc(n, sizeof *s->seq.delta);
-    if (!s->seq.kv || !s->seq.delta) return ggf_no_memory(err);
+    s->tokens = malloc(o->n_ctx * sizeof *s->tokens);
+    if (!s->seq.kv || !s->seq.delta || !s->tokens) return ggf_no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         const struct layer *l = &m->layers[i];
         const int e = l->recurrent ? recurrent_state(&s->seq.delta[i], &l->delta, err)
                                    : kv_cache_new(&s->seq.kv[i], &shape, err);
         if (e) return e;
     }
-    return workspace_new(&s->work, m, s->n_batch, s->n_ctx, err);
+    return workspace_new(&s->work, m, o->n_ubatch, o->n_ctx, err);
 }
 
 struct q3n_session_options q3n_session_complete(const q3n_model *model,
@@ -86,21 +75,20 @@ uint64_t q3n_session_bytes(const q3n_model *model,
 {
     const struct q3n_session_options o = q3n_session_complete(model, options);
     const uint64_t logits = (uint64_t)o.n_logits * model->info.n_vocab * sizeof(float);
-    return model->info.bytes_session + q3n_kv_bytes(&model->info, &o) * o.n_ctx + logits +
+    return model->info.bytes_session +
+           (q3n_kv_bytes(&model->info, &o) + sizeof(int32_t)) * o.n_ctx + logits +
            workspace_bytes(model, o.n_ubatch, o.n_ctx);
 }
 
 int q3n_session_new(q3n_session **out, q3n_model *model,
                     const struct q3n_session_options *options, ggf_error *err)
 {
-    const struct q3n_session_options o = q3n_session_complete(model, options);
     struct q3n_session *s = calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return ggf_no_memory(err);
     s->model = model;
-    s->n_ctx = o.n_ctx;
-    s->n_batch = o.n_ubatch;
-    int e = allocate(s, &o, err);
+    s->options = q3n_session_complete(model, options);
+    int e = allocate(s, err);
     if (e) {
         q3n_session_free(s);
         return e;
@@ -123,81 +111,9 @@ void q3n_session_free(q3n_session *s)
     }
     free(s->seq.kv);
     free(s->seq.delta);
+    free(s->tokens);
     free(s);
 }
-
-/* ---- Recurrent state -------------------------------------------------------- */
-
-/* A piece of it; each layer has two. */
-struct piece {
-    float *data;
-    size_t bytes;
-};
-static struct piece conv_of(const struct q3n_session *s, uint32_t layer)
-{
-    const struct delta_net *d = &s->model->layers[layer].delta;
-    return (struct piece){ s->seq.delta[layer].conv,
-                           (d->taps - 1) * (size_t)delta_channels(d) * sizeof(float) };
-}
-
-static struct piece sums_of(const struct q3n_session *s, uint32_t layer)
-{
-    const struct delta_net *d = &s->model->layers[layer].delta;
-    return (struct piece){ s->seq.delta[layer].s,
-                           (size_t)d->n_v_heads * d->dim * d->dim * sizeof(float) };
-}
-
-void q3n_session_reset(q3n_session *s)
-{
-    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
-        if (!s->model->layers[i].recurrent) continue;
-        const struct piece conv = conv_of(s, i), sums = sums_of(s, i);
-        memset(conv.data, 0, conv.bytes);
-        memset(sums.data, 0, sums.bytes);
-    }
-    s->pos = 0;
-    s->broken = false;
-}
-
-struct q3n_snapshot {
-    uint32_t pos;
-    bool broken;
-    char state[]; /* of the recurrent layers, in order */
-};
-
-int q3n_session_save(q3n_snapshot **out, const q3n_session *s, ggf_error *err)
-{
-    q3n_snapshot *snap = malloc(sizeof *snap + s->model->info.bytes_session);
-    *out = snap;
-    if (!snap) return ggf_no_memory(err);
-    snap->pos = s->pos;
-    snap->broken = s->broken;
-    char *to = snap->state;
-    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
-        if (!s->model->layers[i].recurrent) continue;
-        const struct piece conv = conv_of(s, i), sums = sums_of(s, i);
-        memcpy(to, conv.data, conv.bytes);
-        memcpy(to + conv.bytes, sums.data, sums.bytes);
-        to += conv.bytes + sums.bytes;
-    }
-    return 0;
-}
-
-void q3n_session_restore(q3n_session *s, const q3n_snapshot *snap)
-{
-    const char *from = snap->state;
-    for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
-        if (!s->model->layers[i].recurrent) continue;
-        const struct piece conv = conv_of(s, i), sums = sums_of(s, i);
-        memcpy(conv.data, from, conv.bytes);
-        memcpy(sums.data, from + conv.bytes, sums.bytes);
-        from += conv.bytes + sums.bytes;
-    }
-    s->pos = snap->pos;
-    s->broken = snap->broken;
-}
-
-void q3n_snapshot_free(q3n_snapshot *snap) { free(snap); }
 
 /* ---- Computing ---------------------------------------------------------------- */
 
@@ -215,7 +131,9 @@ void q3n_session_time(q3n_session *s, struct op_clock *clock) { s->clock = clock
 
 uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
 
-uint32_t q3n_session_ctx(const q3n_session *s) { return s->n_ctx; }
+uint32_t q3n_session_ctx(const q3n_session *s) { return s->options.n_ctx; }
+
+const int32_t *q3n_session_tokens(const q3n_session *s) { return s->tokens; }
 
 static int check(const struct q3n_session *s, const int32_t *tokens, uint32_t n,
                  ggf_error *err)
@@ -224,11 +142,11 @@ static int check(const struct q3n_session *s, const int32_t *tokens, uint32_t n,
     if (s->broken)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "an earlier batch of the session failed; it must be reset");
-    if (n > s->n_ctx - s->pos)
+    if (n > s->options.n_ctx - s->pos)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "%" PRIu32 " tokens do not fit: the context of %" PRIu32
                         " holds %" PRIu32 " already",
-                        n, s->n_ctx, s->pos);
+                        n, s->options.n_ctx, s->pos);
     for (uint32_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
             return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
@@ -240,17 +158,17 @@ static int check(const struct q3n_session *s, const int32_t *tokens, uint32_t n,
 int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
                      uint32_t first_logits, float *logits, ggf_error *err)
 {
-    const uint32_t n_vocab = s->model->info.n_vocab;
+    const uint32_t n_vocab = s->model->info.n_vocab, most = s->options.n_ubatch;
     int e = check(s, tokens, n, err);
     if (e) return e;
     if (!logits || first_logits > n) first_logits = n;
-    for (uint32_t at = 0; at < n; at += s->n_batch) {
+    for (uint32_t at = 0; at < n; at += most) {
         struct batch b = { .tokens = tokens + at,
                            .pos = s->pos,
                            .observer = s->observer,
                            .watch = s->watch,
                            .clock = s->clock };
-        b.n = n - at < s->n_batch ? n - at : s->n_batch;
+        b.n = n - at < most ? n - at : most;
         b.first_logits = first_logits <= at        ? 0
                          : first_logits - at < b.n ? first_logits - at
                                                    : b.n;
@@ -260,6 +178,7 @@ int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
             s->broken = true;
             return e;
         }
+        memcpy(s->tokens + s->pos, b.tokens, b.n * sizeof *b.tokens);
         s->pos += b.n;
     }
     return 0;

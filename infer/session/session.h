@@ -1,0 +1,31 @@
+/* session.h - what a session is made of.  Private to infer/: tools see engine.h. */
+#ifndef INFER_SESSION_H
+#define INFER_SESSION_H
+
+#include "../model/forward.h"
+
+struct q3n_session {
+    q3n_model *model;
+    struct q3n_session_options options; /* complete */
+    uint32_t pos;
+    int32_t *tokens; /* [n_ctx], of which pos count */
+    const struct observer *observer;
+    const struct route_watch *watch;
+    struct op_clock *clock;
+    bool broken; /* a batch failed half way: only a reset helps */
+    struct sequence seq;
+    struct workspace work;
+};
+
+/* ---- state.c: what a session remembers, as plain bytes ------------------------- */
+
+/* The recurrent state of all layers, model->info.bytes_session bytes. */
+void session_get_recurrent(const q3n_session *s, void *into);
+void session_put_recurrent(q3n_session *s, const void *from);
+
+/* Keys and values of tokens first .. first + n - 1: layer by layer all keys, then all
+ * values; of these head by head, n rows each.  q3n_kv_bytes() for each token. */
+void session_get_kv(const q3n_session *s, uint32_t first, uint32_t n, void *into);
+void session_put_kv(q3n_session *s, uint32_t first, uint32_t n, const void *from);
+
+#endif
