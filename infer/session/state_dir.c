@@ -296,11 +296,11 @@ int state_dir_list(const struct state_dir *d, const uint8_t root[KEY_BYTES],
         else if (look_at(&l, d, f->d_name, root, err) == GGF_E_NOMEM) e = GGF_E_NOMEM;
     }
     closedir(dir);
-    if (e) {
+    if (e || !l.n) {
         free(l.list);
         return e;
     }
-    if (l.n) qsort(l.list, l.n, sizeof *l.list, in_order);
+    qsort(l.list, l.n, sizeof *l.list, in_order);
     for (size_t i = 0; i < l.n; i++) l.list[i].r.tokens = l.list[i].tokens;
     *list = l.list;
     *n = l.n;
