@@ -54,7 +54,7 @@ obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 GGUF_OBJ   := $(call obj,$(call src,libgguf))
 QUANT_OBJ  := $(call obj,$(call src,quant))
-INFER_OBJ  := $(call obj,$(foreach d,model text ops experts session gpu,$(call src,infer/$(d))))
+INFER_OBJ  := $(call obj,$(foreach d,model text text/jinja ops experts session gpu,$(call src,infer/$(d))))
 COMMON_OBJ := $(call obj,$(wildcard tools/common/*.c))
 TOOLS      := $(basename $(notdir $(wildcard tools/*.c)))
 UNITS      := $(basename $(notdir $(wildcard tests/unit/test_*.c)))

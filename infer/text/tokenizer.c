@@ -128,12 +128,33 @@ static bool encode_plain(struct encoder *e, const uint8_t *text, size_t len)
     return true;
 }
 
-static bool encode_text(struct encoder *e, const uint8_t *text, size_t len, bool control)
+/* The special token at text[i]: the longest that is allowed there.  `trusted` bytes from
+ * here on may be a CONTROL token. */
+static int32_t special_at(const struct vocab *v, const uint8_t *text, size_t len,
+                          size_t trusted)
+{
+    const int32_t control = trusted ? vocab_special_at(v, text, trusted, true) : -1;
+    if (trusted == len) return control;
+    const int32_t other = vocab_special_at(v, text, len, false);
+    if (control < 0 || other < 0) return control < 0 ? other : control;
+    return vocab_text(v, (uint32_t)other).len > vocab_text(v, (uint32_t)control).len
+               ? other
+               : control;
+}
+
+/* Marks as in q3n_encode_marked(); NULL: all bytes are as `control` says. */
+static bool encode_text(struct encoder *e, const uint8_t *text, size_t len, bool control,
+                        const char *marks)
 {
     const struct vocab *v = &e->t->vocab;
     size_t plain = 0; /* where the stretch before i starts */
+    size_t trusted =
+        control ? len : 0; /* where the bytes that may be control tokens end */
     for (size_t i = 0; i < len;) {
-        const int32_t id = vocab_special_at(v, text + i, len - i, control);
+        if (marks && trusted <= i)
+            for (trusted = i; trusted < len && !marks[trusted];) trusted++;
+        const int32_t id =
+            special_at(v, text + i, len - i, trusted > i ? trusted - i : 0);
         if (id < 0) {
             i++;
             continue;
@@ -145,20 +166,32 @@ static bool encode_text(struct encoder *e, const uint8_t *text, size_t len, bool
     return encode_plain(e, text + plain, len - plain);
 }
 
-int q3n_encode(const q3n_tokenizer *t, const char *text, size_t len, bool parse_special,
-               struct q3n_ids *out, ggf_error *err)
+static int encode(const q3n_tokenizer *t, const char *text, size_t len, bool control,
+                  const char *marks, struct q3n_ids *out, ggf_error *err)
 {
     if (len > MAX_TEXT)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "a text of %zu bytes is too long",
                         len);
     struct encoder e = { .t = t, .out = out };
     const size_t before = out->n;
-    const bool ok = encode_text(&e, (const uint8_t *)text, len, parse_special);
+    const bool ok = encode_text(&e, (const uint8_t *)text, len, control, marks);
     bpe_space_free(&e.space);
     free(e.normal.bytes);
     if (ok) return 0;
     out->n = before;
     return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "out of memory for the tokens");
+}
+
+int q3n_encode(const q3n_tokenizer *t, const char *text, size_t len, bool parse_special,
+               struct q3n_ids *out, ggf_error *err)
+{
+    return encode(t, text, len, parse_special, NULL, out, err);
+}
+
+int q3n_encode_marked(const q3n_tokenizer *t, const char *text, size_t len,
+                      const char *marks, struct q3n_ids *out, ggf_error *err)
+{
+    return encode(t, text, len, true, marks, out, err);
 }
 
 bool q3n_ids_push_slow(struct q3n_ids *list, int32_t id)

@@ -52,6 +52,12 @@ static inline bool q3n_ids_push(struct q3n_ids *list, int32_t id)
 int q3n_encode(const q3n_tokenizer *t, const char *text, size_t len, bool parse_special,
                struct q3n_ids *out, ggf_error *err);
 
+/* The same of a text of which some bytes are not to be trusted: marks[i] is 0 where byte
+ * i may be part of a CONTROL token.  Everything else is as with `parse_special`: pieces
+ * and merges do not stop where marks change. */
+int q3n_encode_marked(const q3n_tokenizer *t, const char *text, size_t len,
+                      const char *marks, struct q3n_ids *out, ggf_error *err);
+
 /* ---- Decoding ---- */
 
 /* The bytes of a token: perhaps only a part of a character, nothing for an id that is
