@@ -7,7 +7,9 @@ enum {
     CHUNK_BYTES =
         128 << 10,   /* of weights: long enough to stream, short enough to share */
     CHUNK_ROWS = 16, /* chunks are whole multiples of this */
-    TOKEN_TILE = 64, /* tokens in one call of a kernel: their activations stay in L2 */
+    TOKEN_TILE =
+        STREAM_TOKENS,        /* in one call of a kernel: their activations stay in L2 */
+    LEAST_STRETCH = 96 << 10, /* bytes */
 };
 
 bool matrix_init(struct matrix *m, uint32_t type, const void *data, uint32_t n,
@@ -71,6 +73,30 @@ uint32_t matrix_chunk(const struct matrix *m)
     return rows < CHUNK_ROWS ? CHUNK_ROWS : (uint32_t)rows;
 }
 
+uint64_t matrix_groups(uint32_t rows)
+{
+    return ((uint64_t)rows + GROUP_ROWS - 1) / GROUP_ROWS;
+}
+
+uint64_t matrix_least_stretch(const struct matrix *m)
+{
+    return LEAST_STRETCH / (GROUP_ROWS * m->row_bytes) + 1;
+}
+
+struct matrix_rows matrix_in_stretch(uint32_t rows, struct stretch *s)
+{
+    const uint64_t groups = matrix_groups(rows);
+    if (s->first >= groups) {
+        s->first -= groups;
+        return (struct matrix_rows){ 0 };
+    }
+    const uint64_t n = s->n < groups - s->first ? s->n : groups - s->first;
+    const uint32_t row = (uint32_t)s->first * GROUP_ROWS;
+    const uint64_t most = n * GROUP_ROWS, left = rows - row;
+    *s = (struct stretch){ 0, s->n - n };
+    return (struct matrix_rows){ row, (uint32_t)(most < left ? most : left) };
+}
+
 bool linear_add(struct linear *l, const struct matrix *m, uint32_t out)
 {
     struct linear_part *parts = realloc(l->parts, (l->n_parts + 1) * sizeof *parts);
@@ -108,9 +134,30 @@ void linear_free(struct linear *l)
     *l = (struct linear){ 0 };
 }
 
+/* Few tokens: stretches of rows, across the parts. */
+static void linear_stretches(const struct member *me, const struct linear *l,
+                             const struct acts *x, size_t tokens, float *y,
+                             size_t y_stride)
+{
+    uint64_t groups = 0;
+    for (uint32_t p = 0; p < l->n_parts; p++) groups += matrix_groups(l->parts[p].m.rows);
+    const uint64_t least = matrix_least_stretch(&l->parts[0].m);
+    for (struct stretch s; team_next_stretch(me, groups, least, &s);)
+        for (const struct linear_part *p = l->parts; s.n; p++) {
+            const struct matrix_rows rows = matrix_in_stretch(p->m.rows, &s);
+            if (rows.n)
+                matrix_mul(&p->m, rows.first, rows.n, x, 0, tokens,
+                           y + p->out + rows.first, y_stride);
+        }
+}
+
 void linear_team(const struct member *me, const struct linear *l, const struct acts *x,
                  size_t tokens, float *y, size_t y_stride)
 {
+    if (tokens <= STREAM_TOKENS) {
+        linear_stretches(me, l, x, tokens, y, y_stride);
+        return;
+    }
     for (uint64_t i; team_next(me, l->n_chunks, &i);) {
         const struct linear_chunk *c = &l->chunks[i];
         const struct linear_part *p = &l->parts[c->part];

@@ -48,6 +48,20 @@ void matrix_mul(const struct matrix *m, uint32_t row, uint32_t rows, const struc
 /* Rows that make a good piece of work: some tens of kilobytes of weights. */
 uint32_t matrix_chunk(const struct matrix *m);
 
+/* When weights are used once, for few tokens, it is long stretches of them that memory
+ * gives fastest.  Several matrices are then counted off in groups of GROUP_ROWS rows, the
+ * last one of a matrix maybe smaller; a piece of work is a stretch of groups. */
+enum { GROUP_ROWS = 16, STREAM_TOKENS = 64 };
+uint64_t matrix_groups(uint32_t rows);
+/* The shortest stretch of groups that is worth its start. */
+uint64_t matrix_least_stretch(const struct matrix *m);
+/* The rows of a matrix of `rows` rows that are in the stretch, which is then cut to what
+ * comes behind the matrix and counted from there. */
+struct matrix_rows {
+    uint32_t first, n;
+};
+struct matrix_rows matrix_in_stretch(uint32_t rows, struct stretch *s);
+
 /* Matrices that multiply the same input; part i fills the columns from out[i] on of
  * an output row.  This is how rows of a fused tensor get to their places without being
  * moved in memory. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 enum { FF_ROWS = 128, OUT_ROWS = 512, SUM_COLUMNS = 512 }; /* pieces of work */
+enum { FEW_TOKENS = 8 }; /* weights are what takes time, not products with them */
 
 void moe_top(float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights)
 {
@@ -153,49 +154,51 @@ static uint32_t jobs_of_chunk(const struct moe_work *w)
     return w->demand.count + !w->demand.first;
 }
 
+static bool is_shared(const struct moe_pass *p, const struct moe_job *job)
+{
+    return job->expert == p->w->n_jobs - 1;
+}
+
 /* The expert of a job once it is that far; NULL if that failed. */
 static const struct expert *expert_of(const struct moe_pass *p, const struct moe_job *job,
                                       enum expert_stage stage)
 {
     const struct expert_demand *d = &p->w->demand;
     ggf_error mine;
-    if (job->expert == p->w->n_jobs - 1) return &p->m->shared;
+    if (is_shared(p, job)) return &p->m->shared;
     const int e = expert_store_wait(p->store, d, job->expert, stage, &mine);
     if (!e) return &d->experts[job->expert];
     if (team_fail(p->me, e) && p->err) *p->err = mine;
     return NULL;
 }
 
-static void gate_up_piece(const struct moe_pass *p, const struct moe_job *job,
-                          uint32_t row)
+static void gate_up_rows(const struct moe_pass *p, const struct moe_job *job,
+                         struct matrix_rows gate, struct matrix_rows up)
 {
-    const struct moe *m = p->m;
     const struct moe_work *w = p->w;
-    const struct expert *e = expert_of(p, job, EXPERT_IN);
-    const bool shared = e == &m->shared;
+    const struct expert *e = gate.n || up.n ? expert_of(p, job, EXPERT_IN) : NULL;
+    const bool shared = is_shared(p, job);
     const struct acts *in = shared ? &p->b.shared_in : &p->b.in;
-    const uint32_t n_ff = shared ? m->n_ff_shared : m->n_ff;
-    if (!e || row >= n_ff) return;
-    const uint32_t rows = n_ff - row < FF_ROWS ? n_ff - row : FF_ROWS;
-    const size_t at = (size_t)job->first * n_ff + row;
-    matrix_mul(&e->gate, row, rows, in, job->first, job->n,
-               (shared ? w->shared_gate : w->gate) + at, n_ff);
-    matrix_mul(&e->up, row, rows, in, job->first, job->n,
-               (shared ? w->shared_up : w->up) + at, n_ff);
+    const uint32_t n_ff = shared ? p->m->n_ff_shared : p->m->n_ff;
+    const size_t at = (size_t)job->first * n_ff;
+    if (!e) return;
+    matrix_mul(&e->gate, gate.first, gate.n, in, job->first, job->n,
+               (shared ? w->shared_gate : w->gate) + at + gate.first, n_ff);
+    matrix_mul(&e->up, up.first, up.n, in, job->first, job->n,
+               (shared ? w->shared_up : w->up) + at + up.first, n_ff);
 }
 
-static void down_piece(const struct moe_pass *p, const struct moe_job *job, uint32_t row)
+static void down_rows(const struct moe_pass *p, const struct moe_job *job,
+                      struct matrix_rows rows)
 {
-    const struct moe *m = p->m;
     const struct moe_work *w = p->w;
-    const struct expert *e = expert_of(p, job, EXPERT_READY);
-    const bool shared = e == &m->shared;
+    const struct expert *e = rows.n ? expert_of(p, job, EXPERT_READY) : NULL;
+    const bool shared = is_shared(p, job);
+    const size_t at = (size_t)job->first * p->m->n_embd + rows.first;
     if (!e) return;
-    const uint32_t rows = m->n_embd - row < OUT_ROWS ? m->n_embd - row : OUT_ROWS;
-    matrix_mul(&e->down, row, rows, shared ? &p->b.shared_mid : &p->b.mid, job->first,
-               job->n,
-               (shared ? w->shared_down : w->down) + (size_t)job->first * m->n_embd + row,
-               m->n_embd);
+    matrix_mul(&e->down, rows.first, rows.n, shared ? &p->b.shared_mid : &p->b.mid,
+               job->first, job->n, (shared ? w->shared_down : w->down) + at,
+               p->m->n_embd);
 }
 
 /* silu(gate) * up, encoded for the down matrices: the chunk's pairs, and with the first
@@ -222,23 +225,76 @@ static void activate_team(const struct moe_pass *p)
     }
 }
 
-static int chunk_team(const struct moe_pass *p)
+/* ---- Sharing the work ------------------------------------------------------ */
+
+static struct matrix_rows piece(uint64_t i, uint32_t each, uint32_t rows)
+{
+    const uint32_t row = (uint32_t)i * each;
+    if (row >= rows) return (struct matrix_rows){ 0 };
+    return (struct matrix_rows){ row, rows - row < each ? rows - row : each };
+}
+
+/* Many tokens: pieces of a matrix are shared. */
+static void gate_up_pieces(const struct moe_pass *p, uint64_t jobs)
 {
     const struct moe *m = p->m;
-    const struct moe_work *w = p->w;
     const uint32_t n_ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
-    const uint32_t ff_pieces = pieces(n_ff, FF_ROWS),
-                   out_pieces = pieces(m->n_embd, OUT_ROWS);
+    const uint32_t each = pieces(n_ff, FF_ROWS);
+    for (uint64_t i; team_next(p->me, jobs * each, &i);) {
+        const struct moe_job *job = job_of(p->w, i / each);
+        const struct matrix_rows rows =
+            piece(i % each, FF_ROWS, is_shared(p, job) ? m->n_ff_shared : m->n_ff);
+        gate_up_rows(p, job, rows, rows);
+    }
+}
+
+static void down_pieces(const struct moe_pass *p, uint64_t jobs)
+{
+    const uint32_t each = pieces(p->m->n_embd, OUT_ROWS);
+    for (uint64_t i; team_next(p->me, jobs * each, &i);)
+        down_rows(p, job_of(p->w, i / each), piece(i % each, OUT_ROWS, p->m->n_embd));
+}
+
+/* Few tokens: stretches of rows across the matrices of all jobs. */
+static void gate_up_stretches(const struct moe_pass *p, uint64_t jobs)
+{
+    const struct moe *m = p->m;
+    const struct expert_demand *d = &p->w->demand;
+    const uint64_t groups = 2 * (d->count * matrix_groups(m->n_ff) +
+                                 (jobs - d->count) * matrix_groups(m->n_ff_shared));
+    const uint64_t least = matrix_least_stretch(&d->experts[d->first].gate);
+    for (struct stretch s; team_next_stretch(p->me, groups, least, &s);)
+        for (uint64_t i = 0; s.n; i++) {
+            const struct moe_job *job = job_of(p->w, i);
+            const uint32_t n_ff = is_shared(p, job) ? m->n_ff_shared : m->n_ff;
+            const struct matrix_rows gate = matrix_in_stretch(n_ff, &s);
+            gate_up_rows(p, job, gate, matrix_in_stretch(n_ff, &s));
+        }
+}
+
+static void down_stretches(const struct moe_pass *p, uint64_t jobs)
+{
+    const struct expert_demand *d = &p->w->demand;
+    const uint64_t least = matrix_least_stretch(&d->experts[d->first].down);
+    const uint64_t groups = jobs * matrix_groups(p->m->n_embd);
+    for (struct stretch s; team_next_stretch(p->me, groups, least, &s);)
+        for (uint64_t i = 0; s.n; i++)
+            down_rows(p, job_of(p->w, i), matrix_in_stretch(p->m->n_embd, &s));
+}
+
+static int chunk_team(const struct moe_pass *p)
+{
+    const struct moe_work *w = p->w;
     const uint64_t jobs = jobs_of_chunk(w);
-    for (uint64_t i; team_next(p->me, jobs * ff_pieces, &i);)
-        gate_up_piece(p, job_of(w, i / ff_pieces), (uint32_t)(i % ff_pieces) * FF_ROWS);
+    if (p->tokens > FEW_TOKENS) gate_up_pieces(p, jobs);
+    else gate_up_stretches(p, jobs);
     op_done(p->me, w->clock, OP_GATE_UP);
     const int e = atomic_load(&p->me->team->status);
     if (e) return e;
     activate_team(p);
     op_done(p->me, w->clock, OP_SILU);
-    for (uint64_t i; team_next(p->me, jobs * out_pieces, &i);)
-        down_piece(p, job_of(w, i / out_pieces), (uint32_t)(i % out_pieces) * OUT_ROWS);
+    if (p->tokens > FEW_TOKENS) down_pieces(p, jobs);
+    else down_stretches(p, jobs);
     op_done(p->me, w->clock, OP_DOWN);
     return atomic_load(&p->me->team->status);
 }

@@ -61,6 +61,24 @@ bool team_next(const struct member *me, uint64_t n, uint64_t *i)
     return false;
 }
 
+bool team_next_stretch(const struct member *me, uint64_t n, uint64_t least,
+                       struct stretch *s)
+{
+    struct team *t = me->team;
+    uint64_t from = atomic_load_explicit(&t->next, memory_order_relaxed);
+    do {
+        const uint64_t left = from < n ? n - from : 0;
+        const uint64_t share = left / (2 * (uint64_t)t->n);
+        s->first = from;
+        s->n = share > least ? share : least < left ? least : left;
+    } while (s->n && !atomic_compare_exchange_weak_explicit(&t->next, &from, from + s->n,
+                                                            memory_order_relaxed,
+                                                            memory_order_relaxed));
+    if (s->n) return true;
+    team_barrier(me);
+    return false;
+}
+
 void team_run(int threads, void (*work)(const struct member *, void *), void *arg)
 {
     struct team team = { .n = threads };

@@ -47,4 +47,16 @@ bool team_fail(const struct member *me, int status);
  * Every thread must run the loop to its end, which is a barrier. */
 bool team_next(const struct member *me, uint64_t n, uint64_t *i);
 
+/* The same in stretches of neighbours, for what is faster in one go: long ones first, so
+ * that few are needed, short ones in the end, so that all finish together.  None is
+ * shorter than `least` but the last.
+ *
+ *     for (struct stretch s; team_next_stretch(me, n, least, &s);) ... s.n of them
+ * from s.first on */
+struct stretch {
+    uint64_t first, n;
+};
+bool team_next_stretch(const struct member *me, uint64_t n, uint64_t least,
+                       struct stretch *s);
+
 #endif
