@@ -27,6 +27,8 @@ struct q3n_session_options {
     /* Rows of logits that the caller holds beside it: they are his, but count as memory
      * that the session takes. */
     uint32_t n_logits;
+    uint32_t n_seq; /* sessions of these options that share a lane, for what memory they
+                       take together; 0: 1 */
 };
 
 /* Can keys and values be of that type?  Of some models not even then: heads must be whole
@@ -199,5 +201,33 @@ const int32_t *q3n_session_tokens(const q3n_session *session);
  * session must then be reset. */
 int q3n_session_eval(q3n_session *session, const int32_t *tokens, uint32_t n,
                      uint32_t first_logits, float *logits, ggf_error *err);
+
+/* ---- Several sequences at once ------------------------------------------------- */
+
+/* The buffers in which batches are computed.  A session has one of its own, or shares one
+ * that is given; sessions that share can be computed together: then weights are read once
+ * for all of them.  A lane, with its sessions, belongs to one caller at a time. */
+typedef struct q3n_lane q3n_lane;
+
+/* n_ubatch, n_ctx: the most tokens at once of all sessions, and the most of each. */
+int q3n_lane_new(q3n_lane **out, q3n_model *model,
+                 const struct q3n_session_options *options, ggf_error *err);
+void q3n_lane_free(q3n_lane *lane); /* NULL is allowed; sessions first */
+int q3n_session_new_in(q3n_session **out, q3n_lane *lane,
+                       const struct q3n_session_options *options, ggf_error *err);
+
+struct q3n_run {
+    q3n_session *session;
+    const int32_t *tokens;
+    uint32_t n, first_logits; /* logits are wanted from this one of them on; n: of none */
+};
+
+/* Append tokens to different sessions of one lane: what each gets is what it would get
+ * alone, bit for bit.  logits: n_vocab floats for each token whose logits are wanted, in
+ * the order of the runs; NULL if there is none.  Fails as q3n_session_eval(): with
+ * GGF_E_ARG nothing has happened, else the sessions must be reset.  Who observes,
+ * watches or times the first session sees all of it. */
+int q3n_sessions_eval(const struct q3n_run *runs, uint32_t n_runs, float *logits,
+                      ggf_error *err);
 
 #endif

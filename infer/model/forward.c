@@ -9,9 +9,9 @@
 struct pass {
     const struct member *me;
     const q3n_model *model;
-    const struct sequence *seq;
     struct workspace *w;
     const struct batch *batch;
+    uint32_t n_wanted; /* tokens whose logits are wanted: w->wanted, ascending */
     ggf_error *err;
 };
 
@@ -27,13 +27,14 @@ static void embed_team(const struct pass *p)
     const struct hparams *hp = &m->hp;
     for (uint64_t t; team_next(p->me, p->batch->n, &t);) {
         const struct matrix *e = &m->embedding;
+        const struct run *run = &p->batch->runs[p->w->run_of[t]];
+        const uint32_t at = (uint32_t)t - run->first;
         float *x = p->w->x + t * hp->n_embd;
-        m->decode_embedding(e->data + (size_t)p->batch->tokens[t] * e->row_bytes, x,
+        m->decode_embedding(e->data + (size_t)run->tokens[at] * e->row_bytes, x,
                             hp->n_embd);
         if (e->scale != 1.0f)
             for (uint32_t i = 0; i < hp->n_embd; i++) x[i] *= e->scale;
-        rope_table(p->w->rope + t * hp->n_rot, hp->n_rot, hp->rope_base,
-                   p->batch->pos + (uint32_t)t);
+        rope_table(p->w->rope + t * hp->n_rot, hp->n_rot, hp->rope_base, run->pos + at);
     }
     done(p, OP_EMBED);
 }
@@ -78,31 +79,44 @@ static void project_team(const struct pass *p, const struct linear *out)
     done(p, OP_MIXER_OUT);
 }
 
-static void mixer_team(const struct pass *p, const struct layer *l, uint32_t index)
+/* The part between the projections, of one sequence. */
+static void mix_team(const struct pass *p, const struct layer *l, uint32_t index,
+                     const struct run *run)
 {
     const struct vec_ops *ops = &p->model->ops;
-    const struct batch *b = p->batch;
+    const struct linear *in = l->recurrent ? &l->delta.in : &l->attention.in;
+    const struct linear *out = l->recurrent ? &l->delta.out : &l->attention.out;
     struct workspace *w = p->w;
     float *own = w->thread + (size_t)p->me->id * w->thread_floats;
+    float *projected = w->projected + (size_t)run->first * in->width;
+    float *mixed = w->mixed + (size_t)run->first * out->n;
+    if (l->recurrent)
+        delta_team(p->me, &l->delta, ops, &run->seq->delta[index], run->n, projected, own,
+                   mixed);
+    else
+        attention_team(p->me, &l->attention, ops,
+                       &(struct attention_run){ .cache = &run->seq->kv[index],
+                                                .pos = run->pos,
+                                                .tokens = run->n,
+                                                .projected = projected,
+                                                .rope = w->rope + (size_t)run->first *
+                                                                      p->model->hp.n_rot,
+                                                .scratch = own,
+                                                .shared = w->shared,
+                                                .out = mixed });
+}
+
+static void mixer_team(const struct pass *p, const struct layer *l, uint32_t index)
+{
+    const struct batch *b = p->batch;
+    struct workspace *w = p->w;
     const struct linear *in = l->recurrent ? &l->delta.in : &l->attention.in;
 
     const struct acts acts = norm_team(p, 0, NULL, l->mixer_norm, in->kinds);
     observe(p, OBSERVED_MIXER, index, w->norm, in->n, b->n);
     linear_team(p->me, in, &acts, b->n, w->projected, in->width);
     done(p, OP_MIXER_IN);
-    if (l->recurrent)
-        delta_team(p->me, &l->delta, ops, &p->seq->delta[index], b->n, w->projected, own,
-                   w->mixed);
-    else
-        attention_team(p->me, &l->attention, ops,
-                       &(struct attention_run){ .cache = &p->seq->kv[index],
-                                                .pos = b->pos,
-                                                .tokens = b->n,
-                                                .projected = w->projected,
-                                                .rope = w->rope,
-                                                .scratch = own,
-                                                .shared = w->shared,
-                                                .out = w->mixed });
+    for (uint32_t i = 0; i < b->n_runs; i++) mix_team(p, l, index, &b->runs[i]);
     done(p, l->recurrent ? OP_DELTA : OP_ATTENTION);
     const struct linear *out = l->recurrent ? &l->delta.out : &l->attention.out;
     observe(p, OBSERVED_MIXER_OUT, index, w->mixed, out->n, b->n);
@@ -114,10 +128,11 @@ static int layer_team(const struct pass *p, uint32_t index)
     const q3n_model *m = p->model;
     const struct layer *l = &m->layers[index];
     mixer_team(p, l, index);
-    /* Behind the last mixer only tokens whose logits are wanted matter, or those that
-     * somebody watches. */
+    /* Behind the last mixer tokens before the first whose logits are wanted do not
+     * matter, unless somebody watches. */
     const bool all = index + 1 < m->hp.n_layer || p->batch->observer;
-    const uint32_t first = all ? 0 : p->batch->first_logits;
+    const uint32_t wanted = p->n_wanted ? p->w->wanted[0] : p->batch->n;
+    const uint32_t first = all ? 0 : wanted;
     const size_t at = (size_t)first * m->hp.n_embd;
     const struct acts acts = norm_team(p, first, p->w->out, l->ffn_norm, l->moe.kinds);
     if (first == p->batch->n) return 0;
@@ -126,16 +141,23 @@ static int layer_team(const struct pass *p, uint32_t index)
                     p->batch->watch, p->err);
 }
 
+/* The rows whose logits are wanted move together in w->norm. */
 static void head_team(const struct pass *p)
 {
     const q3n_model *m = p->model;
-    const uint32_t first = p->batch->first_logits;
-    if (first == p->batch->n) return;
-    const struct acts acts = norm_team(p, first, NULL, m->output_norm, m->head.kinds);
-    observe(p, OBSERVED_HEAD, 0, p->w->norm + (size_t)first * m->hp.n_embd, m->hp.n_embd,
-            p->batch->n - first);
-    linear_team(p->me, &m->head, &acts, p->batch->n - first, p->batch->logits,
-                m->head.width);
+    const uint32_t n = p->n_wanted, width = m->hp.n_embd;
+    struct acts acts;
+    if (!n) return;
+    acts_place(&acts, p->w->norm_acts, m->head.kinds, width, p->w->n_batch);
+    for (uint64_t i; team_next(p->me, n, &i);) {
+        const float *x = p->w->x + (size_t)p->w->wanted[i] * width;
+        float *y = p->w->norm + i * width;
+        m->ops.rms_norm(y, x, m->output_norm, width, m->hp.eps);
+        acts_encode(&acts, m->head.kinds, i, y);
+    }
+    done(p, OP_NORM);
+    observe(p, OBSERVED_HEAD, 0, p->w->norm, width, n);
+    linear_team(p->me, &m->head, &acts, n, p->batch->logits, m->head.width);
     done(p, OP_HEAD);
 }
 
@@ -164,12 +186,24 @@ static void work(const struct member *me, void *arg)
     if (me->id == 0) call->status = e;
 }
 
-int forward(const q3n_model *model, const struct sequence *seq, struct workspace *w,
-            const struct batch *batch, ggf_error *err)
+/* Number the tokens; returns how many logits are wanted. */
+static uint32_t number(struct workspace *w, const struct batch *b)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n_runs; i++)
+        for (uint32_t t = 0; t < b->runs[i].n; t++) {
+            w->run_of[b->runs[i].first + t] = i;
+            if (t >= b->runs[i].first_logits) w->wanted[n++] = b->runs[i].first + t;
+        }
+    return n;
+}
+
+int forward(const q3n_model *model, struct workspace *w, const struct batch *batch,
+            ggf_error *err)
 {
     w->moe.clock = batch->clock;
     op_start(batch->clock);
-    struct call call = { .pass = { NULL, model, seq, w, batch, err } };
+    struct call call = { .pass = { NULL, model, w, batch, number(w, batch), err } };
     team_run(model->threads, work, &call);
     return call.status;
 }

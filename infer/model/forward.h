@@ -18,6 +18,8 @@ struct workspace {
     float *mixed;     /* [widest mixer, tokens]: what attention or delta net give */
     float *out;       /* [n_embd, tokens]: of the mixer's output projection */
     float *rope;      /* [n_rot, tokens] */
+    uint32_t *run_of; /* [tokens]: number of the run */
+    uint32_t *wanted; /* [tokens]: those whose logits are wanted */
     void *norm_acts, *mixed_acts;
     float *thread; /* [thread_floats, threads]: scratch */
     size_t thread_floats;
@@ -34,20 +36,29 @@ void workspace_free(struct workspace *w);
 /* What it takes. */
 uint64_t workspace_bytes(const q3n_model *model, uint32_t n_batch, uint32_t n_ctx);
 
-/* Tokens of one sequence, at positions pos, pos + 1, ... */
-struct batch {
+/* A run of tokens of one sequence, at positions pos, pos + 1, ... */
+struct run {
+    const struct sequence *seq;
     const int32_t *tokens;
     uint32_t n, pos;
-    uint32_t first_logits; /* logits are wanted from this token on; n: of none */
-    float *logits;         /* [n_vocab, n - first_logits] */
+    uint32_t first;        /* number of its first token in the batch */
+    uint32_t first_logits; /* logits are wanted from this token of it on; n: of none */
+};
+
+/* Runs of different sequences, one behind the other. */
+struct batch {
+    const struct run *runs;
+    uint32_t n_runs, n;              /* and tokens of all of them */
+    float *logits;                   /* [n_vocab, tokens whose logits are wanted] */
     const struct observer *observer; /* NULL: nobody watches */
     const struct route_watch *watch; /* NULL: nobody */
     struct op_clock *clock;          /* NULL: none */
 };
 
-/* Results do not depend on how a sequence is cut into batches, nor on threads: no sum is
- * ever split.  After a failure the sequence is half moved on. */
-int forward(const q3n_model *model, const struct sequence *seq, struct workspace *w,
-            const struct batch *batch, ggf_error *err);
+/* Results depend neither on how a sequence is cut into batches, nor on what else is in a
+ * batch, nor on threads: no sum is ever split.  After a failure the sequences are half
+ * moved on. */
+int forward(const q3n_model *model, struct workspace *w, const struct batch *batch,
+            ggf_error *err);
 
 #endif

@@ -108,6 +108,8 @@ static bool all_blocks(struct workspace *w, const q3n_model *model, uint32_t n_b
            (w->projected = block(w, n_batch, n.projected * f)) &&
            (w->mixed = block(w, n_batch, n.mixed * f)) &&
            (w->rope = block(w, n_batch, hp->n_rot * f)) &&
+           (w->run_of = block(w, n_batch, sizeof *w->run_of)) &&
+           (w->wanted = block(w, n_batch, sizeof *w->wanted)) &&
            (w->norm_acts = block(w, n.norm_acts, 1)) &&
            (w->mixed_acts = block(w, n.mixed_acts, 1)) &&
            (w->thread = block(w, model->threads, w->thread_floats * f)) &&

@@ -1,4 +1,4 @@
-/* session.c - one sequence: its memory, its position, and the cutting into batches. */
+/* session.c - one sequence: its memory and its position. */
 #include "session.h"
 
 #include <inttypes.h>
@@ -45,7 +45,7 @@ static int allocate(struct q3n_session *s, ggf_error *err)
                                    : kv_cache_new(&s->seq.kv[i], &shape, err);
         if (e) return e;
     }
-    return workspace_new(&s->work, m, o->n_ubatch, o->n_ctx, err);
+    return 0;
 }
 
 struct q3n_session_options q3n_session_complete(const q3n_model *model,
@@ -75,19 +75,25 @@ uint64_t q3n_session_bytes(const q3n_model *model,
 {
     const struct q3n_session_options o = q3n_session_complete(model, options);
     const uint64_t logits = (uint64_t)o.n_logits * model->info.n_vocab * sizeof(float);
-    return model->info.bytes_session +
-           (q3n_kv_bytes(&model->info, &o) + sizeof(int32_t)) * o.n_ctx + logits +
-           workspace_bytes(model, o.n_ubatch, o.n_ctx);
+    const uint64_t token = q3n_kv_bytes(&model->info, &o) + sizeof(int32_t);
+    return (model->info.bytes_session + token * o.n_ctx) * (o.n_seq ? o.n_seq : 1) +
+           logits + workspace_bytes(model, o.n_ubatch, o.n_ctx);
 }
 
-int q3n_session_new(q3n_session **out, q3n_model *model,
-                    const struct q3n_session_options *options, ggf_error *err)
+/* own: the lane is the session's, too, and freed with it. */
+static int create(q3n_session **out, q3n_lane *lane, bool own,
+                  const struct q3n_session_options *options, ggf_error *err)
 {
     struct q3n_session *s = calloc(1, sizeof *s);
     *out = NULL;
-    if (!s) return ggf_no_memory(err);
-    s->model = model;
-    s->options = q3n_session_complete(model, options);
+    if (!s) {
+        if (own) q3n_lane_free(lane);
+        return ggf_no_memory(err);
+    }
+    s->model = lane->model;
+    s->lane = lane;
+    s->own_lane = own;
+    s->options = q3n_session_complete(s->model, options);
     int e = allocate(s, err);
     if (e) {
         q3n_session_free(s);
@@ -98,10 +104,31 @@ int q3n_session_new(q3n_session **out, q3n_model *model,
     return 0;
 }
 
+int q3n_session_new(q3n_session **out, q3n_model *model,
+                    const struct q3n_session_options *options, ggf_error *err)
+{
+    q3n_lane *lane;
+    *out = NULL;
+    const int e = q3n_lane_new(&lane, model, options, err);
+    return e ? e : create(out, lane, true, options, err);
+}
+
+int q3n_session_new_in(q3n_session **out, q3n_lane *lane,
+                       const struct q3n_session_options *options, ggf_error *err)
+{
+    const struct q3n_session_options o = q3n_session_complete(lane->model, options);
+    *out = NULL;
+    if (o.n_ctx > lane->n_ctx)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "a context of %" PRIu32 " in a lane for %" PRIu32, o.n_ctx,
+                        lane->n_ctx);
+    return create(out, lane, false, options, err);
+}
+
 void q3n_session_free(q3n_session *s)
 {
     if (!s) return;
-    workspace_free(&s->work);
+    if (s->own_lane) q3n_lane_free(s->lane);
     for (uint32_t i = 0; i < s->model->hp.n_layer; i++) {
         if (s->seq.kv) kv_cache_free(&s->seq.kv[i]);
         if (s->seq.delta) {
@@ -134,52 +161,3 @@ uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
 uint32_t q3n_session_ctx(const q3n_session *s) { return s->options.n_ctx; }
 
 const int32_t *q3n_session_tokens(const q3n_session *s) { return s->tokens; }
-
-static int check(const struct q3n_session *s, const int32_t *tokens, uint32_t n,
-                 ggf_error *err)
-{
-    const uint32_t n_vocab = s->model->info.n_vocab;
-    if (s->broken)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "an earlier batch of the session failed; it must be reset");
-    if (n > s->options.n_ctx - s->pos)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "%" PRIu32 " tokens do not fit: the context of %" PRIu32
-                        " holds %" PRIu32 " already",
-                        n, s->options.n_ctx, s->pos);
-    for (uint32_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
-            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                            "token %" PRId32 " is not in the vocabulary of %" PRIu32,
-                            tokens[i], n_vocab);
-    return 0;
-}
-
-int q3n_session_eval(q3n_session *s, const int32_t *tokens, uint32_t n,
-                     uint32_t first_logits, float *logits, ggf_error *err)
-{
-    const uint32_t n_vocab = s->model->info.n_vocab, most = s->options.n_ubatch;
-    int e = check(s, tokens, n, err);
-    if (e) return e;
-    if (!logits || first_logits > n) first_logits = n;
-    for (uint32_t at = 0; at < n; at += most) {
-        struct batch b = { .tokens = tokens + at,
-                           .pos = s->pos,
-                           .observer = s->observer,
-                           .watch = s->watch,
-                           .clock = s->clock };
-        b.n = n - at < most ? n - at : most;
-        b.first_logits = first_logits <= at        ? 0
-                         : first_logits - at < b.n ? first_logits - at
-                                                   : b.n;
-        if (b.first_logits < b.n)
-            b.logits = logits + (size_t)(at + b.first_logits - first_logits) * n_vocab;
-        if ((e = forward(s->model, &s->seq, &s->work, &b, err))) {
-            s->broken = true;
-            return e;
-        }
-        memcpy(s->tokens + s->pos, b.tokens, b.n * sizeof *b.tokens);
-        s->pos += b.n;
-    }
-    return 0;
-}

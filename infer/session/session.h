@@ -4,8 +4,19 @@
 
 #include "../model/forward.h"
 
+/* One call at a time computes with it. */
+struct q3n_lane {
+    q3n_model *model;
+    uint32_t n_batch, n_ctx; /* most tokens at once, and of a session */
+    struct workspace work;
+    struct run *runs; /* [room]: of the batch in hand */
+    uint32_t room;
+};
+
 struct q3n_session {
     q3n_model *model;
+    q3n_lane *lane;
+    bool own_lane;
     struct q3n_session_options options; /* complete */
     uint32_t pos;
     int32_t *tokens; /* [n_ctx], of which pos count */
@@ -14,7 +25,6 @@ struct q3n_session {
     struct op_clock *clock;
     bool broken; /* a batch failed half way: only a reset helps */
     struct sequence seq;
-    struct workspace work;
 };
 
 /* ---- state.c: what a session remembers, as plain bytes ------------------------- */
