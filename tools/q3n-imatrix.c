@@ -2,14 +2,13 @@
  * a text, so that gguf-quant and llama-quantize can spend their bits there. */
 #include "../infer/now.h"
 #include "../infer/session/collect.h"
-#include "../infer/text/tokenizer.h"
 #include "common/coverage.h"
 #include "common/divergence.h"
-#include "common/input.h"
 #include "common/logprob.h"
 #include "common/modelopt.h"
 #include "common/out.h"
 #include "common/runstats.h"
+#include "common/windows.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -262,15 +261,7 @@ static int read_matrices(struct run *r, ggf_error *err)
 
 static int read_text(struct run *r, ggf_error *err)
 {
-    struct input in = { 0 };
-    q3n_tokenizer *t = NULL;
-    int e = q3n_tokenizer_load(&t, q3n_model_file(r->model), err);
-    if (!e) e = input_read(&in, opt.file, err);
-    if (!e) r->bos = q3n_tokenizer_bos(t);
-    if (!e && r->bos >= 0 && !q3n_ids_push(&r->ids, r->bos)) e = ggf_no_memory(err);
-    if (!e) e = q3n_encode(t, in.bytes, in.len, false, &r->ids, err);
-    free(in.bytes);
-    q3n_tokenizer_free(t);
+    const int e = windows_read(&r->ids, &r->bos, r->model, opt.file, err);
     if (e) return e;
     const uint64_t all = r->ids.n / r->n_ctx, skip = (uint64_t)opt.chunk;
     if (!all)

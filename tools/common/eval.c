@@ -1,8 +1,6 @@
 /* eval.c - what an evaluation needs: models, sessions, the text; see eval.h. */
 #include "eval.h"
 
-#include "input.h"
-
 #include <omp.h>
 #include <stdlib.h>
 
@@ -38,15 +36,7 @@ static int open_models(struct eval *e, const char *const *paths, uint32_t n_path
 static int read_text(struct eval *e, ggf_error *err)
 {
     const q3n_model *model = (e->base ? e->base : e->models)->model;
-    struct input in = { 0 };
-    q3n_tokenizer *t = NULL;
-    int r = q3n_tokenizer_load(&t, q3n_model_file(model), err);
-    if (!r) r = input_read(&in, e->o->file, err);
-    if (!r) e->bos = q3n_tokenizer_bos(t);
-    if (!r && e->bos >= 0 && !q3n_ids_push(&e->ids, e->bos)) r = ggf_no_memory(err);
-    if (!r) r = q3n_encode(t, in.bytes, in.len, false, &e->ids, err);
-    free(in.bytes);
-    q3n_tokenizer_free(t);
+    const int r = windows_read(&e->ids, &e->bos, model, e->o->file, err);
     if (r) return r;
     const uint32_t n_ctx = e->o->n_ctx;
     e->windows = (struct kld_base){ .form = e->o->form,

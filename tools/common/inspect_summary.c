@@ -126,6 +126,12 @@ static void print_header(const struct inspect *in, const struct facts *x)
 
 /* ---- Tables ---------------------------------------------------------------- */
 
+/* Heads of a table with such rows. */
+#define SHARE_HEADS(what)                                                                \
+    {                                                                                    \
+        what, ">tensors", ">params", ">size", ">share", ">bits/w", NULL                  \
+    }
+
 static void share_row(struct table *t, const char *name, const struct share *s,
                       const struct share *all)
 {
@@ -141,8 +147,7 @@ static void share_row(struct table *t, const char *name, const struct share *s,
 
 static bool print_roles(const struct inspect *in, const struct facts *x)
 {
-    static const char *const heads[] = { "role",   ">tensors", ">params", ">size",
-                                         ">share", ">bits/w",  NULL };
+    static const char *const heads[] = SHARE_HEADS("role");
     struct table t;
     table_start(&t, heads);
     for (int r = 0; r < GGF_ROLE_COUNT; r++)
@@ -156,8 +161,7 @@ static bool print_roles(const struct inspect *in, const struct facts *x)
 
 static bool print_types(const struct inspect *in, const struct facts *x)
 {
-    static const char *const heads[] = { "type",   ">tensors", ">params", ">size",
-                                         ">share", ">bits/w",  NULL };
+    static const char *const heads[] = SHARE_HEADS("type");
     struct table t;
     table_start(&t, heads);
     for (uint32_t type = 0; type < GGF_TYPE_COUNT; type++)

@@ -1,10 +1,27 @@
 /* windows.c - see windows.h. */
 #include "windows.h"
 
+#include "input.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_LOGITS_BYTES (256u << 20) /* of all sessions */
+
+int windows_read(struct q3n_ids *ids, int32_t *bos, const q3n_model *model,
+                 const char *path, ggf_error *err)
+{
+    struct input in = { 0 };
+    q3n_tokenizer *t = NULL;
+    int r = q3n_tokenizer_load(&t, q3n_model_file(model), err);
+    if (!r) r = input_read(&in, path, err);
+    if (!r) *bos = q3n_tokenizer_bos(t);
+    if (!r && *bos >= 0 && !q3n_ids_push(ids, *bos)) r = ggf_no_memory(err);
+    if (!r) r = q3n_encode(t, in.bytes, in.len, false, ids, err);
+    free(in.bytes);
+    q3n_tokenizer_free(t);
+    return r;
+}
 
 /* What a run holds. */
 struct run {

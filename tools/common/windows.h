@@ -4,6 +4,7 @@
 #define TOOLS_WINDOWS_H
 
 #include "../../infer/engine.h"
+#include "../../infer/text/tokenizer.h"
 
 /* n predictions of window number `window`, from its prediction number `row` on: of each
  * session logits[session][n * n_vocab], and the tokens that really came. */
@@ -34,6 +35,10 @@ static inline uint32_t window_predictions(uint32_t n_ctx)
 {
     return n_ctx - 1 - n_ctx / 2;
 }
+
+/* The tokens of a text file, by the tokenizer of a model: BOS first, if it has one. */
+int windows_read(struct q3n_ids *ids, int32_t *bos, const q3n_model *model,
+                 const char *path, ggf_error *err);
 
 /* Most predictions that come at once: no more than a ubatch, and their logits bounded. */
 uint32_t windows_piece(const struct windows *w);
