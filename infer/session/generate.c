@@ -149,6 +149,8 @@ static int generate(struct q3n_generator *g, int64_t limit, struct q3n_stream *s
             g->n_decoded++;
         }
         g->pending = choose(g);
+        if (g->pending < 0)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "no token may come next");
         if (q3n_token_is_eog(g->tokenizer, g->pending)) {
             *why = Q3N_STOP_EOG;
             g->pending = -1;

@@ -3,8 +3,10 @@
 #include "sample.h"
 
 #include "candidates.h"
+#include "matcher.h"
 #include "recent.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,8 @@ struct q3n_sampler {
     uint64_t random; /* state of the generator */
     struct recent recent;
     struct candidates c;
+    q3n_matcher *matcher; /* NULL: no grammar */
+    const q3n_trie *trie; /* with the matcher */
     struct q3n_logit_bias *bias;
     char **breakers;
 };
@@ -30,6 +34,23 @@ static void copy_row(float *row, const float *logits, uint32_t n)
         const float low = l >= -most ? l : -most; /* also what is no number */
         row[i] = low <= most ? low : most;
     }
+}
+
+/* Strike out what the grammar forbids, 32 tokens at a time.  False if out of memory. */
+static bool apply_grammar(q3n_sampler *s)
+{
+    if (!s->matcher) return true;
+    const uint32_t *mask = q3n_matcher_mask(s->matcher);
+    const uint32_t n_known = s->trie->n_tokens;
+    if (!mask) return false;
+    for (uint32_t from = 0; from < s->c.n_vocab; from += 32) {
+        const uint32_t left = s->c.n_vocab - from, n = left < 32 ? left : 32;
+        const uint32_t word = from < n_known ? mask[from / 32] : 0;
+        if (word == UINT32_MAX) continue;
+        for (uint32_t i = 0; i < n; i++)
+            if (!(word >> i & 1)) s->c.row[from + i] = -INFINITY;
+    }
+    return true;
 }
 
 static void add_bias(const q3n_sampler *s)
@@ -66,6 +87,7 @@ static void take_step(q3n_sampler *s, enum q3n_step step)
 int32_t q3n_sampler_pick(q3n_sampler *s, const float *logits)
 {
     copy_row(s->c.row, logits, s->c.n_vocab);
+    if (!apply_grammar(s)) return -1;
     add_bias(s);
     candidates_all(&s->c);
     for (int i = 0; s->p.steps[i]; i++) take_step(s, s->p.steps[i]);
@@ -81,12 +103,28 @@ void q3n_sampler_prompt(q3n_sampler *s, int32_t id)
     recent_add(&s->recent, &s->p, id, text);
 }
 
-void q3n_sampler_accept(q3n_sampler *s, int32_t id) { q3n_sampler_prompt(s, id); }
+/* The end of the reply is no text. */
+static bool goes_on(q3n_sampler *s, int32_t id)
+{
+    if (!s->matcher) return true;
+    for (int i = 0; i < s->trie->n_eog; i++)
+        if (s->trie->eog[i] == id) return q3n_matcher_done(s->matcher);
+    const struct ggf_str text = q3n_token_text(s->trie->tokenizer, id);
+    return text.len && q3n_matcher_push(s->matcher, text.data, text.len);
+}
+
+bool q3n_sampler_accept(q3n_sampler *s, int32_t id)
+{
+    if (!goes_on(s, id)) return false;
+    q3n_sampler_prompt(s, id);
+    return true;
+}
 
 void q3n_sampler_reset(q3n_sampler *s)
 {
     s->random = s->p.seed;
     recent_clear(&s->recent);
+    if (s->matcher) q3n_matcher_reset(s->matcher);
 }
 
 /* ==== Making one ========================================================== */
@@ -144,6 +182,22 @@ int q3n_sampler_clone(q3n_sampler **out, const q3n_sampler *s, ggf_error *err)
     if (r) return r;
     (*out)->random = s->random;
     recent_copy(&(*out)->recent, &s->recent);
+    (*out)->trie = s->trie;
+    if (!s->matcher || !q3n_matcher_clone(&(*out)->matcher, s->matcher, err)) return 0;
+    q3n_sampler_free(*out);
+    *out = NULL;
+    return GGF_E_NOMEM;
+}
+
+int q3n_sampler_constrain(q3n_sampler *s, const q3n_grammar *grammar,
+                          const q3n_trie *trie, ggf_error *err)
+{
+    q3n_matcher *matcher = NULL;
+    const int r = grammar ? q3n_matcher_new(&matcher, grammar, trie, err) : 0;
+    if (r) return r;
+    q3n_matcher_free(s->matcher);
+    s->matcher = matcher;
+    s->trie = trie;
     return 0;
 }
 
@@ -157,5 +211,6 @@ void q3n_sampler_free(q3n_sampler *s)
     free(s->c.ids);
     free(s->c.score);
     recent_free(&s->recent);
+    q3n_matcher_free(s->matcher);
     free(s);
 }

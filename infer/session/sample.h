@@ -3,14 +3,16 @@
  * The steps, their names, order and meaning are llama.cpp's.  The generator is our own,
  * so the same seed gives the same tokens everywhere, but not those of another program.
  *
- *   logit bias, then   penalties  dry  top_n_sigma  top_k  typ_p  top_p  min_p  xtc
- *   temperature        (or in another order), then a draw
+ *   what the grammar forbids, logit bias, then
+ *   penalties  dry  top_n_sigma  top_k  typ_p  top_p  min_p  xtc  temperature
+ *   or another order of these, then a draw
  *
  * One sampler belongs to one sequence of tokens and to one caller at a time. */
 #ifndef INFER_SESSION_SAMPLE_H
 #define INFER_SESSION_SAMPLE_H
 
-#include "../text/tokenizer.h"
+#include "grammar.h"
+#include "trie.h"
 
 enum q3n_step {
     Q3N_STEP_NONE, /* ends a list of steps */
@@ -95,17 +97,26 @@ int q3n_sampler_new(q3n_sampler **out, uint32_t n_vocab, const q3n_tokenizer *to
 int q3n_sampler_clone(q3n_sampler **out, const q3n_sampler *s, ggf_error *err);
 void q3n_sampler_free(q3n_sampler *s); /* NULL is allowed */
 
-/* As new: no tokens seen, the generator at its seed. */
+/* From now on let only tokens be chosen that go on in the grammar, and the end of the
+ * reply exactly when the text so far is complete.  Grammar and trie are shared, stay the
+ * caller's and must live longer; NULL for both: no grammar.  GGF_E_NOMEM. */
+int q3n_sampler_constrain(q3n_sampler *s, const q3n_grammar *grammar,
+                          const q3n_trie *trie, ggf_error *err);
+
+/* As new: no tokens seen, the generator at its seed, a grammar at its
+ * beginning. */
 void q3n_sampler_reset(q3n_sampler *s);
 
-/* Remember a token of the prompt: penalties count it. */
+/* Remember a token of the prompt: penalties count it, the grammar does not. */
 void q3n_sampler_prompt(q3n_sampler *s, int32_t id);
-/* Remember a token that was chosen. */
-void q3n_sampler_accept(q3n_sampler *s, int32_t id);
+/* Remember a token that was chosen.  False, and nothing is remembered, if the grammar
+ * does not let it come here. */
+bool q3n_sampler_accept(q3n_sampler *s, int32_t id);
 
 /* Choose from n_vocab logits; what is not a number is never chosen unless nothing else is
  * there.  Equal logits count in the order of their ids.  -1 if no token may be chosen:
- * each has a bias of -INFINITY. */
+ * each has a bias of -INFINITY or is forbidden by the grammar, or memory for the grammar
+ * ran out. */
 int32_t q3n_sampler_pick(q3n_sampler *s, const float *logits);
 
 #endif
