@@ -54,7 +54,7 @@ obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 GGUF_OBJ   := $(call obj,$(call src,libgguf))
 QUANT_OBJ  := $(call obj,$(call src,quant))
-INFER_OBJ  := $(call obj,$(foreach d,model text text/jinja ops experts session gpu,$(call src,infer/$(d))))
+INFER_OBJ  := $(call obj,$(foreach d,model text text/jinja ops experts session serve gpu,$(call src,infer/$(d))))
 COMMON_OBJ := $(call obj,$(wildcard tools/common/*.c))
 TOOLS      := $(basename $(notdir $(wildcard tools/*.c)))
 UNITS      := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
@@ -82,6 +82,7 @@ $(BUILD)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(BASE) $(WARN) $(CFLAGS) $(call isa_of,$<) $(if $(filter libgguf/%,$<),-DGGF_BUILD) \
 	    -MMD -MP -c -o $@ $<
+$(BUILD)/infer/serve/page.o: infer/serve/page.html # .incbin is no #include
 
 # A kernel file with no functions for this machine would make ar complain of nothing.
 $(BUILD)/libgguf.a: $(GGUF_OBJ)
