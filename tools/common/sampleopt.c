@@ -3,6 +3,7 @@
 
 #include "../../infer/now.h"
 #include "escape.h"
+#include "out.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -150,7 +151,11 @@ static int read_biases(const struct opt_program *program, struct sample_options 
 {
     const int n = o->logit_bias.count;
     o->bias = calloc((size_t)n + 1, sizeof *o->bias);
-    if (!o->bias) return opt_error(program, "out of memory");
+    ggf_error err;
+    if (!o->bias) {
+        ggf_no_memory(&err);
+        return out_error(program->name, &err);
+    }
     for (int i = 0; i < n; i++)
         if (!read_bias(o->logit_bias.items[i], &o->bias[i]))
             return opt_error(program,

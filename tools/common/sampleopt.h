@@ -54,8 +54,7 @@ struct sample_options {
           "among those within n standard deviations of the\nbest logit (-1: off)" },     \
         { "--xtc-probability", "N", OPT_FLOAT, &(o).xtc_probability,                     \
           "chance to drop all but the last of those tokens\nthat are (0: off)" },        \
-        { "--xtc-threshold", "N", OPT_FLOAT, &(o).xtc_threshold,                         \
-          "this likely (0.1)" },                                                         \
+        { "--xtc-threshold", "N", OPT_FLOAT, &(o).xtc_threshold, "this likely (0.1)" },  \
         { "--dynatemp-range", "N", OPT_FLOAT, &(o).dynatemp_range,                       \
           "let the temperature be so much less and more,\nby the entropy (0: off)" },    \
         { "--dynatemp-exp", "N", OPT_FLOAT, &(o).dynatemp_exponent,                      \
@@ -89,7 +88,7 @@ struct sample_options {
 /* Put them into parameters of a sampler, which point into o: end with
  * sample_options_free() when there are samplers.  A seed of -1, which is the default, is
  * drawn from the clock.  OPT_GO, or OPT_USAGE after saying what is wrong: a bad value, or
- * one that has no effect. */
+ * one that has no effect; or 1 after saying that memory is out. */
 int sample_options(const struct opt_program *program, struct sample_options *o,
                    struct q3n_sample_params *out);
 void sample_options_free(struct sample_options *o);
