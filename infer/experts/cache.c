@@ -32,6 +32,11 @@ static const struct source *source_of(const struct expert_store *s,
     return &s->sources[record_number(s, r) / s->o.dims.n_expert];
 }
 
+const ggf_pack *cache_pack(const struct expert_store *s, const struct record *r)
+{
+    return source_of(s, r)->pack;
+}
+
 static uint32_t expert_of(const struct expert_store *s, const struct record *r)
 {
     return record_number(s, r) % s->o.dims.n_expert;
@@ -258,6 +263,10 @@ void cache_read(void *user, struct read_job *job, void *memory)
     struct expert_store *s = user;
     const size_t at = (size_t)((const char *)job - (const char *)s->records);
     struct record *r = &s->records[at / sizeof *r];
+    if (r->halves) {
+        halves_help(s, r);
+        return;
+    }
     const int part = (int)(job - r->jobs);
     uint8_t *to = slots_at(&s->slots, r->run);
     struct layout l;
@@ -267,7 +276,12 @@ void cache_read(void *user, struct read_job *job, void *memory)
         source_record(source_of(s, r), expert_of(s, r));
     const int first = part ? l.n_in : 0, end = part || r->reads == 1 ? l.n : l.n_in;
     int status = 1, tries = 0;
+    const bool whole = packed && !packed->compressed && must_verify(s, r);
     start_clock(&s->reading, &s->reading_since);
+    if (whole && halves_pay(s, &l)) {
+        status = halves_read(s, r, &l, packed, to, &err);
+        tries++;
+    }
     pthread_mutex_unlock(&s->mutex);
     for (; status && tries < 2; tries++)
         status = packed && packed->compressed

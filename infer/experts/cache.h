@@ -22,7 +22,8 @@ struct record {
     uint32_t run;  /* where it is; NO_RUN while nowhere */
     uint32_t pins; /* users and pending reads: it stays */
     struct read_job jobs[2];
-    ggf_error *error; /* of EXPERT_FAILED; NULL: out of memory */
+    struct halves *halves; /* the second job helps the first; else NULL */
+    ggf_error *error;      /* of EXPERT_FAILED; NULL: out of memory */
 };
 
 enum {
@@ -36,8 +37,9 @@ struct expert_store {
     struct record *records; /* [n_expert, n_layer] */
 
     pthread_mutex_t mutex;
-    pthread_cond_t moved; /* a read has ended, or room has become free */
-    struct slots slots;   /* base NULL: all experts are mapped */
+    pthread_cond_t moved;  /* a read has ended, or room has become free */
+    pthread_cond_t landed; /* a piece of a record that is hashed while it is read */
+    struct slots slots;    /* base NULL: all experts are mapped */
     struct policy policy;
     struct reader_pool readers;
     struct disk_file *files;
@@ -94,6 +96,15 @@ void cache_follow_limits(struct expert_store *s, uint32_t layer);
 /* Guesses are no longer of interest: those that wait to be read are cancelled unless
  * somebody else holds them by now. */
 void cache_settle_guesses(struct expert_store *s);
+
+/* halves.c: read a record of a pack, not compressed, and find its SHA-256 right.  The
+ * mutex is let go of meanwhile, as in cache_read(). */
+int halves_read(struct expert_store *s, struct record *r, const struct layout *l,
+                const struct ggf_pack_record *packed, uint8_t *to, ggf_error *err);
+/* Does it pay, and is there somebody who helps? */
+bool halves_pay(const struct expert_store *s, const struct layout *l);
+void halves_help(struct expert_store *s, struct record *r);
+const ggf_pack *cache_pack(const struct expert_store *s, const struct record *r);
 
 /* The open file of that name. */
 struct disk_file *cache_file(const struct expert_store *s, const char *path);

@@ -53,6 +53,11 @@ bool reader_cancel(struct reader_pool *p, struct read_job *job)
     return true;
 }
 
+bool reader_idle(const struct reader_pool *p)
+{
+    return p->n_waiting && !p->needed.first && !p->maybe.first;
+}
+
 /* ---- Threads ------------------------------------------------------------- */
 
 static struct read_job *next_job(struct reader_pool *p)
@@ -70,8 +75,13 @@ static void *read_all(void *arg)
     pthread_mutex_lock(p->mutex);
     while (!p->stop) {
         struct read_job *job = next_job(p);
-        if (job) p->read(p->user, job, memory);
-        else pthread_cond_wait(&p->work, p->mutex);
+        if (job) {
+            p->read(p->user, job, memory);
+            continue;
+        }
+        p->n_waiting++;
+        pthread_cond_wait(&p->work, p->mutex);
+        p->n_waiting--;
     }
     pthread_mutex_unlock(p->mutex);
     free(memory);

@@ -36,7 +36,7 @@ struct reader_pool {
     void *user;
     size_t memory_bytes;
     pthread_t threads[READER_MAX];
-    int n_threads;
+    int n_threads, n_waiting; /* for a job */
     bool stop;
 };
 
@@ -49,6 +49,8 @@ void reader_close(struct reader_pool *p);
 void reader_push(struct reader_pool *p, struct read_job *job, bool needed);
 /* A job that may be needed is needed now; nothing if it is no longer queued. */
 void reader_hurry(struct reader_pool *p, struct read_job *job);
+/* Would a job that is pushed now begin at once? */
+bool reader_idle(const struct reader_pool *p);
 /* Take a job out of its queue; false if it is not in one. */
 bool reader_cancel(struct reader_pool *p, struct read_job *job);
 

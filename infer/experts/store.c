@@ -25,6 +25,7 @@ int expert_store_new(struct expert_store **out, const struct expert_store_option
     if (!s->o.io_threads) s->o.io_threads = EXPERT_IO_THREADS;
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->moved, NULL);
+    pthread_cond_init(&s->landed, NULL);
     s->sources = calloc(o->dims.n_layer, sizeof *s->sources);
     s->records = calloc(n, sizeof *s->records);
     s->scratch = malloc(2 * (size_t)o->dims.n_expert * sizeof *s->scratch);
@@ -51,6 +52,7 @@ void expert_store_free(struct expert_store *s)
     free(s->records);
     free(s->scratch);
     pthread_cond_destroy(&s->moved);
+    pthread_cond_destroy(&s->landed);
     pthread_mutex_destroy(&s->mutex);
     free(s);
 }

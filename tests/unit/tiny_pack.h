@@ -60,7 +60,7 @@ static inline void damage(uint32_t layer, uint32_t expert)
 }
 
 enum {
-    RECORD = 3 * 4096, /* bytes of an expert of the plain model */
+    RECORD = 3 * EMBD * FF * 4, /* bytes of an expert of the plain model */
     LEAST = 2 * USED * RECORD,
     ALL = 2 * EXPERTS * RECORD,
 };
