@@ -189,15 +189,15 @@ static size_t same_origin(const struct text_out *out, size_t i)
     return i - from;
 }
 
-static int make_prompt(struct q3n_prompt *p, const struct text_out *out, ggf_error *err)
+static int make_prompt(struct q3n_rendered *p, const struct text_out *out, ggf_error *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < out->len; i += same_origin(out, i)) n++;
-    *p = (struct q3n_prompt){ .text = malloc(out->len + 1),
-                              .len = out->len,
-                              .spans = malloc((n + 1) * sizeof *p->spans) };
+    *p = (struct q3n_rendered){ .text = malloc(out->len + 1),
+                                .len = out->len,
+                                .spans = malloc((n + 1) * sizeof *p->spans) };
     if (!p->text || !p->spans) {
-        q3n_prompt_free(p);
+        q3n_rendered_free(p);
         return ggf_no_memory(err);
     }
     if (out->len) memcpy(p->text, out->bytes, out->len);
@@ -209,7 +209,7 @@ static int make_prompt(struct q3n_prompt *p, const struct text_out *out, ggf_err
 }
 
 static int render(const q3n_template *t, const struct q3n_conversation *c,
-                  const json_t *messages, struct q3n_prompt *out, ggf_error *err)
+                  const json_t *messages, struct q3n_rendered *out, ggf_error *err)
 {
     struct render r = { .ast = &t->ast,
                         .arena.limit = RENDER_MEMORY,
@@ -226,24 +226,24 @@ static int render(const q3n_template *t, const struct q3n_conversation *c,
 }
 
 int q3n_template_apply(const q3n_template *t, const struct q3n_conversation *c,
-                       struct q3n_prompt *out, ggf_error *err)
+                       struct q3n_rendered *out, ggf_error *err)
 {
     json_t *messages;
-    *out = (struct q3n_prompt){ 0 };
+    *out = (struct q3n_rendered){ 0 };
     int r = normalize(&messages, c->messages, err);
     if (!r) r = render(t, c, messages, out, err);
     json_decref(messages);
     return r;
 }
 
-void q3n_prompt_free(struct q3n_prompt *p)
+void q3n_rendered_free(struct q3n_rendered *p)
 {
     free(p->text);
     free(p->spans);
-    *p = (struct q3n_prompt){ 0 };
+    *p = (struct q3n_rendered){ 0 };
 }
 
-bool q3n_prompt_opens_thinking(const struct q3n_prompt *p)
+bool q3n_rendered_opens_thinking(const struct q3n_rendered *p)
 {
     static const char mark[] = "<think>";
     size_t n = p->len;
@@ -252,8 +252,8 @@ bool q3n_prompt_opens_thinking(const struct q3n_prompt *p)
            !memcmp(p->text + n - sizeof mark + 1, mark, sizeof mark - 1);
 }
 
-int q3n_prompt_encode(const q3n_tokenizer *t, const struct q3n_prompt *p,
-                      struct q3n_ids *out, ggf_error *err)
+int q3n_rendered_encode(const q3n_tokenizer *t, const struct q3n_rendered *p,
+                        struct q3n_ids *out, ggf_error *err)
 {
     char *marks = malloc(p->len + 1);
     if (!marks) return ggf_no_memory(err);

@@ -66,7 +66,7 @@ struct q3n_span {
     bool input; /* else the template wrote it */
 };
 
-struct q3n_prompt {
+struct q3n_rendered {
     char *text; /* UTF-8, NUL-terminated */
     size_t len;
     struct q3n_span *spans; /* one after the other they are the text; neighbours differ */
@@ -80,17 +80,17 @@ struct q3n_prompt {
  * impossible of it, takes too long (some seconds) or more than 512 MiB.  The message
  * says why. */
 int q3n_template_apply(const q3n_template *t, const struct q3n_conversation *c,
-                       struct q3n_prompt *out, ggf_error *err);
-void q3n_prompt_free(struct q3n_prompt *p);
+                       struct q3n_rendered *out, ggf_error *err);
+void q3n_rendered_free(struct q3n_rendered *p);
 
 /* Does it end with <think>, so that the reply starts inside of it? */
-bool q3n_prompt_opens_thinking(const struct q3n_prompt *p);
+bool q3n_rendered_opens_thinking(const struct q3n_rendered *p);
 
 /* Append the prompt's ids.  They are those of its text as a whole, but that control
  * tokens are found only where all of their bytes are the template's.  So without names
  * of control tokens in the input they equal q3n_encode(text, parse_special), and with
  * them the input's letters stay letters. */
-int q3n_prompt_encode(const q3n_tokenizer *t, const struct q3n_prompt *p,
-                      struct q3n_ids *out, ggf_error *err);
+int q3n_rendered_encode(const q3n_tokenizer *t, const struct q3n_rendered *p,
+                        struct q3n_ids *out, ggf_error *err);
 
 #endif

@@ -99,7 +99,7 @@ static size_t check_template(const char *folder, const char *name, const json_t 
     json_array_foreach(cases, i, c)
     {
         const struct q3n_conversation input = conversation(c);
-        struct q3n_prompt p;
+        struct q3n_rendered p;
         ggf_error err;
         const int r = q3n_template_apply(t, &input, &p, &err);
         char *end = strchr(line, '\n');
@@ -109,7 +109,7 @@ static size_t check_template(const char *folder, const char *name, const json_t 
         ck_assert_msg(!strcmp(line, r ? "refused" : got), "%s, case %zu: %s", name, i,
                       r ? err.message : p.text);
         rendered += !r;
-        q3n_prompt_free(&p);
+        q3n_rendered_free(&p);
         line = end + 1;
     }
     free(expected);
@@ -157,7 +157,7 @@ START_TEST(language)
         const json_t *source = json_object_get(s, "source");
         const char *want = json_string_value(json_object_get(s, "text"));
         const struct q3n_conversation c = { .messages = none, .extra = extra };
-        struct q3n_prompt p = { 0 };
+        struct q3n_rendered p = { 0 };
         q3n_template *t;
         ggf_error err;
         int r = q3n_template_parse(&t, json_string_value(source),
@@ -168,7 +168,7 @@ START_TEST(language)
             printf("%s\n  want: %s\n  got:  %s\n", json_string_value(source),
                    want ? want : "(refused)", r ? err.message : p.text);
         }
-        q3n_prompt_free(&p);
+        q3n_rendered_free(&p);
         q3n_template_free(t);
     }
     ck_assert_uint_ge(json_array_size(all), 180);
@@ -188,7 +188,7 @@ static char *shown(const char *source, const char *json)
     q3n_template *t = parse(source);
     json_t *extra = json_loads(json, 0, NULL), *none = json_array();
     const struct q3n_conversation c = { .messages = none, .extra = extra };
-    struct q3n_prompt p;
+    struct q3n_rendered p;
     ggf_error err;
     ck_assert_msg(!q3n_template_apply(t, &c, &p, &err), "%s: %s", source, err.message);
     char *out = calloc(1, p.len + 2 * p.n_spans + 1), *to = out;
@@ -202,7 +202,7 @@ static char *shown(const char *source, const char *json)
         ck_assert(!i || p.spans[i].input != p.spans[i - 1].input);
     }
     ck_assert_uint_eq(at, p.len);
-    q3n_prompt_free(&p);
+    q3n_rendered_free(&p);
     q3n_template_free(t);
     json_decref(extra);
     json_decref(none);
@@ -268,11 +268,11 @@ START_TEST(limits)
     q3n_template *t = parse(too_much[_i]);
     json_t *none = json_array();
     const struct q3n_conversation c = { .messages = none };
-    struct q3n_prompt p;
+    struct q3n_rendered p;
     ggf_error err;
     ck_assert_int_eq(q3n_template_apply(t, &c, &p, &err), GGF_E_ARG);
     ck_assert_ptr_null(p.text);
-    q3n_prompt_free(&p);
+    q3n_rendered_free(&p);
     q3n_template_free(t);
     json_decref(none);
 }
