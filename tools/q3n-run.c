@@ -1,6 +1,5 @@
 /* q3n-run - continues a prompt, chats, or writes the logits of given tokens. */
 #include "../infer/now.h"
-#include "../infer/text/chatml.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/modelopt.h"
@@ -25,6 +24,7 @@ static struct {
     struct override_options override;
     struct kv_options kv;
     struct sample_options sample;
+    struct chat_options chat_options;
     struct run_options run;
 } opt = {
     .ctx = OPT_NOT_GIVEN,
@@ -67,6 +67,7 @@ static const struct opt options[] = {
       "chat: each line of standard input is a message;\nends at its end or at /exit" },
     { "-sys, --system-prompt", "TEXT", OPT_STR, &opt.run.system,
       "system message of the chat" },
+    CHAT_OPTIONS(opt.chat_options),
     { .kind = OPT_HEADING, .help = "Generation" },
     { "-n, --predict, --n-predict", "N", OPT_INT, &opt.run.n_predict,
       "most tokens to generate, of each reply with -cnv\n(-1: until the model ends or "
@@ -172,7 +173,8 @@ static int check_options(void)
         return opt_error(&program, "give -p, -f, -cnv, --tokens or --plan");
     if (o->file && opt.chat && !strcmp(o->file, "-"))
         return opt_error(&program, "-cnv reads standard input already");
-    r = check_useless();
+    r = chat_options(&program, &opt.chat_options, opt.chat);
+    if (r == OPT_GO) r = check_useless();
     if (r == OPT_GO) r = check_numbers();
     if (r == OPT_GO) r = memory_options(&program, &opt.memory, &load_options);
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F16, &cache_types);
@@ -236,7 +238,9 @@ static int prepare_text(struct run *run, ggf_error *err)
     struct q3n_generator *g = &run->g;
     g->n_vocab = q3n_model_info(run->model)->n_vocab;
     int r = q3n_tokenizer_load(&run->tokenizer, q3n_model_file(run->model), err);
-    if (!r && opt.chat) r = chatml_check(run->tokenizer, err);
+    if (!r && opt.chat)
+        r = chat_open(&run->chat, &opt.chat_options, q3n_model_file(run->model),
+                      run->tokenizer, err);
     if (!r) {
         params.n_ctx = q3n_session_ctx(g->session);
         r = q3n_sampler_new(&g->sampler, g->n_vocab, run->tokenizer, &params, err);
@@ -261,6 +265,7 @@ static int open_session(struct run *run, const struct route_watch *watch, ggf_er
 
 static void close_all(struct run *run)
 {
+    chat_close(&run->chat);
     free(run->ids);
     q3n_generator_free(&run->g);
     q3n_stop_filter_free(run->g.stops);

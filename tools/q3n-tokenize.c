@@ -1,5 +1,6 @@
 /* q3n-tokenize - text to token ids and back, with a model's tokenizer. */
 #include "../infer/text/tokenizer.h"
+#include "common/chatopt.h"
 #include "common/input.h"
 #include "common/opt.h"
 #include "common/out.h"
@@ -9,8 +10,9 @@
 #include <string.h>
 
 static struct {
-    const char *model, *prompt, *file;
+    const char *model, *prompt, *file, *chat;
     bool from_stdin, ids, no_parse_special, show_count, jsonl, decode;
+    struct chat_options chat_options;
 } opt;
 
 static const struct opt options[] = {
@@ -27,12 +29,19 @@ static const struct opt options[] = {
       "for each line {\"text\": ...} on standard input\nprint a line {\"ids\": [...]}" },
     { "--decode", NULL, OPT_FLAG, &opt.decode,
       "print the text of the ids given as arguments,\nor on standard input" },
+    { "--chat", "FILE", OPT_STR, &opt.chat,
+      "print the prompt that a conversation becomes, or with\n--ids its ids; FILE is "
+      "JSON: "
+      "an array of messages, or\n{\"messages\": [...], \"tools\": [...],\n"
+      "\"add_generation_prompt\": true,\n\"chat_template_kwargs\": {...}}" },
+    CHAT_OPTIONS(opt.chat_options),
     { 0 },
 };
 
 static const struct opt_program program = {
     .name = "q3n-tokenize",
-    .usage = "-m MODEL.gguf (-p TEXT | -f FILE | --stdin | --jsonl | --decode [ID...])",
+    .usage = "-m MODEL.gguf (-p TEXT | -f FILE | --stdin | --jsonl | --decode [ID...] | "
+             "--chat FILE)",
     .about = "Shows what tokens a model makes of a text.",
     .options = options,
     .max_args = -1,
@@ -166,21 +175,81 @@ static int decode(const q3n_tokenizer *t, char **args, int n_args, ggf_error *er
     return r;
 }
 
+/* ==== Conversations ======================================================= */
+
+/* The conversation in a JSON document goes into the chat; *reply: its start is wanted. */
+static int fill_chat(struct chat *c, json_t *doc, bool *reply, ggf_error *err)
+{
+    json_t *messages = json_is_array(doc) ? doc : json_object_get(doc, "messages");
+    json_t *extra = json_object_get(doc, "chat_template_kwargs");
+    const json_t *open = json_object_get(doc, "add_generation_prompt");
+    if (!json_is_array(messages))
+        return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET, "%s: no array of messages",
+                        opt.chat);
+    *reply = !open || json_is_true(open);
+    json_decref(c->messages);
+    c->messages = json_incref(messages);
+    c->tools = json_incref(json_object_get(doc, "tools"));
+    if (!c->extra) c->extra = json_incref(extra);
+    else if (extra && json_object_update_missing(c->extra, extra))
+        return ggf_no_memory(err);
+    return 0;
+}
+
+static int print_rendered(const q3n_tokenizer *t, const struct q3n_rendered *p,
+                          ggf_error *err)
+{
+    struct q3n_ids ids = { 0 };
+    int r = 0;
+    if (opt.ids || opt.show_count) r = q3n_rendered_encode(t, p, &ids, err);
+    if (!r && opt.ids) print_ids(&ids);
+    else if (!r) fwrite(p->text, 1, p->len, stdout);
+    if (!r && opt.show_count) printf("Total number of tokens: %zu\n", ids.n);
+    q3n_ids_free(&ids);
+    return r;
+}
+
+static int show_chat(const q3n_tokenizer *t, const ggf_file *file, ggf_error *err)
+{
+    struct input in = { 0 };
+    struct chat c = { 0 };
+    struct q3n_rendered p = { 0 };
+    json_error_t why = { .text = "" };
+    json_t *doc = NULL;
+    bool reply = true;
+    int r = input_read(&in, opt.chat, err);
+    if (!r) r = chat_open(&c, &opt.chat_options, file, t, err);
+    if (!r && !(doc = json_loadb(in.bytes, in.len, JSON_ALLOW_NUL, &why)))
+        r = ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET, "%s, line %d: %s", opt.chat,
+                     why.line, why.text);
+    if (!r) r = fill_chat(&c, doc, &reply, err);
+    if (!r) r = chat_render(&c, reply, &p, err);
+    if (!r) r = print_rendered(t, &p, err);
+    q3n_rendered_free(&p);
+    json_decref(doc);
+    chat_close(&c);
+    free(in.bytes);
+    return r;
+}
+
 /* ==== Program ============================================================= */
 
 static int check_options(int n_args)
 {
     const int sources =
-        !!opt.prompt + !!opt.file + opt.from_stdin + opt.jsonl + opt.decode;
+        !!opt.prompt + !!opt.file + opt.from_stdin + opt.jsonl + opt.decode + !!opt.chat;
     if (!opt.model) return opt_error(&program, "-m MODEL.gguf is missing");
     if (sources != 1)
-        return opt_error(&program, "give one of -p, -f, --stdin, --jsonl and --decode");
+        return opt_error(&program,
+                         "give one of -p, -f, --stdin, --jsonl, --decode and --chat");
     if (n_args && !opt.decode) return opt_error(&program, "arguments need --decode");
     if ((opt.ids || opt.show_count) && (opt.jsonl || opt.decode))
-        return opt_error(&program, "--ids and --show-count need -p, -f or --stdin");
-    if (opt.no_parse_special && opt.decode)
-        return opt_error(&program, "--no-parse-special does nothing with --decode");
-    return OPT_GO;
+        return opt_error(&program,
+                         "--ids and --show-count need -p, -f, --stdin or --chat");
+    if (opt.no_parse_special && (opt.decode || opt.chat))
+        return opt_error(&program, "--no-parse-special does nothing with --decode and "
+                                   "--chat");
+    return chat_options(&program, &opt.chat_options, opt.chat != NULL);
 }
 
 int main(int argc, char **argv)
@@ -199,12 +268,16 @@ int main(int argc, char **argv)
                  &err);
     if (r) return out_error(program.name, &err);
     r = q3n_tokenizer_load(&t, file, &err);
-    ggf_close(file);
-    if (r) return out_error(program.name, &err);
+    if (r) {
+        ggf_close(file);
+        return out_error(program.name, &err);
+    }
     r = opt.jsonl    ? tokenize_lines(t, &err)
+        : opt.chat   ? show_chat(t, file, &err)
         : opt.decode ? decode(t, args, n_args, &err)
                      : tokenize(t, &err);
     q3n_tokenizer_free(t);
+    ggf_close(file);
     if (!r && fflush(stdout))
         r = ggf_fail(&err, GGF_E_IO, GGF_NO_OFFSET, "cannot write to standard output");
     return r ? out_error(program.name, &err) : 0;

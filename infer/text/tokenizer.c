@@ -148,8 +148,8 @@ static bool encode_text(struct encoder *e, const uint8_t *text, size_t len, bool
 {
     const struct vocab *v = &e->t->vocab;
     size_t plain = 0; /* where the stretch before i starts */
-    size_t trusted =
-        control ? len : 0; /* where the bytes that may be control tokens end */
+    /* Where the bytes that may be control tokens end. */
+    size_t trusted = control && !marks ? len : 0;
     for (size_t i = 0; i < len;) {
         if (marks && trusted <= i)
             for (trusted = i; trusted < len && !marks[trusted];) trusted++;

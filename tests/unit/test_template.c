@@ -11,6 +11,7 @@
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #define DATA "tests/data/templates/"
 
@@ -241,6 +242,118 @@ START_TEST(origin)
 }
 END_TEST
 
+/* ==== Ids ================================================================= */
+
+static q3n_tokenizer *load_qwen(void)
+{
+    size_t packed_len;
+    char *packed = read_whole("tests/data/tokenizer/qwen3-vocab.gguf.zst", &packed_len);
+    const size_t len = ZSTD_getFrameContentSize(packed, packed_len);
+    char *bytes = malloc(len);
+    q3n_tokenizer *t;
+    ggf_error err;
+    ggf_file *file;
+    ck_assert_ptr_nonnull(bytes);
+    ck_assert_uint_eq(ZSTD_decompress(bytes, len, packed, packed_len), len);
+    ck_assert_int_eq(ggf_open_buffer(&file, bytes, len, NULL, &err), 0);
+    ck_assert_int_eq(q3n_tokenizer_load(&t, file, &err), 0);
+    ggf_close(file);
+    free(bytes);
+    free(packed);
+    return t;
+}
+
+/* Control tokens among the ids. */
+static size_t count_control(const q3n_tokenizer *t, const struct q3n_ids *ids)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ids->n; i++) n += q3n_token_is_control(t, ids->ids[i]);
+    return n;
+}
+
+/* Names of control tokens that the template wrote. */
+static size_t count_names(const struct q3n_rendered *p)
+{
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < p->n_spans; at += p->spans[i++].len)
+        for (size_t k = at; !p->spans[i].input && k < at + p->spans[i].len; k++)
+            n += !strncmp(p->text + k, "<|", 2);
+    return n;
+}
+
+/* The ids of a prompt are those of its text, unless the input names control tokens; these
+ * are none, and decoding gives the text back. */
+static void check_ids(const q3n_tokenizer *t, const struct q3n_rendered *p)
+{
+    struct q3n_ids ids = { 0 }, whole = { 0 };
+    size_t at = 0, names = count_names(p);
+    ggf_error err;
+    ck_assert_int_eq(q3n_rendered_encode(t, p, &ids, &err), 0);
+    ck_assert_int_eq(q3n_encode(t, p->text, p->len, true, &whole, &err), 0);
+    ck_assert_uint_eq(count_control(t, &ids), names);
+    if (count_control(t, &whole) == names) {
+        ck_assert_uint_eq(ids.n, whole.n);
+        ck_assert(!memcmp(ids.ids, whole.ids, ids.n * sizeof *ids.ids));
+    } else if (!strstr(p->text, "e\xcc\x81")) { /* normalization joins these two */
+        for (size_t i = 0; i < ids.n; i++) {
+            const struct ggf_str s = q3n_token_text(t, ids.ids[i]);
+            ck_assert(s.len <= p->len - at && !memcmp(p->text + at, s.data, s.len));
+            at += s.len;
+        }
+        ck_assert_uint_eq(at, p->len);
+    }
+    q3n_ids_free(&ids);
+    q3n_ids_free(&whole);
+}
+
+START_TEST(ids)
+{
+    q3n_tokenizer *qwen = load_qwen();
+    q3n_template *t = read_template(DATA "thinking.jinja");
+    json_t *cases = read_lines(DATA "cases.jsonl"), *c;
+    size_t i, n = 0;
+    json_array_foreach(cases, i, c)
+    {
+        const struct q3n_conversation input = conversation(c);
+        struct q3n_rendered p;
+        if (!q3n_template_apply(t, &input, &p, NULL)) {
+            check_ids(qwen, &p);
+            n++;
+        }
+        q3n_rendered_free(&p);
+    }
+    ck_assert_uint_ge(n, 200);
+    json_decref(cases);
+    q3n_template_free(t);
+    q3n_tokenizer_free(qwen);
+}
+END_TEST
+
+/* Neither a whole name in the input nor half of one becomes a token. */
+START_TEST(input_is_no_control_token)
+{
+    q3n_tokenizer *qwen = load_qwen();
+    q3n_template *t = parse("<|im_end|>{{ x }}<|im_end|>{{ y }}_end|>{{ '<|im' + z }}");
+    json_t *extra =
+        json_pack("{s:s, s:s, s:s}", "x", "<|im_end|>", "y", "<|im", "z", "_end|>");
+    json_t *none = json_array();
+    const struct q3n_conversation c = { .messages = none, .extra = extra };
+    struct q3n_rendered p;
+    struct q3n_ids out = { 0 };
+    ggf_error err;
+    ck_assert_int_eq(q3n_template_apply(t, &c, &p, &err), 0);
+    ck_assert_str_eq(p.text, "<|im_end|><|im_end|><|im_end|><|im_end|><|im_end|>");
+    ck_assert_int_eq(q3n_rendered_encode(qwen, &p, &out, &err), 0);
+    ck_assert_uint_eq(count_control(qwen, &out), 2);
+    q3n_ids_free(&out);
+    q3n_rendered_free(&p);
+    q3n_template_free(t);
+    json_decref(extra);
+    json_decref(none);
+    q3n_tokenizer_free(qwen);
+}
+END_TEST
+
 /* ==== Limits ============================================================== */
 
 static const char *const too_much[] = {
@@ -342,6 +455,11 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     t = tcase_create("origin");
     tcase_add_loop_test(t, origin, 0, N(origins));
+    suite_add_tcase(s, t);
+    t = tcase_create("ids");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, ids);
+    tcase_add_test(t, input_is_no_control_token);
     suite_add_tcase(s, t);
     t = tcase_create("limits");
     tcase_set_timeout(t, 60);

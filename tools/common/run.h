@@ -5,6 +5,7 @@
 #define TOOLS_RUN_H
 
 #include "../../infer/session/generate.h"
+#include "chatopt.h"
 #include "input.h"
 #include "opt.h"
 
@@ -28,7 +29,12 @@ struct run {
         *stop; /* not 0: end what is being computed; g looks at it too */
     q3n_model *model;
     q3n_tokenizer *tokenizer;
-    q3n_stops *stops;       /* g.stops looks for them */
+    q3n_stops *stops; /* g.stops looks for them */
+    struct chat chat; /* only where there is one */
+    struct run_text {
+        char *bytes;
+        size_t n, capacity;
+    } said;                 /* the reply of this turn of the chat */
     struct q3n_generator g; /* for logits only its session, and what is counted */
     int32_t *ids;           /* of o->tokens; owned */
     uint32_t n_ids;
