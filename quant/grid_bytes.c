@@ -39,7 +39,6 @@ static void make(void)
     struct grid_bytes *g = &grid_bytes;
     split(g->iq2_xxs[0], g->iq2_xxs[1], grid_iq2_xxs, 256, 8);
     split(g->iq2_xs[0], g->iq2_xs[1], grid_iq2_xs, 512, 8);
-    split(g->iq2_s[0], g->iq2_s[1], grid_iq2_s, 1024, 8);
     split(g->iq3_xxs[0], g->iq3_xxs[1], grid_iq3_xxs, 256, 6);
     split(g->iq3_s[0], g->iq3_s[1], grid_iq3_s, 512, 6);
     for (unsigned i = 0; i < 128; i++) g->signs[i] = grid_signs(i);

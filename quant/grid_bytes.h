@@ -1,4 +1,4 @@
-/* grid_bytes.h - the grids of IQ2 and IQ3 for kernels that look bytes up in registers.
+/* grid_bytes.h - grids of IQ2 and IQ3 for kernels that look bytes up in registers.
  *
  * A point of a grid is two bytes: of IQ2 the levels of its first four coordinates, two
  * bits each, and of the other four; of IQ3 three bits each for the first two coordinates
@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 struct grid_bytes {
-    uint8_t iq2_xxs[2][256], iq2_xs[2][512], iq2_s[2][1024];
+    uint8_t iq2_xxs[2][256], iq2_xs[2][512];
     uint8_t iq3_xxs[2][256], iq3_s[2][512];
     uint8_t signs[128]; /* seven stored signs to eight */
     uint8_t codes_iq2[2][64], codes_iq3_xxs[4][64], codes_iq3_s[4][64];

@@ -22,11 +22,16 @@ static const int8_t codes_iq3_xxs[16] =
     PLUS_MINUS(BIAS_IQ3_XXS, 4, 12, 20, 28, 36, 44, 52, 62);
 static const int8_t codes_iq3_s[16] = PLUS_MINUS(BIAS_IQ3_S, 1, 3, 5, 7, 9, 11, 13, 15);
 
-/* Bit i of the lowest byte to the free bit of coordinate i of a word. */
-INLINE vu sign_bits(vu signs)
+/* The signs in byte `at` of each lane to the free bits of a word's coordinates.  Of eight
+ * bits, byte k keeps those of its own two coordinates, k and 4 + k; adding what is
+ * missing to 8 then sets the fourth bit of a half where the bit was set. */
+INLINE vu sign_bits(vu signs, int at)
 {
-    const vu two = (signs | signs << 14) & 0x00330033;
-    return (two << 3 | two << 10) & 0x88888888;
+    const uint8_t a = (uint8_t)at, b = (uint8_t)(4 + at), c = (uint8_t)(8 + at),
+                  d = (uint8_t)(12 + at);
+    const uint8_t four[16] = { a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d };
+    const vu own = lookup(signs, repeat16(four)) & 0x88442211;
+    return (own + 0x00446677) & 0x88888888;
 }
 
 /* The eighth sign of groups that store seven: in each byte the number of bits is even. */
@@ -44,10 +49,10 @@ INLINE vu four_sevens(vu w)
     return (w & 0x7f) | (w << 1 & 0x7f00) | (w << 2 & 0x7f0000) | (w << 3 & 0x7f000000);
 }
 
-/* Group g of 8 weights. */
-INLINE void put_signed(struct sink *s, int g, vu table, vu word, vu signs)
+/* Group g of 8 weights; its signs are in byte `at`. */
+INLINE void put_signed(struct sink *s, int g, vu table, vu word, vu signs, int at)
 {
-    word |= sign_bits(signs);
+    word |= sign_bits(signs, at);
     put(s, 2 * g, lookup(table, low4(word)));
     put(s, 2 * g + 1, lookup(table, high4(word)));
 }
@@ -76,7 +81,7 @@ SUPER(iq2_xxs)
             LOOP for (int g = 0; g < 4; g++)
             {
                 const vu word = gather(grid_words.iq2_xxs, index >> 8 * g & 255);
-                put_signed(s, 8 * h + 4 * i + g, table, word, signs >> 8 * g & 255);
+                put_signed(s, 8 * h + 4 * i + g, table, word, signs, g);
             }
         }
     }
@@ -99,8 +104,8 @@ SUPER(iq2_xs)
             const vu signs = even_signs(c[i] >> 9 & 0x007f007f);
             const vu first = gather(grid_words.iq2_xs, c[i] & 511);
             const vu second = gather(grid_words.iq2_xs, c[i] >> 16 & 511);
-            put_signed(s, 8 * h + 2 * i, table, first, signs & 255);
-            put_signed(s, 8 * h + 2 * i + 1, table, second, signs >> 16);
+            put_signed(s, 8 * h + 2 * i, table, first, signs, 0);
+            put_signed(s, 8 * h + 2 * i + 1, table, second, signs, 2);
         }
     }
 }
@@ -122,7 +127,7 @@ SUPER(iq2_s)
         {
             const vu high = tail[h] >> (8 * i + 2 * g) & 3;
             const vu word = gather(grid_words.iq2_s, (c[i] >> 8 * g & 255) | high << 8);
-            put_signed(s, 16 * h + 4 * i + g, table, word, signs[i] >> 8 * g & 255);
+            put_signed(s, 16 * h + 4 * i + g, table, word, signs[i], g);
         }
     }
 }
@@ -149,7 +154,7 @@ SUPER(iq3_xxs)
                 const vu two = c[2 * i + g / 2] >> 16 * (g % 2);
                 put_signed(s, 8 * h + 4 * i + g, table,
                            gather_two(grid_words.iq3_xxs, two & 255, two >> 8 & 255),
-                           signs >> 8 * g & 255);
+                           signs, g);
             }
         }
     }
@@ -179,7 +184,7 @@ SUPER(iq3_s)
                                        (two >> 8 & 255) | (bits & 2) << 7);
             put_signed(s, 8 * h + g, table, word,
                        /* cppcheck-suppress uninitvar; filled when h is even */
-                       signs[h % 2 * 2 + g / 4] >> 8 * (g % 4) & 255);
+                       signs[h % 2 * 2 + g / 4], g % 4);
         }
     }
 }

@@ -5,8 +5,18 @@
  * dot_end(), where sums are kept in 16 bits. */
 struct shape {
     int group, chunk;
-    bool has_offset, has_min, is_signed;
+    bool has_offset, has_min, is_signed, is_q3;
 };
+
+/* Where products take unsigned codes of all eight bits (WIDE_CODES), upper codes of a
+ * byte stay where they are and their scale is so much smaller: a shift less, and the same
+ * bits, as it is a power of two.  The place of code b of four, with a third bit above it
+ * or not; and of the upper half of a byte. */
+INLINE int place_of_two(int b, bool third)
+{
+    return !WIDE_CODES ? 0 : third && b == 3 ? 4 : 2 * b;
+}
+enum { PLACE_OF_HIGH4 = WIDE_CODES ? 4 : 0 };
 
 INLINE const struct act_block *token(const void *x, size_t x_stride, int t)
 {
@@ -18,7 +28,8 @@ INLINE const struct act_block *token(const void *x, size_t x_stride, int t)
 INLINE vu group_offset(const struct tile *w, int j, const struct shape s)
 {
     if (s.group == 32) return w->offset;
-    return j & 1 ? w->offset & 0xffff0000u : w->offset & 0xffff;
+    const vu offset = s.is_q3 ? offset_of(4 << place_of_two(j / 2 % 4, true)) : w->offset;
+    return j & 1 ? offset & 0xffff0000u : offset & 0xffff;
 }
 
 INLINE const int16_t *group_sums(const struct act_block *x, int j, const struct shape s)
@@ -142,6 +153,7 @@ typedef void (*product_fn)(vf *acc, const struct tile *w, const void *x, size_t 
 #define K32_4BIT   .group = 32, .chunk = 8, .has_min = true
 #define K32_5BIT   .group = 32, .chunk = 4, .has_min = true
 #define K16_2BIT   .group = 16, .chunk = 4, .has_min = true
+#define K16_3BIT   .group = 16, .chunk = 4, .has_offset = true, .is_q3 = true
 #define K16_6BIT   .group = 16, .chunk = 2, .has_offset = true
 #define ANY32_5BIT .group = 32, .chunk = 4, .has_offset = true
 #define ANY32_MIN  .group = 32, .chunk = 4, .has_min = true

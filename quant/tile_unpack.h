@@ -7,7 +7,8 @@
  * next tile.  Rows are too many streams, and too short, for the hardware to see ahead, so
  * every take() asks for some of the next tile.  It does so twice: what is FAR behind that
  * comes to L2, since a core has few slots for lines on their way from memory and drops
- * what it is asked for when all are taken; the second time finds it near or asks again. */
+ * what it is asked for when all are taken; the second time finds it near or asks again.
+ */
 struct rows {
     const uint8_t *p, *next;
     size_t stride;
@@ -202,10 +203,18 @@ INLINE void take_bits(vu bits[8], struct rows *r, size_t at)
     take(bits + 4, r, at + 16);
 }
 
+/* Bits of v that are at `from`, shifted to `to` and alone there. */
+INLINE vu move_bits(vu v, int from, int to, uint32_t mask)
+{
+    return (from > to ? v >> (from - to) : v << (to - from)) & mask << to;
+}
+
+/* What a code at some place is to be multiplied with. */
+INLINE float unit_at(int place) { return 1.0f / (float)(1 << place); }
+
 /* 32 bytes of a row, the 64 columns of part g: low halves are codes 0..31, high ones
- * 32..63.  `fifth`: NULL, or the fifth bits. */
-INLINE void put_nibbles_64(struct sink *s, struct rows *r, size_t qs, int g,
-                           const vu *fifth)
+ * 32..63. */
+INLINE void put_nibbles_64(struct sink *s, struct rows *r, size_t qs, int g)
 {
     LOOP for (int k = 0; k < 8; k += 4)
     {
@@ -213,19 +222,32 @@ INLINE void put_nibbles_64(struct sink *s, struct rows *r, size_t qs, int g,
         take(c, r, qs + 32 * g + 4 * k);
         LOOP for (int i = 0; i < 4; i++)
         {
-            vu low = low4(c[i]), high = high4(c[i]);
-            if (fifth) {
-                low |= (fifth[k + i] >> 2 * g & 0x01010101) << 4;
-                high |= (fifth[k + i] >> (2 * g + 1) & 0x01010101) << 4;
-            }
-            put(s, 16 * g + k + i, low);
-            put(s, 16 * g + k + i + 8, high);
+            put(s, 16 * g + k + i, low4(c[i]));
+            put(s, 16 * g + k + i + 8, move_bits(c[i], 4, PLACE_OF_HIGH4, 0x0f0f0f0f));
         }
     }
 }
 
-/* The same with two bits, 128 columns of half h: the lowest pairs are codes 0..31, and so
- * on.  `third`: NULL, or the third bits. */
+/* The same with fifth bits. */
+INLINE void put_five_bits_64(struct sink *s, struct rows *r, size_t qs, int g,
+                             const vu *fifth)
+{
+    const uint32_t one = 0x01010101;
+    LOOP for (int k = 0; k < 8; k += 4)
+    {
+        vu c[4];
+        take(c, r, qs + 32 * g + 4 * k);
+        LOOP for (int i = 0; i < 4; i++)
+        {
+            const vu bits = fifth[k + i];
+            put(s, 16 * g + k + i, low4(c[i]) | move_bits(bits, 2 * g, 4, one));
+            put(s, 16 * g + k + i + 8, high4(c[i]) | move_bits(bits, 2 * g + 1, 4, one));
+        }
+    }
+}
+
+/* Two bits, 128 columns of half h: the lowest pairs are codes 0..31, and so on.  `third`:
+ * NULL, or the third bits. */
 INLINE void put_two_bits_128(struct sink *s, struct rows *r, size_t qs, int h,
                              const vu *third)
 {
@@ -235,11 +257,19 @@ INLINE void put_two_bits_128(struct sink *s, struct rows *r, size_t qs, int h,
         take(c, r, qs + 32 * h + 4 * k);
         LOOP for (int i = 0; i < 4; i++) LOOP for (int b = 0; b < 4; b++)
         {
-            vu code = c[i] >> 2 * b & 0x03030303;
-            if (third) code |= (third[k + i] >> (4 * h + b) & 0x01010101) << 2;
+            const int place = place_of_two(b, third != NULL);
+            vu code = move_bits(c[i], 2 * b, place, 0x03030303);
+            if (third) code |= move_bits(third[k + i], 4 * h + b, place + 2, 0x01010101);
             put(s, 32 * h + 8 * b + k + i, code);
         }
     }
+}
+
+/* The scales of a unit of codes b, for 16 groups in the order of their columns: two for
+ * each b. */
+INLINE void units_of_two(vf unit[4], vf d, bool third)
+{
+    LOOP for (int b = 0; b < 4; b++) unit[b] = d * unit_at(place_of_two(b, third));
 }
 
 SUPER(q2_k)
@@ -247,13 +277,14 @@ SUPER(q2_k)
     vu packed[4], tail[4];
     peek(packed, r, AT(q2_k, scales));
     peek(tail, r, TAIL(q2_k));
-    const vf d = half(tail[3]);
+    vf unit[4];
+    units_of_two(unit, half(tail[3]), false);
     w->min[0] = half(tail[3] >> 16);
     LOOP for (int i = 0; i < 4; i++)
     {
-        const vu mins = high4(packed[i]);
-        LOOP for (int b = 0; b < 4; b++) w->scale[4 * i + b] =
-            d * byte_to_float(low4(packed[i]), b);
+        const vu mins = high4(packed[i]), scales = low4(packed[i]);
+        LOOP for (int j = 4 * i; j < 4 * i + 4; j++) w->scale[j] =
+            unit[j / 2 % 4] * byte_to_float(scales, j % 4);
         w->pair[2 * i] = (mins & 0xff) | (mins << 8 & 0xff0000);
         w->pair[2 * i + 1] = (mins >> 16 & 0xff) | (mins >> 8 & 0xff0000);
     }
@@ -261,31 +292,33 @@ SUPER(q2_k)
     put_two_bits_128(s, r, AT(q2_k, qs), 1, NULL);
 }
 
-/* A set bit of hmask adds 4 to codes of -4..-1; here to 0..3, with the offset 4. */
+/* A set bit of hmask adds 4 to codes of -4..-1; here to 0..3, with an offset of 4 that
+ * group_offset() knows. */
 SUPER(q3_k)
 {
     vu tail[4], third[8];
     peek(tail, r, TAIL(q3_k)); /* two bytes of no use, the scales, d */
     const vu a = tail[0] >> 16 | tail[1] << 16, b = tail[1] >> 16 | tail[2] << 16,
              c = tail[2] >> 16 | tail[3] << 16;
-    const vf d = half(tail[3] >> 16);
+    vf unit[4];
+    units_of_two(unit, half(tail[3] >> 16), true);
     const vu scales[4] = { low4(a) | (c << 4 & 0x30303030),
                            low4(b) | (c << 2 & 0x30303030), high4(a) | (c & 0x30303030),
                            high4(b) | (c >> 2 & 0x30303030) };
     LOOP for (int i = 0; i < 16; i++) w->scale[i] =
-        d * (byte_to_float(scales[i / 4], i % 4) - 32.0f);
-    w->offset = offset_of(4);
+        unit[i / 2 % 4] * (byte_to_float(scales[i / 4], i % 4) - 32.0f);
     take_bits(third, r, AT(q3_k, hmask));
     put_two_bits_128(s, r, AT(q3_k, qs), 0, third);
     put_two_bits_128(s, r, AT(q3_k, qs), 1, third);
 }
 
-/* The head of Q4_K and Q5_K: d, dmin and eight 6-bit scales and mins (see scales.h). */
-INLINE void scales_and_mins(struct tile *w, const struct rows *r)
+/* The head of Q4_K and Q5_K: d, dmin and eight 6-bit scales and mins (see scales.h);
+ * every second scale is for codes at `place`. */
+INLINE void scales_and_mins(struct tile *w, const struct rows *r, int place)
 {
     vu head[4];
     peek(head, r, 0);
-    const vf d = half(head[0]);
+    const vf d = half(head[0]), unit[2] = { d, d * unit_at(place) };
     const vu scales[2] = { head[1] & 0x3f3f3f3f,
                            low4(head[3]) | (head[1] >> 2 & 0x30303030) };
     const vu mins[2] = { head[2] & 0x3f3f3f3f,
@@ -294,23 +327,23 @@ INLINE void scales_and_mins(struct tile *w, const struct rows *r)
     LOOP for (int j = 0; j < 8; j++)
     {
         const vu min = mins[j / 4] >> 8 * (j % 4) & 255;
-        w->scale[j] = d * byte_to_float(scales[j / 4], j % 4);
+        w->scale[j] = unit[j % 2] * byte_to_float(scales[j / 4], j % 4);
         w->pair[j] = min | min << 16;
     }
 }
 
 SUPER(q4_k)
 {
-    scales_and_mins(w, r);
-    LOOP for (int g = 0; g < 4; g++) put_nibbles_64(s, r, AT(q4_k, qs), g, NULL);
+    scales_and_mins(w, r, PLACE_OF_HIGH4);
+    LOOP for (int g = 0; g < 4; g++) put_nibbles_64(s, r, AT(q4_k, qs), g);
 }
 
 SUPER(q5_k)
 {
     vu fifth[8];
-    scales_and_mins(w, r);
+    scales_and_mins(w, r, 0);
     take_bits(fifth, r, AT(q5_k, qh));
-    LOOP for (int g = 0; g < 4; g++) put_nibbles_64(s, r, AT(q5_k, qs), g, fifth);
+    LOOP for (int g = 0; g < 4; g++) put_five_bits_64(s, r, AT(q5_k, qs), g, fifth);
 }
 
 /* Half h, 128 columns: 4 bits each in 64 bytes, 2 bits each in 32. */

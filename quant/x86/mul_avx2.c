@@ -15,6 +15,7 @@ typedef float vf __attribute__((vector_size(32)));
 #define FUSE_SINGLE  0
 #define SIGNED_CODES 1 /* 128 more would overflow 16 bits */
 #define SIGNED_GRIDS 0
+#define WIDE_CODES   0
 
 static inline __m256i load_lanes(const uint8_t *p, size_t stride)
 {

@@ -6,6 +6,8 @@
  * activations are put into that order too, by transposing each 16 as a square of 4 by 4.
  * Sums within a group are exact, so the order changes no bit of a result.
  *
+ * IQ2_S stays with gathers: the 1024 points of its grid take too many tables.
+ *
  * VPERMB and VPERMI2B look at no more bits of an index than the table needs, which spares
  * most of the masking. */
 #include "../../libgguf/libgguf.h"
@@ -30,7 +32,7 @@ INLINE vu lookup128(const uint8_t *table, vu i)
     return (vu)_mm512_permutex2var_epi8(load64(table), (__m512i)i, load64(table + 64));
 }
 
-/* By eight bits, nine and ten; a mask for each bit from the seventh on. */
+/* By eight bits, and nine; a mask for each bit from the seventh on. */
 INLINE vu lookup256(const uint8_t *table, vu i, const __mmask64 *bit)
 {
     return (vu)_mm512_mask_blend_epi8(bit[0], (__m512i)lookup128(table, i),
@@ -41,12 +43,6 @@ INLINE vu lookup512(const uint8_t *table, vu i, const __mmask64 *bit)
 {
     return (vu)_mm512_mask_blend_epi8(bit[1], (__m512i)lookup256(table, i, bit),
                                       (__m512i)lookup256(table + 256, i, bit));
-}
-
-INLINE vu lookup1024(const uint8_t *table, vu i, const __mmask64 *bit)
-{
-    return (vu)_mm512_mask_blend_epi8(bit[2], (__m512i)lookup512(table, i, bit),
-                                      (__m512i)lookup512(table + 512, i, bit));
 }
 
 INLINE __mmask64 top_bits(vu v) { return _mm512_movepi8_mask((__m512i)v); }
@@ -200,32 +196,6 @@ SUPER(iq2_xs)
     put_all_iq2(s, &l);
 }
 
-SUPER(iq2_s)
-{
-    struct levels l;
-    vu head[4], tail[4];
-    peek(head, r, 0);
-    peek(tail, r, TAIL(iq2_s)); /* upper bits of indices, two columns; scales, two */
-    w->offset = offset_of(128);
-    scales_of_16(w, half(head[0]), tail + 2);
-    LOOP for (int h = 0; h < 2; h++)
-    {
-        vu c[4], signs[4];
-        take(c, r, AT(iq2_s, qs) + 16 * h);
-        take(signs, r, AT(iq2_s, signs) + 16 * h);
-        LOOP for (int i = 0; i < 4; i++)
-        {
-            const vu index = reorder(c[i], 0, 2, 1, 3);
-            const vu high = eight_bits(tail[h] >> 8 * i, 0, 4, 2, 6);
-            const __mmask64 bits[] = { top_bits(index), test_bits(high, 0x01010101),
-                                       test_bits(high, 0x02020202) };
-            set_iq2(&l, 4 * h + i, lookup1024(grid_bytes.iq2_s[0], index, bits),
-                    lookup1024(grid_bytes.iq2_s[1], index, bits), signs[i]);
-        }
-    }
-    put_all_iq2(s, &l);
-}
-
 SUPER(iq3_xxs)
 {
     struct levels l;
@@ -330,7 +300,6 @@ TRANSPOSED_PRODUCT(product_k32, K32_GRID)
 
 GRID_FNS(iq2_xxs, product_k32, K32_GRID)
 GRID_FNS(iq2_xs, product_k16, K16_GRID)
-GRID_FNS(iq2_s, product_k16, K16_GRID)
 GRID_FNS(iq3_xxs, product_k32, K32_GRID)
 GRID_FNS(iq3_s, product_k32, K32_GRID)
 
@@ -339,7 +308,6 @@ mul_fn mul_tile_vbmi(uint32_t type)
     switch (type) {
     case GGF_IQ2_XXS: return mul_iq2_xxs;
     case GGF_IQ2_XS: return mul_iq2_xs;
-    case GGF_IQ2_S: return mul_iq2_s;
     case GGF_IQ3_XXS: return mul_iq3_xxs;
     case GGF_IQ3_S: return mul_iq3_s;
     default: return NULL;

@@ -16,6 +16,7 @@ typedef float vf __attribute__((vector_size(64)));
 #define FUSE_SINGLE  1
 #define SIGNED_CODES 0 /* VPDPBUSD wants the weights unsigned */
 #define SIGNED_GRIDS 0
+#define WIDE_CODES   1
 
 static inline __m512i load_lanes(const uint8_t *p, size_t stride)
 {
