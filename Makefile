@@ -26,7 +26,7 @@ WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
 BASE = -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden \
        -fopenmp $(WERROR) \
        $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-LIBS = -lcrypto -lzstd -lpcre2-8 -lutf8proc -ljansson -lxxhash -lm -lpthread
+LIBS = -lcrypto -lzstd -lpcre2-8 -lutf8proc -ljansson -lmicrohttpd -lxxhash -lm -lpthread
 
 comma := ,
 Q = $(if $(V),,@)
@@ -117,8 +117,8 @@ $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernel
 
 # ---- For users: from nothing to text, and all tests ------------------------
 PACKAGES = gcc libc6-dev pkg-config zstd libssl-dev libzstd-dev libpcre2-dev libutf8proc-dev \
-           libjansson-dev libxxhash-dev
-TEST_PACKAGES = python3 jq check libsubunit-dev bats procps openssl bsdextrautils
+           libjansson-dev libmicrohttpd-dev libxxhash-dev
+TEST_PACKAGES = python3 curl jq check libsubunit-dev bats procps openssl bsdextrautils
 
 deps: ## install the Debian packages needed to build
 	@sh tests/deps.sh $(PACKAGES)

@@ -2,6 +2,7 @@
 #include "out.h"
 
 #include "../../infer/now.h"
+#include "../../infer/text/utf8.h"
 #include "order.h"
 
 #include <errno.h>
@@ -141,19 +142,11 @@ void progress_end(struct progress *p)
     fflush(stderr);
 }
 
-/* Bytes of the UTF-8 character at s, or 0 if there is none (RFC 3629: shortest form,
- * no surrogates, at most U+10FFFF). */
-static int utf8_length(const unsigned char *s, uint64_t left)
+/* Bytes of the UTF-8 character at s, or 0 if there is none. */
+static unsigned utf8_length(const unsigned char *s, uint64_t left)
 {
-    if (s[0] < 0x80) return 1;
-    const int n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || left < (uint64_t)n) return 0;
-    for (int i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    const unsigned two = (unsigned)s[0] << 8 | s[1];
-    const bool overlong = (n == 3 && two < 0xe0a0) || (n == 4 && two < 0xf090);
-    const bool surrogate = two >= 0xeda0 && two < 0xee00, beyond = two >= 0xf490;
-    return overlong || surrogate || (n == 4 && beyond) ? 0 : n;
+    unsigned n;
+    return utf8_decode(s, left, &n) == UTF8_BAD ? 0 : n;
 }
 
 /* Is the character one that a terminal acts on: C0, DEL, C1? */
@@ -176,7 +169,7 @@ void out_text(FILE *f, const char *text, uint64_t len, uint64_t max)
 {
     const unsigned char *s = (const unsigned char *)text;
     for (uint64_t i = 0, n; i < len; i += n) {
-        n = (uint64_t)utf8_length(s + i, len - i);
+        n = utf8_length(s + i, len - i);
         if (i + n > max) {
             fputs("...", f);
             return;
@@ -193,102 +186,9 @@ void out_html(FILE *f, const char *text)
     const unsigned char *s = (const unsigned char *)text;
     const size_t len = strlen(text);
     for (size_t i = 0, n; i < len; i += n) {
-        n = (size_t)utf8_length(s + i, len - i);
+        n = utf8_length(s + i, len - i);
         if (!n || is_control(s + i)) fputs("\xef\xbf\xbd", f), n = n ? n : 1;
         else if (strchr("<>&\"", s[i])) fprintf(f, "&#%d;", s[i]);
         else fwrite(s + i, 1, n, f);
     }
-}
-
-static void put_string(FILE *f, const char *text, size_t len)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    putc('"', f);
-    for (size_t i = 0, n; i < len; i += n) {
-        n = (size_t)utf8_length(s + i, len - i);
-        if (!n) fputs("\\ufffd", f), n = 1;
-        else if (s[i] == '"' || s[i] == '\\') fprintf(f, "\\%c", s[i]);
-        else if (short_escape(s[i])) fputs(short_escape(s[i]), f);
-        else if (n == 1 && is_control(s + i)) fprintf(f, "\\u%04x", s[i]);
-        else fwrite(s + i, 1, n, f);
-    }
-    putc('"', f);
-}
-
-static void break_line(struct json *j)
-{
-    if (j->one_line) {
-        if (j->need_comma) putc(' ', j->f);
-        return;
-    }
-    if (j->depth) fprintf(j->f, "\n%*s", 2 * j->depth, "");
-}
-
-static void start_value(struct json *j, const char *key)
-{
-    if (j->need_comma) putc(',', j->f);
-    break_line(j);
-    j->need_comma = true;
-    if (!key) return;
-    put_string(j->f, key, strlen(key));
-    fputs(": ", j->f);
-}
-
-void json_open(struct json *j, const char *key, char bracket)
-{
-    start_value(j, key);
-    putc(bracket, j->f);
-    j->depth++;
-    j->need_comma = false;
-}
-
-void json_close(struct json *j, char bracket)
-{
-    const bool empty = !j->need_comma;
-    j->depth--;
-    if (!empty && !j->one_line) fprintf(j->f, "\n%*s", 2 * j->depth, "");
-    putc(bracket, j->f);
-    j->need_comma = true;
-}
-
-void json_strn(struct json *j, const char *key, const char *value, size_t len)
-{
-    start_value(j, key);
-    put_string(j->f, value, len);
-}
-
-void json_str(struct json *j, const char *key, const char *value)
-{
-    json_strn(j, key, value, strlen(value));
-}
-
-void json_u64(struct json *j, const char *key, uint64_t value)
-{
-    start_value(j, key);
-    fprintf(j->f, "%" PRIu64, value);
-}
-
-void json_i64(struct json *j, const char *key, int64_t value)
-{
-    start_value(j, key);
-    fprintf(j->f, "%" PRId64, value);
-}
-
-void json_f64(struct json *j, const char *key, double value)
-{
-    start_value(j, key);
-    if (isfinite(value)) fprintf(j->f, "%.9g", value);
-    else fputs("null", j->f);
-}
-
-void json_bool(struct json *j, const char *key, bool value)
-{
-    start_value(j, key);
-    fputs(value ? "true" : "false", j->f);
-}
-
-void json_end(struct json *j)
-{
-    putc('\n', j->f);
-    j->need_comma = false;
 }

@@ -1,7 +1,8 @@
-/* out.h - what the programs print: sizes, errors, progress, JSON. */
+/* out.h - what the programs print: sizes, errors, progress; and JSON (json_out.h). */
 #ifndef TOOLS_OUT_H
 #define TOOLS_OUT_H
 
+#include "../../infer/text/json_out.h"
 #include "../../libgguf/libgguf.h"
 
 #include <stdio.h>
@@ -55,25 +56,5 @@ struct progress {
 void progress_update(struct progress *p, uint64_t done, const char *label);
 /* Clear the line. */
 void progress_end(struct progress *p);
-
-/* ---- JSON: written as it is called, indented by two. ---- */
-struct json {
-    FILE *f;
-    int depth;
-    bool need_comma;
-    bool one_line; /* no line breaks: JSON lines */
-};
-/* `key` is NULL inside an array and at the top. */
-void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
-void json_close(struct json *j, char bracket);                 /* '}' or ']' */
-/* Bytes that are not UTF-8 become U+FFFD. */
-void json_str(struct json *j, const char *key, const char *value);
-void json_strn(struct json *j, const char *key, const char *value, size_t len);
-void json_u64(struct json *j, const char *key, uint64_t value);
-void json_i64(struct json *j, const char *key, int64_t value);
-void json_f64(struct json *j, const char *key, double value); /* null if not finite */
-void json_bool(struct json *j, const char *key, bool value);
-/* End of the document: a newline. */
-void json_end(struct json *j);
 
 #endif
