@@ -76,7 +76,7 @@ struct q3n_checkpoint_stats q3n_checkpoints_stats(const q3n_checkpoints *c);
 uint32_t q3n_checkpoint_next(uint32_t pos, uint32_t n, uint32_t every,
                              const uint32_t *marks, size_t n_marks);
 
-struct q3n_reading {
+struct q3n_prompt {
     const int32_t *tokens;
     uint32_t n;            /* more than 0 */
     const uint32_t *marks; /* places to keep: ends of messages */
@@ -89,7 +89,7 @@ struct q3n_reading {
 /* Bring a session to hold exactly these tokens, with the logits of the last.  c may be
  * NULL: only what the session holds already is of use then.  When *stop is set,
  * q3n_session_pos() is less than n. */
-int q3n_prompt_eval(q3n_session *session, q3n_checkpoints *c, struct q3n_reading *p,
+int q3n_prompt_eval(q3n_session *session, q3n_checkpoints *c, struct q3n_prompt *p,
                     float *logits, ggf_error *err);
 
 #endif

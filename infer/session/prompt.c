@@ -12,7 +12,7 @@ uint32_t q3n_checkpoint_next(uint32_t pos, uint32_t n, uint32_t every,
 }
 
 /* To what the session may stay at. */
-static int begin(q3n_session *s, q3n_checkpoints *c, const struct q3n_reading *p,
+static int begin(q3n_session *s, q3n_checkpoints *c, const struct q3n_prompt *p,
                  ggf_error *err)
 {
     const uint32_t pos = q3n_session_pos(s);
@@ -25,7 +25,7 @@ static int begin(q3n_session *s, q3n_checkpoints *c, const struct q3n_reading *p
 }
 
 /* Tokens up to `end`, an ubatch at a time. */
-static int read_to(q3n_session *s, const struct q3n_reading *p, uint32_t end,
+static int read_to(q3n_session *s, const struct q3n_prompt *p, uint32_t end,
                    uint32_t batch, float *logits, ggf_error *err)
 {
     int e = 0;
@@ -38,7 +38,7 @@ static int read_to(q3n_session *s, const struct q3n_reading *p, uint32_t end,
     return e;
 }
 
-int q3n_prompt_eval(q3n_session *s, q3n_checkpoints *c, struct q3n_reading *p,
+int q3n_prompt_eval(q3n_session *s, q3n_checkpoints *c, struct q3n_prompt *p,
                     float *logits, ggf_error *err)
 {
     enum { BATCH = 512 }; /* between two looks at *stop; the session cuts them further */

@@ -106,6 +106,12 @@ void json_bool(struct json *j, const char *key, bool value)
     fputs(value ? "true" : "false", j->f);
 }
 
+void json_none(struct json *j, const char *key)
+{
+    start_value(j, key);
+    fputs("null", j->f);
+}
+
 void json_end(struct json *j)
 {
     putc('\n', j->f);

@@ -23,6 +23,7 @@ void json_u64(struct json *j, const char *key, uint64_t value);
 void json_i64(struct json *j, const char *key, int64_t value);
 void json_f64(struct json *j, const char *key, double value); /* null if not finite */
 void json_bool(struct json *j, const char *key, bool value);
+void json_none(struct json *j, const char *key);
 /* End of the document: a newline. */
 void json_end(struct json *j);
 

@@ -100,7 +100,7 @@ static void plainly(const int32_t *ids, uint32_t n, float logits[VOCAB])
 static uint32_t read_prompt(const int32_t *ids, uint32_t n, uint32_t every)
 {
     float logits[VOCAB], wanted[VOCAB];
-    struct q3n_reading p = { .tokens = ids, .n = n, .every = every };
+    struct q3n_prompt p = { .tokens = ids, .n = n, .every = every };
     new_session();
     ok(q3n_prompt_eval(session, kept, &p, logits, &err));
     plainly(ids, n, wanted);
@@ -152,7 +152,7 @@ END_TEST
 START_TEST(what_the_session_holds)
 {
     float logits[VOCAB], wanted[VOCAB];
-    struct q3n_reading p = { .tokens = tokens, .n = 400 };
+    struct q3n_prompt p = { .tokens = tokens, .n = 400 };
     ok(q3n_prompt_eval(session, NULL, &p, logits, &err));
     ck_assert_uint_eq(p.n_reused, 0);
     p.n = N;
