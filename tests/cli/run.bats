@@ -164,6 +164,23 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
 ' "$BATS_TEST_TMPDIR/j"
 }
 
+@test "chat: templates; a turn is not read twice, unless the template says it otherwise" {
+    talk() { # prompt tokens of a chat with two messages, options: "$@"
+        printf 'hello\nagain\n' | q3n-run -m "$MODEL" -cnv -n 3 --temp 0 --ignore-eos --json "$@" \
+            2>&1 >/dev/null | sed -n '/^{/,$p' | jq .prompt_tokens
+    }
+    own=$(talk)
+    [ "$(talk --no-jinja)" -eq "$own" ]
+    [ "$(talk --chat-template chatml)" -eq "$own" ]
+    again='{% for m in messages %}{{ messages|length }}{{ m.content }}{% endfor %}'
+    [ "$(talk --chat-template "$again")" -gt 0 ]
+    run q3n-run -m "$MODEL" -p a -n 1 --no-jinja
+    [ "$status" -eq 2 ]
+    run q3n-run -m "$MODEL" -cnv -p a -n 1 --chat-template '{{ raise_exception("never") }}'
+    [ "$status" -eq 1 ]
+    [[ "$output" == *never* ]]
+}
+
 @test "Ctrl-C ends the text, not in the middle" {
     q3n-run -m "$MODEL" -p "x" --ignore-eos --temp 0 >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
     pid=$!

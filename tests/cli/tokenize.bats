@@ -81,3 +81,66 @@ setup_file() {
     [ "$status" -eq 1 ]
     [[ "$output" == *"tokenizer.ggml.model"* ]]
 }
+
+# ---- Conversations
+
+@test "--chat prints the prompt of a conversation, and its ids" {
+    talk=$BATS_TEST_TMPDIR/talk.json
+    printf '[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi <|im_end|>"}]' >"$talk"
+    run q3n-tokenize -m "$VOCAB" --chat "$talk"
+    [ "$output" = "<|im_start|>system
+Be brief.<|im_end|>
+<|im_start|>user
+hi <|im_end|><|im_end|>
+<|im_start|>assistant" ]
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --ids
+    [ "$output" = "[151644, 8948, 198, 3430, 9814, 13, 151645, 198, 151644, 872, 198, 6023, 82639, 318, 6213, 91, 29, 151645, 198, 151644, 77091, 198]" ]
+}
+
+@test "--chat: tools, variables, other templates" {
+    talk=$BATS_TEST_TMPDIR/talk.json
+    printf '{"messages": [{"role": "user", "content": "a"}], "tools": [{"name": "f"}],
+        "add_generation_prompt": false}' >"$talk"
+    q3n-tokenize -m "$VOCAB" --chat "$talk" | grep -q '^{"name": "f"}$'
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --no-jinja
+    [ "$output" = $'<|im_start|>user\na<|im_end|>' ]
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template chatml
+    [ "$output" = $'<|im_start|>user\na<|im_end|>' ]
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template '{{ messages[0].content }}{{ x + 1 }}' \
+        --chat-template-kwargs '{"x": 4}'
+    [ "$output" = "a5" ]
+    printf '{%% for m in messages %%}%s{%% endfor %%}\n' '<{{ m.role }}>' >"$BATS_TEST_TMPDIR/t.jinja"
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template-file "$BATS_TEST_TMPDIR/t.jinja"
+    [ "$output" = "<user>" ]
+    echo '[{"role": "user", "content": "a"}]' >"$talk"
+    q3n-tokenize -m "$VOCAB" --chat "$talk" --jinja --chat-template-kwargs '{"enable_thinking": false}' |
+        tail -n 5 | tr '\n' '|' | grep -qF '<|im_start|>assistant|<think>||</think>|'
+}
+
+@test "--chat: what is wrong is said" {
+    talk=$BATS_TEST_TMPDIR/talk.json
+    echo '[{"role": "user", "content": "a"}]' >"$talk"
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template "{% include 'x' %}"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"line 1: the tag 'include' is not supported"* ]]
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template "{{ raise_exception('no tools here') }}"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"no tools here"* ]]
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template nonsense
+    [ "$status" -eq 1 ]
+    run q3n-tokenize -m "$VOCAB" --chat "$talk" --chat-template-kwargs '[1]'
+    [ "$status" -eq 1 ]
+    echo '{"message": 1}' >"$talk"
+    run q3n-tokenize -m "$VOCAB" --chat "$talk"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"no array of messages"* ]]
+    echo '{"messages": [' >"$talk"
+    run q3n-tokenize -m "$VOCAB" --chat "$talk"
+    [ "$status" -eq 1 ]
+    for args in "-p a --jinja" "--chat $talk --jinja --no-jinja" "--chat $talk --no-parse-special" \
+        "--chat $talk --no-jinja --chat-template-kwargs {}" "--chat $talk --chat-template x --no-jinja" \
+        "--chat $talk --jinja --chat-template x"; do
+        run q3n-tokenize -m "$VOCAB" $args
+        [ "$status" -eq 2 ]
+    done
+}

@@ -1,7 +1,6 @@
 /* chatopt.c - see chatopt.h. */
 #include "chatopt.h"
 
-#include "../../infer/text/chatml.h"
 #include "input.h"
 
 #include <stdlib.h>
@@ -36,6 +35,14 @@ static int read_template(q3n_template **out, const char *path, ggf_error *err)
     return r;
 }
 
+static int check_chatml(const q3n_tokenizer *t, ggf_error *err)
+{
+    if (q3n_token_find(t, "<|im_start|>") >= 0 && q3n_token_find(t, "<|im_end|>") >= 0)
+        return 0;
+    return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
+                    "the vocabulary has no <|im_start|> and <|im_end|> to chat with");
+}
+
 static int find_template(q3n_template **out, const struct chat_options *o,
                          const ggf_file *file, const q3n_tokenizer *t, ggf_error *err)
 {
@@ -47,7 +54,7 @@ static int find_template(q3n_template **out, const struct chat_options *o,
         const int r = q3n_template_load(out, file, err);
         if (r != GGF_E_NOT_FOUND || o->jinja) return r;
     }
-    const int r = chatml_check(t, err);
+    const int r = check_chatml(t, err);
     return r ? r : q3n_template_builtin(out, "chatml", err);
 }
 
