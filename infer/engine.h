@@ -191,6 +191,7 @@ void q3n_snapshot_free(q3n_snapshot *snapshot); /* NULL is allowed */
 
 uint32_t q3n_session_pos(const q3n_session *session); /* tokens held so far */
 uint32_t q3n_session_ctx(const q3n_session *session);
+struct q3n_session_options q3n_session_settings(const q3n_session *session);
 /* [q3n_session_pos()]; they change with the session. */
 const int32_t *q3n_session_tokens(const q3n_session *session);
 

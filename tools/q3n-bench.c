@@ -18,11 +18,11 @@
 
 #define NAME "q3n-bench"
 
-enum { MAX_RUNS = 1000 };
+enum { MAX_RUNS = 1000, MAX_PARALLEL = 256 };
 
 static struct {
     const char *format;
-    struct opt_list prompt, gen, both, depth, threads, ubatch, type_k, type_v;
+    struct opt_list prompt, gen, both, depth, parallel, threads, ubatch, type_k, type_v;
     int runs;
     bool ops, no_warmup;
     struct model_options model;
@@ -44,6 +44,8 @@ static const struct opt options[] = {
     { "-n, --n-gen", "N", OPT_LIST, &opt.gen, "tokens to decode, 0: no test (128)" },
     { "-pg", "PP,TG", OPT_LIST, &opt.both, "a prompt and then decoding, timed as one" },
     { "-d, --n-depth", "N", OPT_LIST, &opt.depth, "tokens before the test starts (0)" },
+    { "-npl, --n-parallel", "N", OPT_LIST, &opt.parallel,
+      "sequences computed together, each with these tokens (1)" },
     { "-t, --threads", "N", OPT_LIST, &opt.threads, "threads (all the process may use)" },
     { "-ub, --ubatch-size", "N", OPT_LIST, &opt.ubatch, "tokens computed at once (512)" },
     { "-ctk, --cache-type-k", "TYPE", OPT_LIST, &opt.type_k,
@@ -68,8 +70,8 @@ static const struct opt_program program = {
     .max_args = 0,
 };
 
-static struct number_list prompts, gens, both, depths, threads, ubatches, types_k,
-    types_v;
+static struct number_list prompts, gens, both, depths, parallels, threads, ubatches,
+    types_k, types_v;
 static struct q3n_model_options load_options;
 
 /* ==== Options ============================================================= */
@@ -85,6 +87,7 @@ static int check_lists(void)
         { "-p", &prompts, &opt.prompt, 0, 512 },
         { "-n", &gens, &opt.gen, 0, 128 },
         { "-d", &depths, &opt.depth, 0, 0 },
+        { "-npl", &parallels, &opt.parallel, 1, 1 },
         { "-t", &threads, &opt.threads, 1, omp_get_max_threads() },
         { "-ub", &ubatches, &opt.ubatch, 1, 512 },
     };
@@ -98,6 +101,9 @@ static int check_lists(void)
             *lists[i].list =
                 (struct number_list){ .n = 1, .items = { lists[i].otherwise } };
     }
+    for (int i = 0; i < parallels.n; i++)
+        if (parallels.items[i] > MAX_PARALLEL)
+            return opt_error(&program, "-npl: at most %d", MAX_PARALLEL);
     if (!list_pairs(&both, &opt.both))
         return opt_error(&program, "-pg: expected two numbers, as in 512,128");
     if (!list_types(&types_k, &opt.type_k) || !list_types(&types_v, &opt.type_v))
@@ -153,11 +159,13 @@ static bool add_tests(const struct bench_test *base)
 
 static bool plan(void)
 {
-    const int contexts = threads.n * ubatches.n * types_k.n * types_v.n * depths.n;
+    const int contexts =
+        threads.n * ubatches.n * types_k.n * types_v.n * depths.n * parallels.n;
     bool ok = true;
     for (int i = 0; i < contexts && ok; i++) {
         struct bench_test base = { .runs = opt.runs };
         int k = i;
+        base.parallel = parallels.items[k % parallels.n], k /= parallels.n;
         base.depth = depths.items[k % depths.n], k /= depths.n;
         base.type_v = (uint32_t)types_v.items[k % types_v.n], k /= types_v.n;
         base.type_k = (uint32_t)types_k.items[k % types_k.n], k /= types_k.n;
@@ -182,6 +190,7 @@ static struct q3n_session_options largest(const struct bench_test *tests, int n)
         const struct bench_test *t = &tests[i];
         const uint32_t n_ctx = (uint32_t)(t->depth + t->prompt + t->gen);
         if (n_ctx > o.n_ctx) o.n_ctx = n_ctx;
+        if ((uint32_t)t->parallel > o.n_seq) o.n_seq = o.n_logits = (uint32_t)t->parallel;
         if ((uint32_t)t->ubatch > o.n_ubatch) o.n_ubatch = (uint32_t)t->ubatch;
         if (t->type_k == GGF_F32) o.type_k = GGF_F32;
         if (t->type_v == GGF_F32) o.type_v = GGF_F32;

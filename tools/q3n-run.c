@@ -61,6 +61,10 @@ static const struct opt options[] = {
     { "--no-escape", NULL, OPT_FLAG, &opt.run.no_escape, "take -p as it is" },
     { "-f, --file", "FILE", OPT_STR, &opt.run.file,
       "read the prompt from a file (-: standard input)" },
+    { "--prompt-cache", "FILE", OPT_STR, &opt.run.cache,
+      "go on from what this file keeps of the prompt, and\nlet it keep the rest" },
+    { "--prompt-cache-all", NULL, OPT_FLAG, &opt.run.cache_all, "and the reply" },
+    { "--prompt-cache-ro", NULL, OPT_FLAG, &opt.run.cache_ro, "leave the file as it is" },
     { "--no-display-prompt", NULL, OPT_FLAG, &opt.run.no_display_prompt,
       "print only what is new" },
     { "-cnv, --conversation", NULL, OPT_FLAG, &opt.chat,
@@ -116,6 +120,7 @@ static int check_useless(void)
     const bool logits = o->tokens != NULL;
     const char *sampling = sample_option_given(&opt.sample);
     static const char with_logits[] = "with --tokens";
+    static const char without_cache[] = "without --prompt-cache";
     const struct {
         const char *name;
         bool given, useless;
@@ -128,6 +133,11 @@ static int check_useless(void)
         { "--no-display-prompt", o->no_display_prompt, logits, with_logits },
         { "--no-display-prompt", o->no_display_prompt, opt.chat, "with -cnv" },
         { "--system-prompt", o->system != NULL, !opt.chat, "without -cnv" },
+        { "--prompt-cache", o->cache != NULL, logits, with_logits },
+        { "--prompt-cache", o->cache != NULL, opt.chat, "with -cnv" },
+        { "--prompt-cache-all", o->cache_all, !o->cache, without_cache },
+        { "--prompt-cache-ro", o->cache_ro, !o->cache, without_cache },
+        { "--prompt-cache-all", o->cache_all, o->cache_ro, "with --prompt-cache-ro" },
         { "--reverse-prompt", o->stops.count > 0, logits, with_logits },
         { "--no-escape", o->no_escape, !o->prompt && !o->stops.count,
           "without -p and -r" },
@@ -271,6 +281,7 @@ static void close_all(struct run *run)
     q3n_stop_filter_free(run->g.stops);
     q3n_stops_free(run->stops);
     q3n_session_free(run->g.session);
+    q3n_checkpoints_close(run->cache);
     q3n_sampler_free(run->g.sampler);
     sample_options_free(&opt.sample);
     q3n_tokenizer_free(run->tokenizer);

@@ -160,4 +160,9 @@ uint32_t q3n_session_pos(const q3n_session *s) { return s->pos; }
 
 uint32_t q3n_session_ctx(const q3n_session *s) { return s->options.n_ctx; }
 
+struct q3n_session_options q3n_session_settings(const q3n_session *s)
+{
+    return s->options;
+}
+
 const int32_t *q3n_session_tokens(const q3n_session *s) { return s->tokens; }

@@ -55,3 +55,12 @@ for r, l in zip(rows, lines):
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done
 }
+
+@test "-npl: sequences computed together are a test of their own" {
+    q3n-bench -m "$MODEL" -p 0 -n 4 -npl 1,3 -r 1 -o json >"$BATS_TEST_TMPDIR/j" 2>/dev/null
+    [ "$(jq -c '[.[].n_parallel]' "$BATS_TEST_TMPDIR/j")" = "[1,3]" ]
+    run q3n-bench -m "$MODEL" -p 8 -n 0 -npl 3 -r 1
+    [ "$status" -eq 0 ]; [[ "$output" == *"| pp8 x 3 |"* ]]
+    run q3n-bench -m "$MODEL" -npl 1000
+    [ "$status" -eq 2 ]
+}

@@ -245,3 +245,35 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
     [ "$status" -eq 1 ]
     [[ "$output" == *"the prompt is empty"* ]]
 }
+
+@test "--prompt-cache: the same text, of a prompt that is not read again" {
+    c=$BATS_TEST_TMPDIR/cache p="In the beginning God created the heaven and the earth"
+    ask() { q3n-run -m "$MODEL" -n 6 --temp 0 --json "$@" 2>"$BATS_TEST_TMPDIR/j"; }
+    computed() { jq .prompt_tokens "$BATS_TEST_TMPDIR/j"; }
+    plain=$(ask -p "$p and the waters"); all=$(computed)
+    ask -p "$p" --prompt-cache "$c" >/dev/null; [ -f "$c" ]
+    [ "$(ask -p "$p and the waters" --prompt-cache "$c")" = "$plain" ]; [ "$(computed)" -lt 6 ]
+    [ "$(ask -p "$p and the waters" --prompt-cache "$c")" = "$plain" ]; [ "$(computed)" -eq 1 ]
+    # What it began with is still there, and a read-only cache does not grow.
+    ask -p "$p" --prompt-cache "$c" >/dev/null; [ "$(computed)" -eq 1 ]
+    sum=$(sha256sum <"$c")
+    ask -p "$p and nothing else" --prompt-cache "$c" --prompt-cache-ro >/dev/null; [ "$(computed)" -lt "$all" ]
+    [ "$(sha256sum <"$c")" = "$sum" ]
+    ask -p "$p" --prompt-cache "$c" --prompt-cache-all >/dev/null
+    [ "$(sha256sum <"$c")" != "$sum" ]
+}
+
+@test "--prompt-cache: what is damaged or another model's is refused" {
+    c=$BATS_TEST_TMPDIR/cache
+    q3n-run -m "$MODEL" -p "one two three" -n 0 --prompt-cache "$c" >/dev/null 2>&1
+    run q3n-run -m "$MODEL" -p "one two three" -n 0 -ctk q8_0 --prompt-cache "$c"
+    [ "$status" -eq 1 ]; [[ "$output" == *"kept with another model"* ]]
+    printf x | dd of="$c" bs=1 seek=5000 conv=notrunc status=none
+    sum=$(sha256sum <"$c")
+    run q3n-run -m "$MODEL" -p "one two three" -n 0 --prompt-cache "$c"
+    [ "$status" -eq 1 ]; [[ "$output" == *"damaged"* ]]; [ "$(sha256sum <"$c")" = "$sum" ]
+    run q3n-run -m "$MODEL" -p "one" -n 0 --prompt-cache "$c.none" --prompt-cache-ro
+    [ "$status" -eq 1 ]
+    run q3n-run -m "$MODEL" -p "one" --prompt-cache-all
+    [ "$status" -eq 2 ]
+}

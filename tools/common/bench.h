@@ -26,7 +26,8 @@ bool list_types(struct number_list *l, const struct opt_list *options);
 /* ---- Tests ------------------------------------------------------------------- */
 
 struct bench_test {
-    int prompt, gen, depth; /* tokens */
+    int prompt, gen, depth; /* tokens, of each sequence */
+    int parallel;           /* sequences computed together */
     int threads, ubatch;
     uint32_t type_k, type_v;
     int runs;
@@ -37,7 +38,7 @@ struct bench_test {
     struct q3n_expert_stats experts; /* of the timed runs */
 };
 
-/* "pp512 @ d4096", "tg128", "pp512+tg128". */
+/* "pp512 @ d4096", "tg128 x 8", "pp512+tg128". */
 void bench_name(const struct bench_test *t, char name[64]);
 
 /* Run it once to warm up, if `warmup`, then t->runs times; the tokens that make up the

@@ -50,8 +50,9 @@ static struct figures figures_of(const struct bench_report *r, int i)
     const struct bench_test *t = &r->tests[i];
     const struct q3n_session_options o = { .type_k = t->type_k, .type_v = t->type_v };
     const struct bench_bounds *b = &r->bounds[i];
-    struct figures f = { .tokens = t->prompt + t->gen };
+    struct figures f = { .tokens = (double)(t->prompt + t->gen) * t->parallel };
     f.per_second = f.tokens / t->median;
+    if (t->parallel > 1) return f; /* which experts they share is not known */
     if (!t->prompt) {
         const double seen = t->depth + (t->gen + 1) / 2.0; /* positions, on average */
         const double bytes =
@@ -70,7 +71,8 @@ static struct figures figures_of(const struct bench_report *r, int i)
 /* Nanoseconds that a step takes for each token. */
 static double op_ns(const struct bench_test *t, enum op op)
 {
-    return 1e9 * t->clock.seconds[op] / ((double)t->runs * (t->prompt + t->gen));
+    return 1e9 * t->clock.seconds[op] /
+           ((double)t->runs * (t->prompt + t->gen) * t->parallel);
 }
 
 /* ---- Table -------------------------------------------------------------------- */
@@ -227,6 +229,7 @@ static void all_fields(struct fields *f, const struct bench_report *r, int i)
     whole(f, "n_prompt", (uint64_t)t->prompt);
     whole(f, "n_gen", (uint64_t)t->gen);
     whole(f, "n_depth", (uint64_t)t->depth);
+    whole(f, "n_parallel", (uint64_t)t->parallel);
     text(f, "test_time", t->time);
     whole(f, "avg_ns", (uint64_t)llround(1e9 * ns.mean));
     whole(f, "stddev_ns", (uint64_t)llround(1e9 * ns.deviation));

@@ -11,11 +11,13 @@
 
 void bench_name(const struct bench_test *t, char name[64])
 {
-    char depth[24] = "";
+    char depth[24] = "", parallel[16] = "";
     if (t->depth) snprintf(depth, sizeof depth, " @ d%d", t->depth);
-    if (t->prompt && t->gen) snprintf(name, 64, "pp%d+tg%d%s", t->prompt, t->gen, depth);
-    else if (t->prompt) snprintf(name, 64, "pp%d%s", t->prompt, depth);
-    else snprintf(name, 64, "tg%d%s", t->gen, depth);
+    if (t->parallel > 1) snprintf(parallel, sizeof parallel, " x %d", t->parallel);
+    if (t->prompt && t->gen)
+        snprintf(name, 64, "pp%d+tg%d%s%s", t->prompt, t->gen, depth, parallel);
+    else if (t->prompt) snprintf(name, 64, "pp%d%s%s", t->prompt, depth, parallel);
+    else snprintf(name, 64, "tg%d%s%s", t->gen, depth, parallel);
 }
 
 static void draw(int32_t *tokens, uint32_t n, uint32_t n_vocab)
@@ -30,42 +32,62 @@ static void draw(int32_t *tokens, uint32_t n, uint32_t n_vocab)
 struct bench {
     struct bench_test *t;
     q3n_model *model;
-    q3n_session *session;
-    q3n_snapshot *start; /* behind the tokens of the depth */
-    int32_t *tokens;     /* room for the longest of depth, prompt and generation */
-    float *logits;
+    uint32_t n; /* sequences */
+    q3n_lane *lane;
+    q3n_session **sessions; /* [n] */
+    q3n_snapshot **starts;  /* [n]: behind the tokens of the depth */
+    struct q3n_run *runs;   /* [n] */
+    int32_t *tokens;        /* room for the longest of depth, prompt and generation */
+    float *logits;          /* of n tokens */
     uint32_t n_vocab;
 };
+
+/* So many tokens in each sequence, with the logits of the last; each has its own. */
+static int compute(struct bench *b, const int32_t *tokens, uint32_t n, uint32_t stride,
+                   ggf_error *err)
+{
+    for (uint32_t i = 0; i < b->n; i++)
+        b->runs[i] =
+            (struct q3n_run){ b->sessions[i], tokens + (size_t)i * stride, n, n - 1 };
+    return q3n_sessions_eval(b->runs, b->n, b->logits, err);
+}
 
 /* The whole prompt at once, then one token after the other. */
 static int once(struct bench *b, double *seconds, ggf_error *err)
 {
     const struct bench_test *t = b->t;
     const uint32_t prompt = (uint32_t)t->prompt, gen = (uint32_t)t->gen;
-    q3n_session_restore(b->session, b->start);
-    draw(b->tokens, prompt + gen, b->n_vocab);
+    for (uint32_t i = 0; i < b->n; i++) q3n_session_restore(b->sessions[i], b->starts[i]);
+    draw(b->tokens, (prompt + gen) * b->n, b->n_vocab);
     const double start = seconds_now();
-    int e = 0;
-    if (prompt)
-        e = q3n_session_eval(b->session, b->tokens, prompt, prompt - 1, b->logits, err);
+    int e = prompt ? compute(b, b->tokens, prompt, prompt + gen, err) : 0;
     for (uint32_t i = 0; i < gen && !e; i++)
-        e = q3n_session_eval(b->session, b->tokens + prompt + i, 1, 0, b->logits, err);
+        e = compute(b, b->tokens + prompt + i, 1, prompt + gen, err);
     *seconds = seconds_now() - start;
+    return e;
+}
+
+static int go_deep(struct bench *b, ggf_error *err)
+{
+    const uint32_t depth = (uint32_t)b->t->depth;
+    int e = 0;
+    for (uint32_t i = 0; i < b->n && !e; i++) {
+        draw(b->tokens, depth, b->n_vocab);
+        e = q3n_session_eval(b->sessions[i], b->tokens, depth, 0, NULL, err);
+        if (!e) e = q3n_session_save(&b->starts[i], b->sessions[i], err);
+    }
     return e;
 }
 
 static int all_runs(struct bench *b, bool warmup, ggf_error *err)
 {
     struct bench_test *t = b->t;
-    const uint32_t depth = (uint32_t)t->depth;
     double unused;
-    draw(b->tokens, depth, b->n_vocab);
-    int e = depth ? q3n_session_eval(b->session, b->tokens, depth, 0, NULL, err) : 0;
-    if (!e) e = q3n_session_save(&b->start, b->session, err);
+    int e = go_deep(b, err);
     if (!e && warmup) e = once(b, &unused, err);
     struct q3n_expert_stats before;
     q3n_model_expert_stats(b->model, &before);
-    q3n_session_time(b->session, &t->clock);
+    q3n_session_time(b->sessions[0], &t->clock);
     for (int i = 0; i < t->runs && !e; i++) e = once(b, &t->seconds[i], err);
     q3n_model_expert_stats(b->model, &t->experts);
     memory_since(&t->experts, &before);
@@ -76,16 +98,38 @@ static int allocate(struct bench *b, ggf_error *err)
 {
     struct bench_test *t = b->t;
     const uint32_t n = (uint32_t)(t->prompt + t->gen), depth = (uint32_t)t->depth;
+    const uint64_t all = (uint64_t)n * b->n;
     const struct q3n_session_options o = { .n_ctx = depth + n,
                                            .n_ubatch = (uint32_t)t->ubatch,
                                            .type_k = t->type_k,
                                            .type_v = t->type_v };
     b->n_vocab = q3n_model_info(b->model)->n_vocab;
     t->seconds = calloc((size_t)t->runs, sizeof *t->seconds);
-    b->tokens = malloc((depth > n ? depth : n) * sizeof *b->tokens);
-    b->logits = malloc(b->n_vocab * sizeof *b->logits);
-    if (!t->seconds || !b->tokens || !b->logits) return ggf_no_memory(err);
-    return q3n_session_new(&b->session, b->model, &o, err);
+    b->tokens = malloc((depth > all ? depth : all) * sizeof *b->tokens);
+    b->logits = malloc((size_t)b->n * b->n_vocab * sizeof *b->logits);
+    b->sessions = calloc(b->n, sizeof(q3n_session *));
+    b->starts = calloc(b->n, sizeof(q3n_snapshot *));
+    b->runs = calloc(b->n, sizeof *b->runs);
+    if (!t->seconds || !b->tokens || !b->logits || !b->sessions || !b->starts || !b->runs)
+        return ggf_no_memory(err);
+    int e = q3n_lane_new(&b->lane, b->model, &o, err);
+    for (uint32_t i = 0; i < b->n && !e; i++)
+        e = q3n_session_new_in(&b->sessions[i], b->lane, &o, err);
+    return e;
+}
+
+static void release(struct bench *b)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (b->starts) q3n_snapshot_free(b->starts[i]);
+        if (b->sessions) q3n_session_free(b->sessions[i]);
+    }
+    q3n_lane_free(b->lane);
+    free(b->sessions);
+    free(b->starts);
+    free(b->runs);
+    free(b->tokens);
+    free(b->logits);
 }
 
 /* The median leaves the runs in their order. */
@@ -102,16 +146,13 @@ static int find_median(struct bench_test *t, ggf_error *err)
 
 int bench_run(struct bench_test *t, q3n_model *model, bool warmup, ggf_error *err)
 {
-    struct bench b = { .t = t, .model = model };
+    struct bench b = { .t = t, .model = model, .n = (uint32_t)t->parallel };
     const time_t now = time(NULL);
     struct tm utc;
     strftime(t->time, sizeof t->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     int e = allocate(&b, err);
     if (!e) e = all_runs(&b, warmup, err);
     if (!e) e = find_median(t, err);
-    q3n_snapshot_free(b.start);
-    q3n_session_free(b.session);
-    free(b.tokens);
-    free(b.logits);
+    release(&b);
     return e;
 }

@@ -1,9 +1,11 @@
-/* run.h - a model at work in q3n-run: text that is continued (run_text.c), a chat
- * (run_chat.c), logits of given tokens (run_logits.c).  The program opens what they need.
+/* run.h - a model at work in q3n-run: text that is continued (run_text.c, run_cache.c), a
+ * chat (run_chat.c), logits of given tokens (run_logits.c).  The program opens what they
+ * need.
  */
 #ifndef TOOLS_RUN_H
 #define TOOLS_RUN_H
 
+#include "../../infer/session/checkpoint.h"
 #include "../../infer/session/generate.h"
 #include "chatopt.h"
 #include "input.h"
@@ -16,6 +18,8 @@ struct run_options {
     const char *system;          /* message of a chat; NULL: none */
     const char *tokens, *logits; /* files; NULL: text is wanted */
     struct opt_list stops;       /* texts that end a reply */
+    const char *cache;           /* file that keeps what the prompt begins with; NULL */
+    bool cache_all, cache_ro;    /* and the reply; only what is there is of use */
     int n_predict;               /* most tokens of a reply; -1: no limit */
     int stats;                   /* tokens between two lines of statistics; 0: no lines */
     bool no_escape;              /* prompt is what it says */
@@ -36,6 +40,8 @@ struct run {
         size_t n, capacity;
     } said;                 /* the reply of this turn of the chat */
     struct q3n_generator g; /* for logits only its session, and what is counted */
+    q3n_checkpoints *cache; /* what is in o->cache */
+    bool cache_grew;        /* and more */
     int32_t *ids;           /* of o->tokens; owned */
     uint32_t n_ids;
     /* At the last line of statistics: */
@@ -58,6 +64,12 @@ int run_watch_stops(struct run *run, ggf_error *err);
 
 /* Compute tokens and print what the model says to them. */
 int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err);
+
+/* Compute the tokens of a prompt, but for those that o->cache knows; the end of a reply:
+ * let the file appear. */
+int run_read(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
+             ggf_error *err);
+int run_save_cache(struct run *run, ggf_error *err);
 
 /* For g.emit; `user` is the run: text to standard output, statistics when it is time. */
 int run_emit(void *user, const char *text, size_t len);

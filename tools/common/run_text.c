@@ -79,7 +79,7 @@ int run_watch_stops(struct run *run, ggf_error *err)
 int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
 {
     enum q3n_stop why;
-    int r = q3n_prefill(&run->g, ids->ids, ids->n, &why, err);
+    int r = run_read(run, ids, &why, err);
     start_stats(run);
     if (!r && why == Q3N_STOP_LIMIT)
         r = q3n_generate(&run->g, run->o->n_predict, &why, err);
@@ -101,6 +101,7 @@ int run_text(struct run *run, ggf_error *err)
     if (!r && !ids.n) r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
     if (!r && !run->o->no_display_prompt) print(in.bytes, in.len);
     if (!r) r = run_reply(run, &ids, err);
+    if (!r) r = run_save_cache(run, err);
     q3n_ids_free(&ids);
     free(in.bytes);
     return r;

@@ -1,0 +1,66 @@
+/* run_cache.c - a prompt whose beginning is in a file; see run.h. */
+#include "run.h"
+
+#include <stdlib.h>
+
+static int open_cache(struct run *run, ggf_error *err)
+{
+    const struct q3n_checkpoint_options o = { .ram_bytes = UINT64_MAX,
+                                              .max_states = UINT32_MAX };
+    const struct q3n_session_options session = q3n_session_settings(run->g.session);
+    int32_t *tokens;
+    uint32_t n;
+    int r = q3n_checkpoints_open(&run->cache, run->model, &session, &o, err);
+    if (r) return r;
+    r = q3n_checkpoints_load(run->cache, run->o->cache, &tokens, &n, err);
+    free(tokens);
+    return r == GGF_E_NOT_FOUND && !run->o->cache_ro ? 0 : r;
+}
+
+/* All but the last token, of which the logits are wanted. */
+static int read_most(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
+                     ggf_error *err)
+{
+    const uint32_t most = (uint32_t)ids->n - 1;
+    q3n_session *s = run->g.session;
+    int r = q3n_checkpoints_restore(run->cache, s, ids->ids, most, err);
+    if (r) return r;
+    const uint32_t known = q3n_session_pos(s);
+    for (uint32_t i = 0; i < known; i++) q3n_sampler_accept(run->g.sampler, ids->ids[i]);
+    *why = Q3N_STOP_LIMIT;
+    if (known == most) return 0;
+    r = q3n_prefill(&run->g, ids->ids + known, most - known, why, err);
+    if (r || *why != Q3N_STOP_LIMIT) return r;
+    run->cache_grew = true;
+    return q3n_checkpoints_keep(run->cache, s, err);
+}
+
+int run_read(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
+             ggf_error *err)
+{
+    if (!run->o->cache) return q3n_prefill(&run->g, ids->ids, ids->n, why, err);
+    if (ids->n > q3n_session_ctx(run->g.session)) /* said better before than after */
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "a prompt of %zu tokens does not fit into the context of %u",
+                        ids->n, q3n_session_ctx(run->g.session));
+    int r = open_cache(run, err);
+    if (!r) r = read_most(run, ids, why, err);
+    if (r || *why != Q3N_STOP_LIMIT) return r;
+    return q3n_prefill(&run->g, ids->ids + ids->n - 1, 1, why, err);
+}
+
+int run_save_cache(struct run *run, ggf_error *err)
+{
+    const struct run_options *o = run->o;
+    const q3n_session *s = run->g.session;
+    uint32_t n;
+    int r = 0;
+    if (o->cache_ro || !run->cache) return 0;
+    if (o->cache_all) {
+        r = q3n_checkpoints_keep(run->cache, s, err);
+        run->cache_grew = true;
+    }
+    if (r || !run->cache_grew) return r;
+    return q3n_checkpoints_save(run->cache, o->cache, true, q3n_session_tokens(s),
+                                q3n_session_pos(s), &n, err);
+}
