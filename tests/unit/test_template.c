@@ -391,6 +391,84 @@ START_TEST(limits)
 }
 END_TEST
 
+START_TEST(clock_of_the_caller)
+{
+    q3n_template *t = parse("{{ strftime_now('%Y-%m-%d %H:%M') }}");
+    json_t *none = json_array();
+    const struct q3n_conversation c = { .messages = none, .now = 86400 * 365 + 3660 };
+    struct q3n_rendered p;
+    ggf_error err;
+    setenv("TZ", "UTC", 1);
+    tzset();
+    ck_assert_int_eq(q3n_template_apply(t, &c, &p, &err), 0);
+    ck_assert_str_eq(p.text, "1971-01-01 01:01");
+    q3n_rendered_free(&p);
+    q3n_template_free(t);
+    json_decref(none);
+}
+END_TEST
+
+/* What is read off the source, and off a prompt. */
+START_TEST(traits)
+{
+    static const struct {
+        const char *name;
+        struct q3n_template_traits want;
+        bool opens;
+    } all[] = {
+        { "qwen3", { true, true, true, Q3N_CALLS_JSON }, false },
+        { "json-calls", { true, false, false, Q3N_CALLS_JSON }, false },
+        { "thinking", { true, false, true, Q3N_CALLS_JSON }, true },
+        { "xml-calls", { true, false, false, Q3N_CALLS_XML }, false },
+        { "parts", { true, true, true, Q3N_CALLS_XML }, true },
+    };
+    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "a");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const struct q3n_conversation c = { .messages = messages,
+                                            .add_generation_prompt = true };
+        char path[200];
+        snprintf(path, sizeof path, DATA "%s.jinja", all[i].name);
+        q3n_template *t = read_template(path);
+        const struct q3n_template_traits got = q3n_template_traits(t);
+        struct q3n_rendered p;
+        ck_assert_int_eq(got.tools, all[i].want.tools);
+        ck_assert_int_eq(got.enable_thinking, all[i].want.enable_thinking);
+        ck_assert_int_eq(got.thinking, all[i].want.thinking);
+        ck_assert_int_eq(got.calls, all[i].want.calls);
+        ck_assert_int_eq(q3n_template_apply(t, &c, &p, NULL), 0);
+        ck_assert_int_eq(q3n_rendered_opens_thinking(&p), all[i].opens);
+        q3n_rendered_free(&p);
+        q3n_template_free(t);
+    }
+    json_decref(messages);
+}
+END_TEST
+
+/* Arguments in a string become an object where they are one. */
+START_TEST(string_arguments)
+{
+    q3n_template *t = parse("{% for c in messages[0].tool_calls %}"
+                            "{{ (c.function or c).arguments is mapping }} {% endfor %}");
+    json_t *messages =
+        json_pack("[{s:[{s:{s:s}}, {s:{s:s}}, {s:s}, {s:{s:{}}}]}]", "tool_calls",
+                  "function", "arguments", "{\"a\": 1}", "function", "arguments", "[1]",
+                  "arguments", "{}", "function", "arguments");
+    const struct q3n_conversation c = { .messages = messages };
+    struct q3n_rendered p;
+    ggf_error err;
+    ck_assert_int_eq(q3n_template_apply(t, &c, &p, &err), 0);
+    ck_assert_str_eq(p.text, "True False True True ");
+    ck_assert(json_is_string(json_object_get(
+        json_object_get(
+            json_array_get(json_object_get(json_array_get(messages, 0), "tool_calls"), 0),
+            "function"),
+        "arguments"))); /* the caller's messages stay as they are */
+    q3n_rendered_free(&p);
+    q3n_template_free(t);
+    json_decref(messages);
+}
+END_TEST
+
 /* What is outside of the language is named, with its line. */
 static const struct {
     const char *source, *message;
@@ -452,6 +530,9 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, corpus);
     tcase_add_test(t, language);
+    tcase_add_test(t, clock_of_the_caller);
+    tcase_add_test(t, traits);
+    tcase_add_test(t, string_arguments);
     suite_add_tcase(s, t);
     t = tcase_create("origin");
     tcase_add_loop_test(t, origin, 0, N(origins));

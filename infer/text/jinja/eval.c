@@ -96,7 +96,7 @@ static bool eval_dict(struct render *r, struct scope *s, const struct node *n,
     struct map *m = arena_zero(&r->arena, sizeof *m);
     if (!m) return render_no_room(r);
     for (const struct node *k = n->list; k; k = k->next->next) {
-        struct value key, value;
+        struct value key = value_none(), value = value_none();
         if (!eval(r, s, k, &key) || !eval(r, s, k->next, &value)) return false;
         if (key.kind != V_STRING && key.kind != V_NONE && !value_is_number(&key))
             return render_fail(r, "a %s cannot be a key", value_kind_name(&key));
@@ -149,7 +149,7 @@ static bool eval_signed(struct render *r, struct scope *s, const struct node *n,
                         struct value *out)
 {
     const struct value zero = value_int(0);
-    struct value a;
+    struct value a = zero;
     if (!eval(r, s, n->a, &a)) return false;
     if (!value_is_number(&a))
         return render_fail(r, "a sign before a %s", value_kind_name(&a));

@@ -6,9 +6,11 @@
 static bool reserve(struct text_out *out, size_t more)
 {
     if (more <= out->capacity - out->len) return true;
-    size_t n = out->capacity ? out->capacity : 64;
-    while (n - out->len < more && n <= SIZE_MAX / 4) n *= 2;
-    char *bytes = n - out->len >= more ? arena_take(&out->r->arena, 2 * n) : NULL;
+    if (more > SIZE_MAX / 8 || out->capacity > SIZE_MAX / 8)
+        return render_no_room(out->r);
+    size_t n = 2 * out->capacity;
+    if (n < out->len + more) n = out->len + more;
+    char *bytes = arena_take(&out->r->arena, 2 * n);
     if (!bytes) return render_no_room(out->r);
     if (out->len) {
         memcpy(bytes, out->bytes, out->len);
