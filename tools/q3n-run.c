@@ -10,6 +10,7 @@
 #include "common/run.h"
 #include "common/runstats.h"
 #include "common/sampleopt.h"
+#include "common/schemaopt.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ static struct {
     struct kv_options kv;
     struct sample_options sample;
     struct chat_options chat_options;
+    struct schema_options schema;
     struct run_options run;
 } opt = {
     .ctx = OPT_NOT_GIVEN,
@@ -80,6 +82,7 @@ static const struct opt options[] = {
       "go on where the model would end" },
     { "-r, --reverse-prompt", "TEXT", OPT_LIST, &opt.run.stops,
       "end a reply at this text, which is not printed; may\nbe given many times" },
+    SCHEMA_OPTIONS(opt.schema),
     SAMPLE_OPTIONS(opt.sample),
     { .kind = OPT_HEADING, .help = "Logits" },
     { "--tokens", "FILE", OPT_STR, &opt.run.tokens,
@@ -110,6 +113,7 @@ static const struct opt_program program = {
 /* ==== Options ============================================================= */
 
 static struct q3n_sample_params params;        /* as the options say */
+static q3n_grammar *grammar;                   /* likewise; NULL: none */
 static struct q3n_model_options load_options;  /* likewise */
 static struct q3n_session_options cache_types; /* likewise, nothing else set */
 
@@ -138,6 +142,8 @@ static int check_useless(void)
         { "--prompt-cache-all", o->cache_all, !o->cache, without_cache },
         { "--prompt-cache-ro", o->cache_ro, !o->cache, without_cache },
         { "--prompt-cache-all", o->cache_all, o->cache_ro, "with --prompt-cache-ro" },
+        { "--json-schema", opt.schema.text != NULL, logits, with_logits },
+        { "--json-schema-file", opt.schema.file != NULL, logits, with_logits },
         { "--reverse-prompt", o->stops.count > 0, logits, with_logits },
         { "--no-escape", o->no_escape, !o->prompt && !o->stops.count,
           "without -p and -r" },
@@ -188,7 +194,8 @@ static int check_options(void)
     if (r == OPT_GO) r = check_numbers();
     if (r == OPT_GO) r = memory_options(&program, &opt.memory, &load_options);
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F16, &cache_types);
-    return r == OPT_GO ? sample_options(&program, &opt.sample, &params) : r;
+    if (r == OPT_GO) r = sample_options(&program, &opt.sample, &params);
+    return r == OPT_GO ? schema_options(&program, &opt.schema, &grammar) : r;
 }
 
 /* ==== Ctrl-C ============================================================== */
@@ -256,6 +263,8 @@ static int prepare_text(struct run *run, ggf_error *err)
         r = q3n_sampler_new(&g->sampler, g->n_vocab, run->tokenizer, &params, err);
     }
     if (!r) r = run_watch_stops(run, err);
+    if (!r && grammar) r = q3n_trie_new(&run->trie, run->tokenizer, err);
+    run->grammar = grammar;
     g->tokenizer = run->tokenizer;
     g->n_batch = (uint32_t)opt.batch;
     g->ignore_eos = opt.ignore_eos;
@@ -284,6 +293,8 @@ static void close_all(struct run *run)
     q3n_checkpoints_close(run->cache);
     q3n_sampler_free(run->g.sampler);
     sample_options_free(&opt.sample);
+    q3n_trie_free(run->trie);
+    q3n_grammar_free(grammar);
     q3n_tokenizer_free(run->tokenizer);
     q3n_model_close(run->model);
     override_free(&opt.override);

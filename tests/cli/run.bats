@@ -226,6 +226,23 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
     [ "$status" -eq 1 ]
 }
 
+@test "a reply of a JSON schema" {
+    schema='{"type":"object","properties":{"name":{"type":"string","maxLength":20},
+        "age":{"type":"integer","minimum":1,"maximum":120}},"required":["name","age"]}'
+    for seed in 1 2 3; do
+        q3n-run -m "$MODEL" -p "And God said" -n 200 --no-display-prompt -s $seed -j "$schema" 2>/dev/null >"$BATS_TEST_TMPDIR/v"
+        jq -es 'length == 1 and (.[0] | (.name | length <= 20) and .age >= 1 and .age <= 120 and (keys | length == 2))' "$BATS_TEST_TMPDIR/v"
+    done
+    echo "$schema" >"$BATS_TEST_TMPDIR/schema"
+    [ "$(q3n-run -m "$MODEL" -p a -n 200 --temp 0 -jf "$BATS_TEST_TMPDIR/schema" 2>/dev/null)" = \
+        "$(q3n-run -m "$MODEL" -p a -n 200 --temp 0 -j "$schema" 2>/dev/null)" ]
+    run q3n-run -m "$MODEL" -p a -j '{"properties":{"a":{"not":{}}}}'
+    [ "$status" -eq 2 ]
+    [[ $output == *"#/properties/a: 'not' is not supported"* ]]
+    run q3n-run -m "$MODEL" -p a -j '{}' -jf x
+    [ "$status" -eq 2 ]
+}
+
 @test "senseless numbers are usage errors" {
     for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
         "--repeat-penalty 0" "--samplers top_k;magic" "--sampling-seq kk" "--logit-bias 5" \

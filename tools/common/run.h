@@ -33,8 +33,10 @@ struct run {
         *stop; /* not 0: end what is being computed; g looks at it too */
     q3n_model *model;
     q3n_tokenizer *tokenizer;
-    q3n_stops *stops; /* g.stops looks for them */
-    struct chat chat; /* only where there is one */
+    const q3n_grammar *grammar; /* of each reply; NULL: none */
+    q3n_trie *trie;             /* for the grammar */
+    q3n_stops *stops;           /* g.stops looks for them */
+    struct chat chat;           /* only where there is one */
     struct run_text {
         char *bytes;
         size_t n, capacity;

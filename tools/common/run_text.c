@@ -80,6 +80,8 @@ int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
 {
     enum q3n_stop why;
     int r = run_read(run, ids, &why, err);
+    if (!r && run->grammar) /* at its beginning */
+        r = q3n_sampler_constrain(run->g.sampler, run->grammar, run->trie, err);
     start_stats(run);
     if (!r && why == Q3N_STOP_LIMIT)
         r = q3n_generate(&run->g, run->o->n_predict, &why, err);
