@@ -79,8 +79,9 @@ static const struct list *filter_items(struct render *r, struct scope *s,
     return kept;
 }
 
+/* *finished: some iteration came to the end of its body. */
 static enum flow run_items(struct render *r, struct scope *s, const struct node *n,
-                           const struct list *items)
+                           const struct list *items, bool *finished)
 {
     const char *name = ast_name(r->ast, "loop", 4);
     struct loop *loop = arena_zero(&r->arena, sizeof *loop);
@@ -98,17 +99,22 @@ static enum flow run_items(struct render *r, struct scope *s, const struct node 
         const enum flow f = run(r, inner, n->list);
         if (f == FLOW_FAILED) return f;
         if (f == FLOW_BREAK) break;
+        *finished |= f == FLOW_ON;
     }
     return FLOW_ON;
 }
 
+/* As in Jinja, "else" runs unless an iteration came to its end: also where all of them
+ * were cut short by break or continue. */
 static enum flow run_for(struct render *r, struct scope *s, const struct node *n)
 {
     struct value v;
     const struct list *items;
     if (!eval(r, s, n->a, &v) || !value_items(r, &v, &items)) return FLOW_FAILED;
     if (n->c && !(items = filter_items(r, s, n, items))) return FLOW_FAILED;
-    if (items->n) return run_items(r, s, n, items);
+    bool finished = false;
+    const enum flow f = run_items(r, s, n, items, &finished);
+    if (f == FLOW_FAILED || finished || !n->other) return f;
     struct scope *inner = scope_new(r, s);
     return inner ? run(r, inner, n->other) : FLOW_FAILED;
 }
