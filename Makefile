@@ -101,6 +101,7 @@ $(BUILD)/libgguf.so: $(BUILD)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $@
 LINK = $(CC) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
+$(BUILD)/q3n-run: LIBS += -ledit
 $(addprefix $(BUILD)/,$(TOOLS)): $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/libcommon.a $(ARCHIVES)
 	$(call say,LD,$@)
 	$(Q)$(LINK)
@@ -117,7 +118,7 @@ $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernel
 
 # ---- For users: from nothing to text, and all tests ------------------------
 PACKAGES = gcc libc6-dev pkg-config zstd libssl-dev libzstd-dev libpcre2-dev libutf8proc-dev \
-           libjansson-dev libmicrohttpd-dev libxxhash-dev
+           libjansson-dev libmicrohttpd-dev libxxhash-dev libedit-dev
 TEST_PACKAGES = python3 curl jq check libsubunit-dev bats procps openssl bsdextrautils
 
 deps: ## install the Debian packages needed to build

@@ -8,7 +8,6 @@
 #include "common/plan.h"
 #include "common/recorder.h"
 #include "common/run.h"
-#include "common/runstats.h"
 #include "common/sampleopt.h"
 #include "common/schemaopt.h"
 
@@ -18,7 +17,7 @@
 
 static struct {
     int ctx, batch;
-    bool ignore_eos, mlock, no_mmap, chat, json, plan;
+    bool ignore_eos, mlock, no_mmap, chat, plan;
     struct model_options model;
     struct memory_options memory;
     struct recorder_options record;
@@ -33,7 +32,10 @@ static struct {
     .batch = OPT_NOT_GIVEN,
     .model = MODEL_DEFAULTS,
     .sample = SAMPLE_DEFAULTS,
-    .run = { .n_predict = OPT_NOT_GIVEN, .stats = OPT_NOT_GIVEN },
+    .run = { .n_predict = OPT_NOT_GIVEN,
+             .stats = OPT_NOT_GIVEN,
+             .n_checkpoints = OPT_NOT_GIVEN,
+             .cache_ram = OPT_NOT_GIVEN },
 };
 
 static const struct opt options[] = {
@@ -71,8 +73,16 @@ static const struct opt options[] = {
       "print only what is new" },
     { "-cnv, --conversation", NULL, OPT_FLAG, &opt.chat,
       "chat: each line of standard input is a message;\nends at its end or at /exit" },
+    { "-st, --single-turn", NULL, OPT_FLAG, &opt.run.single_turn,
+      "a chat of one message and its reply" },
     { "-sys, --system-prompt", "TEXT", OPT_STR, &opt.run.system,
       "system message of the chat" },
+    { "-sysf, --system-prompt-file", "FILE", OPT_STR, &opt.run.system_file,
+      "the same, from a file" },
+    { "--ctx-checkpoints", "N", OPT_INT, &opt.run.n_checkpoints,
+      "states of the chat that are kept, so that nothing is\nread twice (64)" },
+    { "--cache-ram", "MIB", OPT_INT, &opt.run.cache_ram,
+      "memory for them (512, an eighth of --ram at most)" },
     CHAT_OPTIONS(opt.chat_options),
     { .kind = OPT_HEADING, .help = "Generation" },
     { "-n, --predict, --n-predict", "N", OPT_INT, &opt.run.n_predict,
@@ -92,8 +102,9 @@ static const struct opt options[] = {
       "vocabulary each" },
     { "--force", NULL, OPT_FLAG, &opt.run.force, "replace files that are there" },
     { .kind = OPT_HEADING, .help = "Output" },
-    { "--json", NULL, OPT_FLAG, &opt.json,
-      "the plan, or on standard error the statistics, as JSON" },
+    { "--json", NULL, OPT_FLAG, &opt.run.json,
+      "the plan, or on standard error the statistics, as JSON;\nwith -cnv each reply is "
+      "an object on a line of its own" },
     { "--stats", "N", OPT_INT, &opt.run.stats,
       "speed and what came from where, every N tokens,\non standard error; measures the "
       "disk first, to compare" },
@@ -124,6 +135,7 @@ static int check_useless(void)
     const bool logits = o->tokens != NULL;
     const char *sampling = sample_option_given(&opt.sample);
     static const char with_logits[] = "with --tokens";
+    static const char without_chat[] = "without -cnv";
     static const char without_cache[] = "without --prompt-cache";
     const struct {
         const char *name;
@@ -136,9 +148,14 @@ static int check_useless(void)
         { "--stats", o->stats != OPT_NOT_GIVEN, logits, with_logits },
         { "--no-display-prompt", o->no_display_prompt, logits, with_logits },
         { "--no-display-prompt", o->no_display_prompt, opt.chat, "with -cnv" },
-        { "--system-prompt", o->system != NULL, !opt.chat, "without -cnv" },
+        { "--system-prompt", o->system != NULL, !opt.chat, without_chat },
+        { "--system-prompt-file", o->system_file != NULL, !opt.chat, without_chat },
+        { "--single-turn", o->single_turn, !opt.chat, without_chat },
+        { "--ctx-checkpoints", o->n_checkpoints != OPT_NOT_GIVEN, !opt.chat,
+          without_chat },
+        { "--cache-ram", o->cache_ram != OPT_NOT_GIVEN, !opt.chat, without_chat },
         { "--prompt-cache", o->cache != NULL, logits, with_logits },
-        { "--prompt-cache", o->cache != NULL, opt.chat, "with -cnv" },
+        { "--prompt-cache-all", o->cache_all, opt.chat, "with -cnv: all is kept" },
         { "--prompt-cache-all", o->cache_all, !o->cache, without_cache },
         { "--prompt-cache-ro", o->cache_ro, !o->cache, without_cache },
         { "--prompt-cache-all", o->cache_all, o->cache_ro, "with --prompt-cache-ro" },
@@ -147,7 +164,8 @@ static int check_useless(void)
         { "--reverse-prompt", o->stops.count > 0, logits, with_logits },
         { "--no-escape", o->no_escape, !o->prompt && !o->stops.count,
           "without -p and -r" },
-        { "--force", o->force, !logits && !opt.record.trace && !opt.record.save_history,
+        { "--force", o->force,
+          !logits && !opt.chat && !opt.record.trace && !opt.record.save_history,
           "without a file to write" },
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
@@ -166,6 +184,8 @@ static int check_numbers(void)
     } n[] = { { "--ctx-size", &opt.ctx, 0, OPT_NOT_GIVEN },
               { "--batch-size", &opt.batch, 1, 2048 },
               { "--stats", &opt.run.stats, 1, 0 },
+              { "--ctx-checkpoints", &opt.run.n_checkpoints, 0, 64 },
+              { "--cache-ram", &opt.run.cache_ram, 0, OPT_NOT_GIVEN },
               { "--n-predict", &opt.run.n_predict, -1, -1 } };
     for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
         if (*n[i].value == OPT_NOT_GIVEN) *n[i].value = n[i].otherwise;
@@ -173,6 +193,20 @@ static int check_numbers(void)
             return opt_error(&program, "%s must be %d or more", n[i].name, n[i].least);
     }
     return OPT_GO;
+}
+
+/* Checkpoints of a chat are within what --ram gives. */
+static void share_ram(void)
+{
+    enum { MOST = 512 }; /* MiB */
+    const uint64_t eighth = load_options.ram_bytes >> 23;
+    if (!opt.chat) return;
+    if (opt.run.cache_ram == OPT_NOT_GIVEN)
+        opt.run.cache_ram = eighth && eighth < MOST ? (int)eighth : MOST;
+    const uint64_t bytes = (uint64_t)opt.run.cache_ram << 20;
+    if (load_options.ram_bytes)
+        load_options.ram_bytes -=
+            bytes < load_options.ram_bytes ? bytes : load_options.ram_bytes - 1;
 }
 
 static int check_options(void)
@@ -189,10 +223,15 @@ static int check_options(void)
         return opt_error(&program, "give -p, -f, -cnv, --tokens or --plan");
     if (o->file && opt.chat && !strcmp(o->file, "-"))
         return opt_error(&program, "-cnv reads standard input already");
+    if (o->system && o->system_file)
+        return opt_error(&program, "give -sys or -sysf, not both");
+    if (o->cache && opt.chat && (!o->cache_ram || !o->n_checkpoints))
+        return opt_error(&program, "--prompt-cache needs --ctx-checkpoints, --cache-ram");
     r = chat_options(&program, &opt.chat_options, opt.chat);
     if (r == OPT_GO) r = check_useless();
     if (r == OPT_GO) r = check_numbers();
     if (r == OPT_GO) r = memory_options(&program, &opt.memory, &load_options);
+    if (r == OPT_GO) share_ram();
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F16, &cache_types);
     if (r == OPT_GO) r = sample_options(&program, &opt.sample, &params);
     return r == OPT_GO ? schema_options(&program, &opt.schema, &grammar) : r;
@@ -220,8 +259,6 @@ static void handle_interrupt(void)
 }
 
 /* ==== What a run needs ==================================================== */
-
-static double load_seconds;
 
 /* The size of --tokens is the context, unless that is given. */
 static struct q3n_session_options session_options(const struct run *run)
@@ -308,7 +345,7 @@ static int plan(struct run *run, ggf_error *err)
     int r = open_model(run, err);
     if (!r)
         r = placement_plan_make(&p, run->model, &load_options, opt.record.history, err);
-    if (!r) (opt.json ? placement_plan_json : placement_plan_print)(&p, stdout);
+    if (!r) (opt.run.json ? placement_plan_json : placement_plan_print)(&p, stdout);
     return r;
 }
 
@@ -330,25 +367,11 @@ static int run_all(struct run *run, ggf_error *err)
     if (!r) r = recorder_open(&recorder, &opt.record, opt.run.force, run->model, err);
     if (!r) r = open_session(run, recorder_watch(&recorder), err);
     if (!r && !opt.run.tokens) r = prepare_text(run, err);
-    load_seconds = seconds_now() - start;
+    run->load_seconds = seconds_now() - start;
     if (!r) r = work(run, err);
     if (!r) r = recorder_finish(&recorder, err);
     recorder_close(&recorder);
     return r;
-}
-
-static void print_stats(const struct run *run)
-{
-    struct run_stats stats = {
-        .info = q3n_model_info(run->model),
-        .load_seconds = load_seconds,
-        .n_prompt = run->g.n_prompt,
-        .n_decoded = run->g.n_decoded,
-        .prompt_seconds = run->g.prompt_seconds,
-        .decode_seconds = run->g.decode_seconds,
-    };
-    q3n_model_expert_stats(run->model, &stats.experts);
-    run_stats_print(&stats, opt.json);
 }
 
 int main(int argc, char **argv)
@@ -366,7 +389,7 @@ int main(int argc, char **argv)
     r = opt.plan ? plan(&run, &err) : run_all(&run, &err);
     int status = r ? out_error(RUN_NAME, &err) : 0;
     if (!r && !opt.plan) {
-        print_stats(&run);
+        run_print_stats(&run, opt.run.json);
         if (stop) status = 128 + SIGINT;
     }
     close_all(&run);

@@ -35,6 +35,12 @@ static int prefill(struct q3n_generator *g, const int32_t *ids, size_t n,
     return 0;
 }
 
+static bool need_logits(struct q3n_generator *g)
+{
+    if (!g->logits) g->logits = malloc(g->n_vocab * sizeof *g->logits);
+    return g->logits;
+}
+
 int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_stop *why,
                 ggf_error *err)
 {
@@ -44,13 +50,33 @@ int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "%zu tokens do not fit: %u of the context of %u are taken", n,
                         pos, ctx);
-    if (!g->logits) g->logits = malloc(g->n_vocab * sizeof *g->logits);
-    if (!g->logits) return ggf_no_memory(err);
+    if (!need_logits(g)) return ggf_no_memory(err);
     const double start = seconds_now();
     int r = 0;
     if (pending) r = q3n_session_eval(g->session, &g->pending, 1, 0, NULL, err);
     g->pending = -1;
     if (!r) r = prefill(g, ids, n, why, err);
+    g->prompt_seconds += seconds_now() - start;
+    return r;
+}
+
+int q3n_read_prompt(struct q3n_generator *g, q3n_checkpoints *c, struct q3n_prompt *p,
+                    enum q3n_stop *why, ggf_error *err)
+{
+    const uint32_t ctx = q3n_session_ctx(g->session);
+    if (p->n > ctx)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "%u tokens do not fit into the context of %u", p->n, ctx);
+    if (!need_logits(g)) return ggf_no_memory(err);
+    const double start = seconds_now();
+    g->pending = -1;
+    p->stop = g->stop;
+    const int r = q3n_prompt_eval(g->session, c, p, g->logits, err);
+    const uint32_t pos = q3n_session_pos(g->session);
+    if (!r) g->n_prompt += pos - p->n_reused;
+    *why = pos < p->n ? Q3N_STOP_ASKED : Q3N_STOP_LIMIT;
+    q3n_sampler_forget(g->sampler);
+    for (uint32_t i = 0; i < p->n; i++) q3n_sampler_prompt(g->sampler, p->tokens[i]);
     g->prompt_seconds += seconds_now() - start;
     return r;
 }

@@ -6,6 +6,7 @@
 
 #include "../engine.h"
 #include "../text/tokenizer.h"
+#include "checkpoint.h"
 #include "sample.h"
 #include "stop.h"
 
@@ -29,7 +30,7 @@ struct q3n_generator {
     float *logits;         /* after the last token */
     uint32_t n_vocab;      /* of them */
     int32_t pending;       /* chosen last and not computed yet, -1: none */
-    uint64_t n_prompt;     /* tokens computed by q3n_prefill() */
+    uint64_t n_prompt;     /* tokens of prompts that were computed */
     uint64_t n_decoded;    /* tokens computed one by one */
     double prompt_seconds; /* on these two */
     double decode_seconds;
@@ -51,7 +52,13 @@ void q3n_generator_free(struct q3n_generator *g);
 int q3n_prefill(struct q3n_generator *g, const int32_t *ids, size_t n, enum q3n_stop *why,
                 ggf_error *err);
 
-/* Choose, emit and compute up to `limit` tokens (-1: no limit), after a prefill. */
+/* The same for a prompt that tells all from the start, of which the session may hold a
+ * beginning, or checkpoints (NULL: there are none) may know one: only the rest is
+ * computed.  p->stop is g's.  GGF_E_ARG if it does not fit into the context. */
+int q3n_read_prompt(struct q3n_generator *g, q3n_checkpoints *c, struct q3n_prompt *p,
+                    enum q3n_stop *why, ggf_error *err);
+
+/* Choose, emit and compute up to `limit` tokens (-1: no limit), after one of these. */
 int q3n_generate(struct q3n_generator *g, int64_t limit, enum q3n_stop *why,
                  ggf_error *err);
 

@@ -120,11 +120,16 @@ bool q3n_sampler_accept(q3n_sampler *s, int32_t id)
     return true;
 }
 
+void q3n_sampler_forget(q3n_sampler *s)
+{
+    recent_clear(&s->recent);
+    if (s->matcher) q3n_matcher_reset(s->matcher);
+}
+
 void q3n_sampler_reset(q3n_sampler *s)
 {
     s->random = s->p.seed;
-    recent_clear(&s->recent);
-    if (s->matcher) q3n_matcher_reset(s->matcher);
+    q3n_sampler_forget(s);
 }
 
 /* ==== Making one ========================================================== */

@@ -107,6 +107,10 @@ int q3n_sampler_constrain(q3n_sampler *s, const q3n_grammar *grammar,
  * beginning. */
 void q3n_sampler_reset(q3n_sampler *s);
 
+/* No tokens seen and a grammar at its beginning, but the generator goes on: for another
+ * reply, to a prompt that is told anew. */
+void q3n_sampler_forget(q3n_sampler *s);
+
 /* Remember a token of the prompt: penalties count it, the grammar does not. */
 void q3n_sampler_prompt(q3n_sampler *s, int32_t id);
 /* Remember a token that was chosen.  False, and nothing is remembered, if the grammar

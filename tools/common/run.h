@@ -16,10 +16,15 @@
 struct run_options {
     const char *prompt, *file;   /* -p: a text, -f: where it is; one of them, or none */
     const char *system;          /* message of a chat; NULL: none */
+    const char *system_file;     /* or where it is */
     const char *tokens, *logits; /* files; NULL: text is wanted */
     struct opt_list stops;       /* texts that end a reply */
     const char *cache;           /* file that keeps what the prompt begins with; NULL */
     bool cache_all, cache_ro;    /* and the reply; only what is there is of use */
+    int n_checkpoints;           /* most states of a chat that are kept */
+    int cache_ram;               /* and MiB for them; 0 of either: none */
+    bool single_turn;            /* a chat of one message */
+    bool json;                   /* its replies are objects */
     int n_predict;               /* most tokens of a reply; -1: no limit */
     int stats;                   /* tokens between two lines of statistics; 0: no lines */
     bool no_escape;              /* prompt is what it says */
@@ -37,14 +42,11 @@ struct run {
     q3n_trie *trie;             /* for the grammar */
     q3n_stops *stops;           /* g.stops looks for them */
     struct chat chat;           /* only where there is one */
-    struct run_text {
-        char *bytes;
-        size_t n, capacity;
-    } said;                 /* the reply of this turn of the chat */
-    struct q3n_generator g; /* for logits only its session, and what is counted */
-    q3n_checkpoints *cache; /* what is in o->cache */
-    bool cache_grew;        /* and more */
-    int32_t *ids;           /* of o->tokens; owned */
+    struct q3n_generator g;     /* for logits only its session, and what is counted */
+    q3n_checkpoints *cache;     /* what is in o->cache, and the states of a chat */
+    bool cache_grew;            /* and more */
+    double load_seconds;        /* what opening it all took */
+    int32_t *ids;               /* of o->tokens; owned */
     uint32_t n_ids;
     /* At the last line of statistics: */
     uint64_t seen;
@@ -64,9 +66,6 @@ int run_read_prompt(const struct run *run, struct input *in, ggf_error *err);
 /* Have g look for o->stops. */
 int run_watch_stops(struct run *run, ggf_error *err);
 
-/* Compute tokens and print what the model says to them. */
-int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err);
-
 /* Compute the tokens of a prompt, but for those that o->cache knows; the end of a reply:
  * let the file appear. */
 int run_read(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
@@ -76,9 +75,18 @@ int run_save_cache(struct run *run, ggf_error *err);
 /* For g.emit; `user` is the run: text to standard output, statistics when it is time. */
 int run_emit(void *user, const char *text, size_t len);
 
+/* ---- Statistics, on standard error ---- */
+
+/* Decoding begins. */
+void run_start_stats(struct run *run);
+/* A token came: a line when it is time, or when memory for experts has changed. */
+void run_notice(struct run *run);
+/* All that was done until now. */
+void run_print_stats(const struct run *run, bool json);
+
 /* ---- Chat ---- */
 
-/* The prompt is the first message, lines of standard input are the others. */
+/* The prompt is the first message, those of standard input are the others. */
 int run_chat(struct run *run, ggf_error *err);
 
 /* ---- Logits ---- */

@@ -4,12 +4,12 @@
 #include "../../infer/now.h"
 #include "escape.h"
 #include "memopt.h"
+#include "runstats.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What follows is decoding. */
-static void start_stats(struct run *run)
+void run_start_stats(struct run *run)
 {
     run->seen_at = seconds_now();
     q3n_model_expert_stats(run->model, &run->seen_experts);
@@ -39,6 +39,26 @@ static void show_stats(struct run *run)
     run->seen_experts = experts;
 }
 
+void run_notice(struct run *run)
+{
+    show_limits(run);
+    show_stats(run);
+}
+
+void run_print_stats(const struct run *run, bool json)
+{
+    struct run_stats stats = {
+        .info = q3n_model_info(run->model),
+        .load_seconds = run->load_seconds,
+        .n_prompt = run->g.n_prompt,
+        .n_decoded = run->g.n_decoded,
+        .prompt_seconds = run->g.prompt_seconds,
+        .decode_seconds = run->g.decode_seconds,
+    };
+    q3n_model_expert_stats(run->model, &stats.experts);
+    run_stats_print(&stats, json);
+}
+
 static int print(const char *text, size_t len)
 {
     return fwrite(text, 1, len, stdout) != len || fflush(stdout);
@@ -46,8 +66,7 @@ static int print(const char *text, size_t len)
 
 int run_emit(void *user, const char *text, size_t len)
 {
-    show_limits(user);
-    show_stats(user);
+    run_notice(user);
     return print(text, len);
 }
 
@@ -76,13 +95,14 @@ int run_watch_stops(struct run *run, ggf_error *err)
     return r ? r : q3n_stop_filter_new(&run->g.stops, run->stops, err);
 }
 
-int run_reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
+/* Compute tokens and print what the model says to them. */
+static int reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
 {
     enum q3n_stop why;
     int r = run_read(run, ids, &why, err);
     if (!r && run->grammar) /* at its beginning */
         r = q3n_sampler_constrain(run->g.sampler, run->grammar, run->trie, err);
-    start_stats(run);
+    run_start_stats(run);
     if (!r && why == Q3N_STOP_LIMIT)
         r = q3n_generate(&run->g, run->o->n_predict, &why, err);
     if (r) return r;
@@ -102,7 +122,7 @@ int run_text(struct run *run, ggf_error *err)
     if (!r) r = q3n_encode(run->tokenizer, in.bytes, in.len, true, &ids, err);
     if (!r && !ids.n) r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
     if (!r && !run->o->no_display_prompt) print(in.bytes, in.len);
-    if (!r) r = run_reply(run, &ids, err);
+    if (!r) r = reply(run, &ids, err);
     if (!r) r = run_save_cache(run, err);
     q3n_ids_free(&ids);
     free(in.bytes);

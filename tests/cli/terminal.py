@@ -1,0 +1,77 @@
+"""A program at a terminal of its own, driven step by step.
+
+    terminal.py [--stdout FILE] STEP... -- PROGRAM ARG...
+
+A step is "wait TEXT" (until the program has shown it since the last step), "type TEXT"
+(and Enter; without it: "keys TEXT", with \\x03 for Ctrl-C and so on) or "pause SECONDS".
+What was shown goes to standard output; the exit status is the program's, 99 if something
+did not come.  With --stdout the program's standard output is that file."""
+import os
+import pty
+import select
+import sys
+import time
+
+args = sys.argv[1:]
+out = None
+if args[0] == "--stdout":
+    out, args = args[1], args[2:]
+split = args.index("--")
+steps, command = args[:split], args[split + 1:]
+
+pid, terminal = pty.fork()
+if not pid:
+    if out:
+        os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 1)
+    os.execvp(command[0], command)
+
+shown, seen = b"", 0
+
+
+def read(seconds):
+    """More of what is shown; False at the end, or after so many seconds."""
+    global shown
+    if not select.select([terminal], [], [], seconds)[0]:
+        return False
+    try:
+        more = os.read(terminal, 65536)
+    except OSError:
+        return False
+    shown += more
+    return bool(more)
+
+
+def give_up(what):
+    os.write(1, shown)
+    os.write(2, b"\n" + what.encode() + b"\n")
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    sys.exit(99)
+
+
+for step in steps:
+    verb, _, text = step.partition(" ")
+    data = text.encode().decode("unicode_escape").encode("latin-1") if verb == "keys" else text.encode()
+    if verb == "wait":
+        end = time.monotonic() + 20
+        while (at := shown.find(data, seen)) < 0:
+            left = end - time.monotonic()
+            if left <= 0 or (not read(left) and shown.find(data, seen) < 0):
+                give_up(f"did not come: {text}")
+        seen = at + len(data)
+    elif verb == "type":
+        os.write(terminal, data + b"\n")
+    elif verb == "keys":
+        os.write(terminal, data)
+    elif verb == "pause":
+        time.sleep(float(text))
+    else:
+        give_up(f"no such step: {step}")
+
+end = time.monotonic() + 20
+while read(max(0, end - time.monotonic())):
+    pass
+os.write(1, shown)
+if time.monotonic() >= end:
+    give_up("does not end")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
