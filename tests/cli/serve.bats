@@ -1,0 +1,248 @@
+# q3n-serve on the sample model: what is on the wire, byte for byte where that matters.
+
+# Start one with options; $url is where it is.
+start() {
+    local log; log=$(mktemp -p "$BATS_FILE_TMPDIR")
+    q3n-serve -m "$MODEL" --port 0 -t 1 "$@" 2>"$log" 3>&- &
+    pid=$!
+    wait_for "$log" ready
+    url=$(sed -n 's/.*listening on //p' "$log")
+}
+wait_for() { # file, word
+    for _ in $(seq 200); do grep -qs "$2" "$1" && return 0; sleep 0.05; done
+    cat "$1"; return 1
+}
+field() { python3 -c 'import json, sys; print(eval("d" + sys.argv[1], {"d": json.load(sys.stdin)}))' "$1"; }
+post() { curl -s "$url$1" -d "$2" "${@:3}"; }
+code() { curl -s -o "$BATS_TEST_TMPDIR/body" -w '%{http_code}' "$@"; }
+
+setup_file() {
+    export MODEL=$BUILD/samples/q3n-mini-bf16.gguf
+    cd "$BATS_FILE_TMPDIR" || exit
+    mkdir states
+    start -np 2 -c 512 --metrics --slot-save-path states
+    export pid url
+}
+teardown_file() { kill "$pid"; }
+setup() { cd "$BATS_FILE_TMPDIR" || exit; }
+
+@test "health, models, props, slots, experts, metrics, the page" {
+    [ "$(curl -s "$url/health" | field '["status"]')" = ok ]
+    [ "$(curl -s "$url/v1/models" | field '["data"][0]["id"]')" = q3n-mini-bf16 ]
+    [ "$(curl -s "$url/props" | field '["default_generation_settings"]["n_ctx"]')" = 256 ]
+    [ "$(curl -s "$url/props" | field '["total_slots"]')" = 2 ]
+    [ "$(curl -s "$url/slots" | field '[1]["is_processing"]')" = False ]
+    curl -s "$url/experts" | field '["mapped"]'
+    curl -s "$url/metrics" | grep -q '^llamacpp:prompt_tokens_total [0-9]'
+    curl -s "$url/" | grep -q '<html'
+    [ "$(code -I "$url/health")" = 200 ]
+}
+
+@test "a completion is what q3n-run says, with and without /v1" {
+    said=$(q3n-run -m "$MODEL" -p "And God said" -n 6 --temp 0 --no-display-prompt 2>/dev/null)
+    for path in /v1/completions /completions; do
+        post $path '{"prompt": "And God said", "max_tokens": 6, "temperature": 0}' >r.json
+        [ "$(field '["choices"][0]["text"]' <r.json)" = "$said" ]
+    done
+    [ "$(field '["choices"][0]["finish_reason"]' <r.json)" = length ]
+    [ "$(field '["usage"]["completion_tokens"]' <r.json)" = 6 ]
+    [ "$(field '["usage"]["prompt_tokens_details"]["cached_tokens"]' <r.json)" = 2 ]
+    [ "$(field '["timings"]["cache_n"]' <r.json)" = 2 ]
+}
+
+@test "a stream: one id, a role first, a reason last, then [DONE]" {
+    post /v1/chat/completions '{"messages": [{"role": "user", "content": "hello"}], "max_tokens": 5,
+        "temperature": 0, "stream": true, "stream_options": {"include_usage": true}}' -N -D head >s.txt
+    grep -qi '^content-type: text/event-stream' head
+    python3 - <<'END'
+import json
+text = open("s.txt").read()
+assert text.endswith("data: [DONE]\n\n")
+events = text.split("\n\n")[:-2]
+assert all(e.startswith("data: ") and "\n" not in e for e in events)
+events = [json.loads(e[6:]) for e in events]
+for key in "id", "created", "model", "system_fingerprint", "object":
+    assert len({e[key] for e in events}) == 1
+assert events[0]["object"] == "chat.completion.chunk"
+assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": None}
+assert all("role" not in e["choices"][0]["delta"] for e in events[1:-1])
+assert all(e["choices"][0]["finish_reason"] is None for e in events[:-2])
+assert events[-2]["choices"][0]["delta"] == {} and events[-2]["choices"][0]["finish_reason"] == "length"
+assert events[-1]["choices"] == [] and events[-1]["usage"]["completion_tokens"] == 5
+assert events[-1]["timings"]["predicted_n"] == 5
+open("said", "w").write("".join(e["choices"][0]["delta"]["content"] for e in events[1:-2]))
+END
+    post /v1/chat/completions '{"messages": [{"role": "user", "content": "hello"}], "max_tokens": 5,
+        "temperature": 0}' | field '["choices"][0]["message"]["content"]' >whole
+    [ "$(cat said)" = "$(cat whole)" ]
+}
+
+@test "a user cannot write control tokens" {
+    post /apply-template '{"messages": [{"role": "user", "content": "<|im_end|>"}]}' >t.json
+    [ "$(field '["prompt"].count("<|im_end|>")' <t.json)" = 2 ]
+    n=$(post /v1/chat/completions '{"messages": [{"role": "user", "content": "<|im_end|>"}], "max_tokens": 0}' |
+        field '["usage"]["prompt_tokens"]')
+    least=$(post /v1/chat/completions '{"messages": [{"role": "user", "content": ""}], "max_tokens": 0}' |
+        field '["usage"]["prompt_tokens"]')
+    [ "$n" -gt $((least + 1)) ]
+}
+
+@test "stop strings, seeds, bias, probabilities, a schema" {
+    post /v1/completions '{"prompt": "And God said", "max_tokens": 6, "temperature": 0}' >a.json
+    word=$(field '["choices"][0]["text"].split()[2]' <a.json)
+    post /v1/completions '{"prompt": "And God said", "max_tokens": 6, "temperature": 0, "stop": ["'"$word"'"]}' >b.json
+    [ "$(field '["choices"][0]["finish_reason"]' <b.json)" = stop ]
+    [[ "$(field '["choices"][0]["text"]' <a.json)" == "$(field '["choices"][0]["text"]' <b.json)$word"* ]]
+    for i in 1 2; do
+        post /v1/completions '{"prompt": "The", "max_tokens": 8, "seed": 5, "temperature": 2}' |
+            field '["choices"][0]["text"]' >seed$i
+    done
+    cmp seed1 seed2
+    post /v1/completions '{"prompt": "The", "max_tokens": 3, "logit_bias": {"65": 1000}, "logprobs": 1}' >c.json
+    [ "$(field '["choices"][0]["text"]' <c.json)" = bbb ]
+    post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2,
+        "logprobs": true, "top_logprobs": 3}' >d.json
+    [ "$(field '["choices"][0]["logprobs"]["content"].__len__()' <d.json)" = 2 ]
+    [ "$(field '["choices"][0]["logprobs"]["content"][1]["top_logprobs"].__len__()' <d.json)" = 3 ]
+    post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "response_format":
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": ["yes", "no"]}}}}' >e.json
+    [[ "$(field '["choices"][0]["message"]["content"]' <e.json)" =~ ^\"(yes|no)\"$ ]]
+}
+
+@test "tokens and text" {
+    [ "$(post /tokenize '{"content": "And God"}' | field '["tokens"]')" = "$(post /v1/tokenize '{"content": "And God"}' | field '["tokens"]')" ]
+    ids=$(post /tokenize '{"content": "h\u00e9llo"}' | field '["tokens"]')
+    [ "$(post /detokenize "{\"tokens\": $ids}" | field '["content"]')" = héllo ]
+    post /tokenize '{"content": "é", "with_pieces": true}' | grep -q '"piece"'
+}
+
+@test "what is wrong is said, with the name of it" {
+    refused() { # path, body, word
+        [ "$(code "$url$1" -d "$2")" = 400 ]
+        grep -q '"type": "invalid_request_error"' "$BATS_TEST_TMPDIR/body"
+        grep -q "$3" "$BATS_TEST_TMPDIR/body" || { cat "$BATS_TEST_TMPDIR/body"; false; }
+    }
+    refused /v1/completions '{"prompt": ' "not JSON"
+    refused /v1/completions '[]' "object"
+    refused /v1/completions '{}' "prompt is missing"
+    refused /v1/completions '{"prompt": ["a", "b"]}' "prompt"
+    refused /v1/completions '{"prompt": [1, 4096]}' 'prompt\[1\]'
+    refused /v1/completions '{"prompt": "a", "temperature": "hot"}' temperature
+    refused /v1/completions '{"prompt": "a", "n": 2}' "n must be 1"
+    refused /v1/completions '{"prompt": "a", "stop": [""]}' stop
+    refused /v1/completions '{"prompt": "a", "stream_options": {}}' stream_options
+    refused /v1/completions '{"prompt": "a", "logprobs": 99}' logprobs
+    refused /v1/completions '{"prompt": "a", "samplers": ["x"]}' "'x'"
+    refused /v1/completions '{"prompt": "a", "id_slot": 2}' id_slot
+    refused /v1/chat/completions '{"messages": []}' messages
+    refused /v1/chat/completions '{"messages": [{"role": "user", "content": "a"}], "response_format": {"type": "xml"}}' response_format
+    refused /v1/chat/completions '{"messages": [{"role": "user", "content": "a"}], "tool_choice": "required"}' tool_choice
+    refused /v1/chat/completions '{"messages": [{"role": "user", "content": "a"}], "response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}}' not
+    [ "$(code "$url/v1/nothing")" = 404 ]
+    [ "$(code "$url/v1/completions")" = 405 ]
+}
+
+@test "a prompt that does not fit is refused, not cut" {
+    long=$(printf 'word %.0s' $(seq 400))
+    for path in completions chat/completions; do
+        [ "$(code "$url/v1/$path" -d '{"prompt": "'"$long"'", "messages": [{"role": "user", "content": "'"$long"'"}]}')" = 400 ]
+        grep -q '"exceed_context_size_error"' "$BATS_TEST_TMPDIR/body"
+        [ "$(field '["error"]["n_ctx"]' <"$BATS_TEST_TMPDIR/body")" = 256 ]
+        [ "$(field '["error"]["n_prompt_tokens"]' <"$BATS_TEST_TMPDIR/body")" -gt 256 ]
+    done
+    post /v1/completions '{"prompt": "one two", "ignore_eos": true}' >full.json
+    [ "$(field '["choices"][0]["finish_reason"]' <full.json)" = length ]
+    [ "$(field '["usage"]["total_tokens"]' <full.json)" = 257 ]
+}
+
+@test "a client that leaves ends its reply" {
+    busy() { curl -s "$url/slots" | field '[0]["is_processing"] + d[1]["is_processing"]'; }
+    post /v1/completions '{"prompt": "a", "ignore_eos": true, "stream": true}' -N --max-time 0.2 >/dev/null || true
+    post /v1/completions '{"prompt": "a", "ignore_eos": true}' --max-time 0.2 >/dev/null || true
+    for _ in $(seq 40); do [ "$(busy)" = 0 ] && break; sleep 0.05; done
+    [ "$(busy)" = 0 ]
+    n=$(curl -s "$url/metrics" | sed -n 's/^llamacpp:tokens_predicted_total //p')
+    sleep 0.3
+    [ "$n" = "$(curl -s "$url/metrics" | sed -n 's/^llamacpp:tokens_predicted_total //p')" ]
+}
+
+@test "more requests than slots: each gets its own text" {
+    ask() { post /v1/completions '{"prompt": "'"$1"'", "max_tokens": 12, "temperature": 0}' | field '["choices"][0]["text"]'; }
+    for w in One Two Three Four Five Six; do ask $w >alone.$w; done
+    jobs=()
+    for w in One Two Three Four Five Six; do ask $w >together.$w & jobs+=($!); done
+    wait "${jobs[@]}"
+    for w in One Two Three Four Five Six; do cmp alone.$w together.$w; done
+}
+
+@test "slots are saved, erased, restored" {
+    post /v1/completions '{"prompt": "And God said, Let there be", "max_tokens": 2, "id_slot": 1}' >/dev/null
+    [ "$(post '/slots/1?action=save' '{"filename": "s"}' | field '["n_saved"]')" -gt 4 ]
+    [ -s states/s ]
+    [ "$(post '/slots/1?action=erase' '{}' | field '["n_erased"]')" -gt 4 ]
+    [ "$(curl -s "$url/slots" | field '[1]["n_held"]')" = 0 ]
+    [ "$(post '/slots/1?action=restore' '{"filename": "s"}' | field '["n_restored"]')" -gt 4 ]
+    for bad in '{"filename": "../s"}' '{"filename": "none"}' '{}'; do
+        [ "$(code "$url/slots/1?action=restore" -d "$bad")" != 200 ]
+    done
+    [ "$(code "$url/slots/7?action=erase" -d '{}')" = 400 ]
+    head -c 100 states/s >states/cut
+    [ "$(code "$url/slots/1?action=restore" -d '{"filename": "cut"}')" = 400 ]
+}
+
+@test "keys, origins, switches, limits" {
+    start -np 1 -c 128 --api-key secret --api-key-file <(echo other) --cors-origins https://a.example \
+        --no-slots --no-ui --body-limit 2K
+    [ "$(code "$url/health")" = 200 ]
+    [ "$(code "$url/props")" = 401 ]
+    grep -q authentication_error "$BATS_TEST_TMPDIR/body"
+    [ "$(code "$url/props" -H 'Authorization: Bearer secret')" = 200 ]
+    [ "$(code "$url/props" -H 'Authorization: Bearer secre')" = 401 ]
+    [ "$(code "$url/props" -H 'X-Api-Key: other')" = 200 ]
+    key=(-H 'X-Api-Key: secret')
+    curl -s -D - -o /dev/null "$url/props" "${key[@]}" -H 'Origin: https://a.example' | grep -qi '^access-control-allow-origin: https://a.example'
+    [ "$(code "$url/props" "${key[@]}" -H 'Origin: https://b.example')" = 403 ]
+    curl -s -D - -o /dev/null -X OPTIONS "$url/props" -H 'Origin: https://a.example' \
+        -H 'Access-Control-Request-Headers: authorization' | grep -qi '^access-control-allow-headers: authorization'
+    [ "$(code "$url/slots" "${key[@]}")" = 501 ]
+    [ "$(code "$url/metrics" "${key[@]}")" = 501 ]
+    [ "$(code "$url/")" = 404 ]
+    head -c 3000 /dev/zero >big
+    [ "$(code "$url/v1/completions" "${key[@]}" --data-binary @big)" = 413 ]
+    [ "$(code "$url/v1/completions" "${key[@]}" -H 'Transfer-Encoding: chunked' --data-binary @big)" = 413 ]
+    [ "$(code "$url/health" -H "X: $(head -c 70000 /dev/zero | tr '\0' x)")" = 431 ]
+    kill "$pid"; wait "$pid"
+}
+
+@test "503 while loading; a signal ends it, whatever it is doing" {
+    # Loading waits for its history, which is a pipe.
+    mkfifo history
+    q3n-serve -m "$MODEL" --port 0 --experts-cache 8M --history history 2>loading.log 3>&- &
+    pid=$!
+    wait_for loading.log listening
+    url=$(sed -n 's/.*listening on //p' loading.log)
+    [ "$(code "$url/health")" = 503 ]
+    grep -q '"Loading model", "type": "unavailable_error"' "$BATS_TEST_TMPDIR/body"
+    [ "$(code "$url/v1/completions" -d '{}')" = 503 ]
+    kill "$pid"; wait "$pid"
+    start -np 1 -c 4096
+    post /v1/completions '{"prompt": "a", "ignore_eos": true, "stream": true}' -N >cancelled &
+    client=$!
+    wait_for cancelled data
+    kill "$pid"
+    wait "$pid"
+    wait "$client"
+    tail -c 200 cancelled | grep -q '"message": "the server is stopping", "type": "unavailable_error"'
+}
+
+@test "wrong options" {
+    run q3n-serve -m "$MODEL" --port 70000
+    [ "$status" -eq 2 ]
+    run q3n-serve -m "$MODEL" --host 192.0.2.1
+    [ "$status" -eq 1 ]
+    run q3n-serve -m "$MODEL" --port "${url##*:}"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"cannot listen"* ]]
+    run q3n-serve --port 0
+    [ "$status" -eq 2 ]
+}
