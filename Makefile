@@ -62,7 +62,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden check-aarch64 check-cpus bench bench-quant bench-store \
+.PHONY: all help deps demo samples check check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store \
         bench-kld lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -172,6 +172,12 @@ bench-store: tools ## measure decoding in too little memory (LLAMA_BENCH=PROGRAM
 bench-kld: tools samples ## measure the quality of mixes on the sample, and predictions of it
 	@sh tests/deps.sh python3
 	@tests/bench-kld.sh $(BUILD)
+
+check-openai: tools samples ## test q3n-serve with OpenAI's Python client, if python3 has it
+	@tests/serve/run.sh $(BUILD) openai
+
+check-load: tools samples ## 64 clients of q3n-serve for TIME seconds: same texts, same memory
+	@tests/serve/run.sh $(BUILD) load $(TIME)
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 

@@ -54,7 +54,7 @@ static struct {
     .slots = true,
     .page = true,
     .n_checkpoints = 64,
-    .cache_ram = 2048,
+    .cache_ram = OPT_NOT_GIVEN,
     .every = 8192,
 };
 
@@ -105,7 +105,8 @@ static const struct opt options[] = {
     { .kind = OPT_HEADING, .help = "What was read before" },
     { "--ctx-checkpoints", "N", OPT_INT, &opt.n_checkpoints,
       "states that are kept, so that a conversation goes on\nwhere it was (64)" },
-    { "--cache-ram", "MIB", OPT_INT, &opt.cache_ram, "memory for them (2048)" },
+    { "--cache-ram", "MIB", OPT_INT, &opt.cache_ram,
+      "memory for them (2048, or a tenth of --ram)" },
     { "--checkpoint-every-n-tokens", "N", OPT_INT, &opt.every,
       "also keep one every so many tokens of a prompt, -1:\nonly at messages (8192)" },
     { "--slot-save-path", "DIR", OPT_STR, &opt.save_path,
@@ -151,7 +152,7 @@ static int check_numbers(void)
         { "--sse-ping-interval", opt.ping, -1, 1000000 },
         { "--queue", opt.queue, 0, 1000000 },
         { "--ctx-checkpoints", opt.n_checkpoints, 0, 1000000 },
-        { "--cache-ram", opt.cache_ram, 0, INT_MAX },
+        { "--cache-ram", opt.cache_ram == OPT_NOT_GIVEN ? 0 : opt.cache_ram, 0, INT_MAX },
         { "--checkpoint-every-n-tokens", opt.every, -1, INT_MAX },
     };
     for (size_t i = 0; i < sizeof n / sizeof *n; i++)
@@ -311,6 +312,15 @@ static int open_server(struct work *w, ggf_error *err)
     return r;
 }
 
+/* Memory for checkpoints. */
+static uint64_t cache_bytes(void)
+{
+    const uint64_t some = (uint64_t)2 << 30, tenth = load_options.ram_bytes / 10;
+    if (!opt.n_checkpoints) return 0;
+    if (opt.cache_ram != OPT_NOT_GIVEN) return (uint64_t)opt.cache_ram << 20;
+    return load_options.ram_bytes && tenth < some ? tenth : some;
+}
+
 static int open_model(struct work *w, ggf_error *err)
 {
     const uint32_t n = (uint32_t)opt.parallel;
@@ -319,6 +329,7 @@ static int open_model(struct work *w, ggf_error *err)
     session.n_logits = n;
     session.n_seq = n;
     load_options.session = session;
+    load_options.other_bytes = cache_bytes();
     load_options.mlock = opt.mlock;
     load_options.no_mmap = opt.no_mmap;
     int r = override_apply(&opt.override, opt.model.path, &load_options, err);
@@ -332,10 +343,10 @@ static int open_model(struct work *w, ggf_error *err)
 
 static int open_checkpoints(struct work *w, ggf_error *err)
 {
-    const struct q3n_checkpoint_options o = { .ram_bytes = (uint64_t)opt.cache_ram << 20,
+    const struct q3n_checkpoint_options o = { .ram_bytes = cache_bytes(),
                                               .max_states = (uint32_t)opt.n_checkpoints,
                                               .dir = opt.save_path };
-    if (!opt.cache_ram || !opt.n_checkpoints) return 0;
+    if (!o.ram_bytes) return 0;
     return q3n_checkpoints_open(&w->checkpoints, w->model, &session, &o, err);
 }
 

@@ -74,8 +74,8 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
 {
     const uint64_t all = expert_store_most(m->experts, true);
     const uint64_t have = o->ram_bytes ? o->ram_bytes : free_memory(o);
-    const uint64_t rest =
-        m->info.bytes_dense + q3n_session_bytes(m, &o->session) + process_bytes(have);
+    const uint64_t rest = m->info.bytes_dense + q3n_session_bytes(m, &o->session) +
+                          o->other_bytes + process_bytes(have);
     if (o->verify_reads && !m->pack)
         return useless("a choice of what is verified", "without an expert pack", err);
     *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };

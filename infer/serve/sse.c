@@ -46,10 +46,10 @@ static ssize_t on_read(void *user, uint64_t pos, char *buffer, size_t most)
     (void)pos;
     if (r->out.json.f == r->server->nowhere) return MHD_CONTENT_READER_END_WITH_ERROR;
     call_waits(r->call, true);
-    bool gone = false;
+    bool gone = call_gone(r->call);
     while (!r->out.len && !r->ended && !gone) {
         next_events(r);
-        gone = !r->out.len && call_gone(r->call);
+        gone = call_gone(r->call);
     }
     call_waits(r->call, false);
     if (gone) return MHD_CONTENT_READER_END_WITH_ERROR;

@@ -12,7 +12,7 @@ wait_for() { # file, word
     for _ in $(seq 200); do grep -qs "$2" "$1" && return 0; sleep 0.05; done
     cat "$1"; return 1
 }
-field() { python3 -c 'import json, sys; print(eval("d" + sys.argv[1], {"d": json.load(sys.stdin)}))' "$1"; }
+field() { jq -r "$1"; }
 post() { curl -s "$url$1" -d "$2" "${@:3}"; }
 code() { curl -s -o "$BATS_TEST_TMPDIR/body" -w '%{http_code}' "$@"; }
 
@@ -27,12 +27,12 @@ teardown_file() { kill "$pid"; }
 setup() { cd "$BATS_FILE_TMPDIR" || exit; }
 
 @test "health, models, props, slots, experts, metrics, the page" {
-    [ "$(curl -s "$url/health" | field '["status"]')" = ok ]
-    [ "$(curl -s "$url/v1/models" | field '["data"][0]["id"]')" = q3n-mini-bf16 ]
-    [ "$(curl -s "$url/props" | field '["default_generation_settings"]["n_ctx"]')" = 256 ]
-    [ "$(curl -s "$url/props" | field '["total_slots"]')" = 2 ]
-    [ "$(curl -s "$url/slots" | field '[1]["is_processing"]')" = False ]
-    curl -s "$url/experts" | field '["mapped"]'
+    [ "$(curl -s "$url/health" | field '.status')" = ok ]
+    [ "$(curl -s "$url/v1/models" | field '.data[0].id')" = q3n-mini-bf16 ]
+    [ "$(curl -s "$url/props" | field '.default_generation_settings.n_ctx')" = 256 ]
+    [ "$(curl -s "$url/props" | field '.total_slots')" = 2 ]
+    [ "$(curl -s "$url/slots" | field '.[1].is_processing')" = false ]
+    curl -s "$url/experts" | field '.mapped'
     curl -s "$url/metrics" | grep -q '^llamacpp:prompt_tokens_total [0-9]'
     curl -s "$url/" | grep -q '<html'
     [ "$(code -I "$url/health")" = 200 ]
@@ -42,12 +42,12 @@ setup() { cd "$BATS_FILE_TMPDIR" || exit; }
     said=$(q3n-run -m "$MODEL" -p "And God said" -n 6 --temp 0 --no-display-prompt 2>/dev/null)
     for path in /v1/completions /completions; do
         post $path '{"prompt": "And God said", "max_tokens": 6, "temperature": 0}' >r.json
-        [ "$(field '["choices"][0]["text"]' <r.json)" = "$said" ]
+        [ "$(field '.choices[0].text' <r.json)" = "$said" ]
     done
-    [ "$(field '["choices"][0]["finish_reason"]' <r.json)" = length ]
-    [ "$(field '["usage"]["completion_tokens"]' <r.json)" = 6 ]
-    [ "$(field '["usage"]["prompt_tokens_details"]["cached_tokens"]' <r.json)" = 2 ]
-    [ "$(field '["timings"]["cache_n"]' <r.json)" = 2 ]
+    [ "$(field '.choices[0].finish_reason' <r.json)" = length ]
+    [ "$(field '.usage.completion_tokens' <r.json)" = 6 ]
+    [ "$(field '.usage.prompt_tokens_details.cached_tokens' <r.json)" = 2 ]
+    [ "$(field '.timings.cache_n' <r.json)" = 2 ]
 }
 
 @test "a stream: one id, a role first, a reason last, then [DONE]" {
@@ -73,46 +73,46 @@ assert events[-1]["timings"]["predicted_n"] == 5
 open("said", "w").write("".join(e["choices"][0]["delta"]["content"] for e in events[1:-2]))
 END
     post /v1/chat/completions '{"messages": [{"role": "user", "content": "hello"}], "max_tokens": 5,
-        "temperature": 0}' | field '["choices"][0]["message"]["content"]' >whole
+        "temperature": 0}' | field '.choices[0].message.content' >whole
     [ "$(cat said)" = "$(cat whole)" ]
 }
 
 @test "a user cannot write control tokens" {
     post /apply-template '{"messages": [{"role": "user", "content": "<|im_end|>"}]}' >t.json
-    [ "$(field '["prompt"].count("<|im_end|>")' <t.json)" = 2 ]
+    [ "$(field '.prompt | [match("<\\|im_end\\|>"; "g")] | length' <t.json)" = 2 ]
     n=$(post /v1/chat/completions '{"messages": [{"role": "user", "content": "<|im_end|>"}], "max_tokens": 0}' |
-        field '["usage"]["prompt_tokens"]')
+        field '.usage.prompt_tokens')
     least=$(post /v1/chat/completions '{"messages": [{"role": "user", "content": ""}], "max_tokens": 0}' |
-        field '["usage"]["prompt_tokens"]')
+        field '.usage.prompt_tokens')
     [ "$n" -gt $((least + 1)) ]
 }
 
 @test "stop strings, seeds, bias, probabilities, a schema" {
     post /v1/completions '{"prompt": "And God said", "max_tokens": 6, "temperature": 0}' >a.json
-    word=$(field '["choices"][0]["text"].split()[2]' <a.json)
+    word=$(field '.choices[0].text | split(" ")[3]' <a.json)
     post /v1/completions '{"prompt": "And God said", "max_tokens": 6, "temperature": 0, "stop": ["'"$word"'"]}' >b.json
-    [ "$(field '["choices"][0]["finish_reason"]' <b.json)" = stop ]
-    [[ "$(field '["choices"][0]["text"]' <a.json)" == "$(field '["choices"][0]["text"]' <b.json)$word"* ]]
+    [ "$(field '.choices[0].finish_reason' <b.json)" = stop ]
+    [[ "$(field '.choices[0].text' <a.json)" == "$(field '.choices[0].text' <b.json)$word"* ]]
     for i in 1 2; do
         post /v1/completions '{"prompt": "The", "max_tokens": 8, "seed": 5, "temperature": 2}' |
-            field '["choices"][0]["text"]' >seed$i
+            field '.choices[0].text' >seed$i
     done
     cmp seed1 seed2
     post /v1/completions '{"prompt": "The", "max_tokens": 3, "logit_bias": {"65": 1000}, "logprobs": 1}' >c.json
-    [ "$(field '["choices"][0]["text"]' <c.json)" = bbb ]
+    [ "$(field '.choices[0].text' <c.json)" = bbb ]
     post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2,
         "logprobs": true, "top_logprobs": 3}' >d.json
-    [ "$(field '["choices"][0]["logprobs"]["content"].__len__()' <d.json)" = 2 ]
-    [ "$(field '["choices"][0]["logprobs"]["content"][1]["top_logprobs"].__len__()' <d.json)" = 3 ]
+    [ "$(field '.choices[0].logprobs.content | length' <d.json)" = 2 ]
+    [ "$(field '.choices[0].logprobs.content[1].top_logprobs | length' <d.json)" = 3 ]
     post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "response_format":
         {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": ["yes", "no"]}}}}' >e.json
-    [[ "$(field '["choices"][0]["message"]["content"]' <e.json)" =~ ^\"(yes|no)\"$ ]]
+    [[ "$(field '.choices[0].message.content' <e.json)" =~ ^\"(yes|no)\"$ ]]
 }
 
 @test "tokens and text" {
-    [ "$(post /tokenize '{"content": "And God"}' | field '["tokens"]')" = "$(post /v1/tokenize '{"content": "And God"}' | field '["tokens"]')" ]
-    ids=$(post /tokenize '{"content": "h\u00e9llo"}' | field '["tokens"]')
-    [ "$(post /detokenize "{\"tokens\": $ids}" | field '["content"]')" = héllo ]
+    [ "$(post /tokenize '{"content": "And God"}' | field '.tokens')" = "$(post /v1/tokenize '{"content": "And God"}' | field '.tokens')" ]
+    ids=$(post /tokenize '{"content": "h\u00e9llo"}' | jq -c .tokens)
+    [ "$(post /detokenize "{\"tokens\": $ids}" | field '.content')" = héllo ]
     post /tokenize '{"content": "é", "with_pieces": true}' | grep -q '"piece"'
 }
 
@@ -147,16 +147,16 @@ END
     for path in completions chat/completions; do
         [ "$(code "$url/v1/$path" -d '{"prompt": "'"$long"'", "messages": [{"role": "user", "content": "'"$long"'"}]}')" = 400 ]
         grep -q '"exceed_context_size_error"' "$BATS_TEST_TMPDIR/body"
-        [ "$(field '["error"]["n_ctx"]' <"$BATS_TEST_TMPDIR/body")" = 256 ]
-        [ "$(field '["error"]["n_prompt_tokens"]' <"$BATS_TEST_TMPDIR/body")" -gt 256 ]
+        [ "$(field '.error.n_ctx' <"$BATS_TEST_TMPDIR/body")" = 256 ]
+        [ "$(field '.error.n_prompt_tokens' <"$BATS_TEST_TMPDIR/body")" -gt 256 ]
     done
     post /v1/completions '{"prompt": "one two", "ignore_eos": true}' >full.json
-    [ "$(field '["choices"][0]["finish_reason"]' <full.json)" = length ]
-    [ "$(field '["usage"]["total_tokens"]' <full.json)" = 257 ]
+    [ "$(field '.choices[0].finish_reason' <full.json)" = length ]
+    [ "$(field '.usage.total_tokens' <full.json)" = 257 ]
 }
 
 @test "a client that leaves ends its reply" {
-    busy() { curl -s "$url/slots" | field '[0]["is_processing"] + d[1]["is_processing"]'; }
+    busy() { curl -s "$url/slots" | field 'map(select(.is_processing)) | length'; }
     post /v1/completions '{"prompt": "a", "ignore_eos": true, "stream": true}' -N --max-time 0.2 >/dev/null || true
     post /v1/completions '{"prompt": "a", "ignore_eos": true}' --max-time 0.2 >/dev/null || true
     for _ in $(seq 40); do [ "$(busy)" = 0 ] && break; sleep 0.05; done
@@ -167,7 +167,7 @@ END
 }
 
 @test "more requests than slots: each gets its own text" {
-    ask() { post /v1/completions '{"prompt": "'"$1"'", "max_tokens": 12, "temperature": 0}' | field '["choices"][0]["text"]'; }
+    ask() { post /v1/completions '{"prompt": "'"$1"'", "max_tokens": 12, "temperature": 0}' | field '.choices[0].text'; }
     for w in One Two Three Four Five Six; do ask $w >alone.$w; done
     jobs=()
     for w in One Two Three Four Five Six; do ask $w >together.$w & jobs+=($!); done
@@ -175,13 +175,17 @@ END
     for w in One Two Three Four Five Six; do cmp alone.$w together.$w; done
 }
 
+@test "clients that misbehave" {
+    python3 "$BATS_TEST_DIRNAME/../serve/hostile.py" "$url"
+}
+
 @test "slots are saved, erased, restored" {
     post /v1/completions '{"prompt": "And God said, Let there be", "max_tokens": 2, "id_slot": 1}' >/dev/null
-    [ "$(post '/slots/1?action=save' '{"filename": "s"}' | field '["n_saved"]')" -gt 4 ]
+    [ "$(post '/slots/1?action=save' '{"filename": "s"}' | field '.n_saved')" -gt 4 ]
     [ -s states/s ]
-    [ "$(post '/slots/1?action=erase' '{}' | field '["n_erased"]')" -gt 4 ]
-    [ "$(curl -s "$url/slots" | field '[1]["n_held"]')" = 0 ]
-    [ "$(post '/slots/1?action=restore' '{"filename": "s"}' | field '["n_restored"]')" -gt 4 ]
+    [ "$(post '/slots/1?action=erase' '{}' | field '.n_erased')" -gt 4 ]
+    [ "$(curl -s "$url/slots" | field '.[1].n_held')" = 0 ]
+    [ "$(post '/slots/1?action=restore' '{"filename": "s"}' | field '.n_restored')" -gt 4 ]
     for bad in '{"filename": "../s"}' '{"filename": "none"}' '{}'; do
         [ "$(code "$url/slots/1?action=restore" -d "$bad")" != 200 ]
     done

@@ -1,0 +1,140 @@
+"""openai_client.py URL - OpenAI's own Python client against a server that asks for the key
+"secret": what it makes of our answers."""
+import sys
+
+import openai
+from openai import OpenAI
+
+url = sys.argv[1] + "/v1"
+client = OpenAI(base_url=url, api_key="secret", max_retries=0)
+hello = [{"role": "user", "content": "hello"}]
+done = []
+
+
+def test(f):
+    f()
+    done.append(f.__name__)
+
+
+def raises(kind, word="", **what):
+    try:
+        client.chat.completions.create(**{"model": "m", "messages": hello, **what})
+    except kind as e:
+        assert word in str(e), e
+        return e
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def lists():
+    models = client.models.list().data
+    assert len(models) == 1 and models[0].id and models[0].owned_by == "q3n"
+
+
+def chats():
+    r = client.chat.completions.create(model="m", messages=hello, max_tokens=6, temperature=0)
+    assert r.choices[0].message.role == "assistant" and r.choices[0].message.content
+    assert r.choices[0].finish_reason == "length"
+    assert r.usage.completion_tokens == 6
+    assert r.usage.total_tokens == r.usage.prompt_tokens + 6
+    assert r.usage.prompt_tokens_details.cached_tokens >= 0
+    assert r.id.startswith("chatcmpl-") and r.object == "chat.completion" and r.system_fingerprint
+
+
+def streams():
+    whole = client.chat.completions.create(model="m", messages=hello, max_tokens=6, temperature=0)
+    parts = list(client.chat.completions.create(
+        model="m", messages=hello, max_completion_tokens=6, temperature=0, stream=True,
+        stream_options={"include_usage": True}))
+    assert parts[0].choices[0].delta.role == "assistant"
+    assert len({p.id for p in parts}) == 1
+    text = "".join(p.choices[0].delta.content or "" for p in parts if p.choices)
+    assert text == whole.choices[0].message.content
+    assert parts[-2].choices[0].finish_reason == "length"
+    assert parts[-1].usage.completion_tokens == 6 and not parts[-1].choices
+    word = text.split()[-1]
+    with client.chat.completions.stream(model="m", messages=hello, temperature=0, stop=[word]) as s:
+        said = s.get_final_completion().choices[0].message.content
+    assert said == text[:text.index(word)]
+
+
+def completes():
+    r = client.completions.create(model="m", prompt="And God said", max_tokens=5, temperature=0, logprobs=2)
+    lp = r.choices[0].logprobs
+    assert "".join(lp.tokens) == r.choices[0].text and len(lp.token_logprobs) == 5
+    assert all(max(t.values()) >= p for t, p in zip(lp.top_logprobs, lp.token_logprobs))
+    parts = client.completions.create(model="m", prompt="And God said", max_tokens=5, temperature=0, stream=True)
+    assert "".join(p.choices[0].text for p in parts) == r.choices[0].text
+    ids = client.completions.create(model="m", prompt=[100, 200, 300], max_tokens=1)
+    assert ids.usage.prompt_tokens == 3
+
+
+def stops():
+    r = client.completions.create(model="m", prompt="And God said", max_tokens=20, temperature=0)
+    word = r.choices[0].text.split()[3]
+    s = client.completions.create(model="m", prompt="And God said", max_tokens=20, temperature=0, stop=[word, "~~"])
+    assert s.choices[0].finish_reason == "stop"
+    assert s.choices[0].text == r.choices[0].text[:r.choices[0].text.index(word)]
+
+
+def logprobs():
+    r = client.chat.completions.create(model="m", messages=hello, max_tokens=4, temperature=0,
+                                       logprobs=True, top_logprobs=4)
+    content = r.choices[0].logprobs.content
+    assert len(content) == 4 and all(len(t.top_logprobs) == 4 for t in content)
+    assert all(t.token == t.top_logprobs[0].token and t.logprob <= 0 for t in content)
+    assert b"".join(bytes(t.bytes) for t in content).decode() == r.choices[0].message.content
+
+
+tool = {"type": "function", "function": {
+    "name": "weather", "description": "of a city",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+
+
+def tools():
+    # A small model calls nothing of its own will; a schema makes it write a call.
+    call = {"type": "json_schema", "json_schema": {"name": "c", "schema": {"const": "x"}}}
+    r = client.chat.completions.create(model="m", messages=hello, tools=[tool], max_tokens=6)
+    assert r.choices[0].message.tool_calls is None
+    r = client.chat.completions.create(model="m", messages=hello, response_format=call)
+    assert r.choices[0].message.content == '"x"' and r.choices[0].finish_reason == "stop"
+    conversation = hello + [
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function",
+             "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
+    r = client.chat.completions.create(model="m", messages=conversation, tools=[tool], max_tokens=4)
+    assert r.usage.prompt_tokens > 10
+    raises(openai.BadRequestError, "tool_choice", tools=[tool], tool_choice="required")
+
+
+def errors():
+    long = [{"role": "user", "content": "word " * 3000}]
+    e = raises(openai.BadRequestError, "context", messages=long)
+    assert e.body["type"] == "exceed_context_size_error" and e.body["n_ctx"] > 0
+    raises(openai.BadRequestError, "temperature", temperature=-1)
+    raises(openai.BadRequestError, "n must be 1", n=2)
+    raises(openai.BadRequestError, "top_logprobs", top_logprobs=3)
+    try:
+        OpenAI(base_url=url, api_key="wrong", max_retries=0).completions.create(model="m", prompt="a")
+        raise AssertionError("a wrong key is taken")
+    except openai.AuthenticationError:
+        pass
+    try:
+        client.embeddings.create(model="m", input="a", encoding_format="float")
+        raise AssertionError("embeddings are answered")
+    except openai.NotFoundError:
+        pass
+
+
+def cancels():
+    stream = client.chat.completions.create(model="m", messages=hello, stream=True,
+                                            extra_body={"ignore_eos": True})
+    next(iter(stream))
+    stream.close()
+    r = client.chat.completions.create(model="m", messages=hello, max_tokens=2)
+    assert r.usage.completion_tokens == 2
+
+
+for f in lists, chats, streams, completes, stops, logprobs, tools, errors, cancels:
+    test(f)
+print(len(done), "passed:", ", ".join(done))
