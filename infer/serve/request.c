@@ -329,18 +329,67 @@ static int read_schema(struct request *r, ggf_error *err)
 
 /* ---- Chats ------------------------------------------------------------------------- */
 
+/* The text of a content: a string, null, or parts of type text, which become lines. */
+static int read_content(json_t **out, const json_t *v, size_t i, ggf_error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    if (json_is_string(v)) {
+        *out = json_incref((json_t *)v);
+        return 0;
+    }
+    if (!v || json_is_null(v)) v = NULL;
+    else if (!json_is_array(v))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "messages[%zu].content must be a string or parts", i);
+    for (size_t k = 0; k < json_array_size(v); k++) {
+        const json_t *part = json_array_get(v, k), *t = json_object_get(part, "text");
+        char *more =
+            json_is_string(t) ? realloc(text, len + json_string_length(t) + 2) : NULL;
+        if (!more) {
+            free(text);
+            return json_is_string(t)
+                       ? ggf_no_memory(err)
+                       : ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                                  "messages[%zu].content[%zu] is no text", i, k);
+        }
+        text = more;
+        if (k) text[len++] = '\n';
+        memcpy(text + len, json_string_value(t), json_string_length(t));
+        len += json_string_length(t);
+    }
+    *out = json_stringn(text ? text : "", len);
+    free(text);
+    return *out ? 0 : ggf_no_memory(err);
+}
+
+/* Templates know texts and the role system, whatever clients call that. */
+static int read_message(json_t *m, size_t i, ggf_error *err)
+{
+    const char *role = json_string_value(json_object_get(m, "role"));
+    json_t *content = NULL;
+    if (!role)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "messages[%zu] must be an object with a role", i);
+    const int e = read_content(&content, json_object_get(m, "content"), i, err);
+    if (e) return e;
+    if (!strcmp(role, "developer") &&
+        json_object_set_new(m, "role", json_string("system"))) {
+        json_decref(content);
+        return ggf_no_memory(err);
+    }
+    return json_object_set_new(m, "content", content) ? ggf_no_memory(err) : 0;
+}
+
 static int read_messages(struct request *r, ggf_error *err)
 {
+    int e = 0;
     r->messages = get(r, "messages");
     if (!json_is_array(r->messages) || !json_array_size(r->messages))
         return wrong(err, "messages", "must be an array with at least one message");
-    for (size_t i = 0; i < json_array_size(r->messages); i++) {
-        const json_t *m = json_array_get(r->messages, i);
-        if (!json_is_string(json_object_get(m, "role")))
-            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                            "messages[%zu] must be an object with a role", i);
-    }
-    return 0;
+    for (size_t i = 0; !e && i < json_array_size(r->messages); i++)
+        e = read_message(json_array_get(r->messages, i), i, err);
+    return e;
 }
 
 static int read_tools(struct request *r, ggf_error *err)

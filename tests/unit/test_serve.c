@@ -53,6 +53,25 @@ START_TEST(members_are_taken)
 }
 END_TEST
 
+START_TEST(contents_become_text)
+{
+    struct request r;
+    parse(&r,
+          "{\"messages\": [{\"role\": \"developer\", \"content\": [{\"type\": \"text\","
+          " \"text\": \"a\"}, {\"type\": \"text\", \"text\": \"b\"}]},"
+          " {\"role\": \"assistant\", \"content\": null}, {\"role\": \"user\"}]}",
+          true);
+    const json_t *m = json_array_get(r.messages, 0);
+    ck_assert_str_eq(json_string_value(json_object_get(m, "role")), "system");
+    ck_assert_str_eq(json_string_value(json_object_get(m, "content")), "a\nb");
+    for (size_t i = 1; i < 3; i++) {
+        m = json_array_get(r.messages, i);
+        ck_assert_str_eq(json_string_value(json_object_get(m, "content")), "");
+    }
+    request_free(&r);
+}
+END_TEST
+
 /* What is wrong is named. */
 START_TEST(mistakes_are_named)
 {
@@ -73,6 +92,10 @@ START_TEST(mistakes_are_named)
         { "{\"echo\": true}", "echo" },
         { "{\"grammar\": \"root ::= x\"}", "grammar" },
         { "{\"messages\": [5]}", "messages[0]" },
+        { "{\"messages\": [{\"role\": \"user\", \"content\": 5}]}", "content" },
+        { "{\"messages\": [{\"role\": \"user\", \"content\":"
+          " [{\"type\": \"image_url\"}]}]}",
+          "messages[0].content[0]" },
         { "{\"messages\": [{\"role\": \"user\"}], \"tools\": [{}]}", "tools[0]" },
         { "{\"messages\": [{\"role\": \"user\"}], \"tool_choice\": {}}", "tool_choice" },
         { "{\"messages\": [{\"role\": \"user\"}], \"top_logprobs\": 1}", "top_logprobs" },
@@ -258,6 +281,7 @@ int main(void)
 {
     TCase *requests = tcase_create("requests"), *replies = tcase_create("replies");
     tcase_add_test(requests, members_are_taken);
+    tcase_add_test(requests, contents_become_text);
     tcase_add_test(requests, mistakes_are_named);
     tcase_add_test(requests, depth_is_limited);
     tcase_add_checked_fixture(replies, open_server, close_server);
