@@ -160,7 +160,7 @@ static int release(struct slot *slot, const char *text, size_t len, bool last,
     for (size_t i = 0; !r && i < n; i++)
         r = job_put(slot->job, NULL, 0, &slot->held[i].token, 1, err);
     slot->n_held -= n;
-    memmove(slot->held, slot->held + n, slot->n_held * sizeof *slot->held);
+    if (n) memmove(slot->held, slot->held + n, slot->n_held * sizeof *slot->held);
     if (!r && len) r = job_put(slot->job, text, len, NULL, 0, err);
     return r;
 }
