@@ -10,8 +10,8 @@ static double log_total(const float *logits, uint32_t n)
 {
     float best = logits[0];
     for (uint32_t i = 1; i < n; i++) best = logits[i] > best ? logits[i] : best;
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += (double)expf(logits[i] - best);
+    double sum = (double)expf(logits[0] - best);
+    for (uint32_t i = 1; i < n; i++) sum += (double)expf(logits[i] - best);
     return (double)best + log(sum);
 }
 

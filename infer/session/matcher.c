@@ -67,7 +67,7 @@ static bool is_place(const q3n_matcher *m, const struct place *p, uint32_t hash,
                      const struct thread_set *set)
 {
     return p->hash == hash && p->n == set->n && p->done == set->done &&
-           !memcmp(m->kept + p->first, set->list, set->n * sizeof *set->list);
+           (!p->n || !memcmp(m->kept + p->first, set->list, set->n * sizeof *set->list));
 }
 
 /* The place of these threads, UNKNOWN if out of memory. */

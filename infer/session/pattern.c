@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* NOLINTBEGIN(misc-no-recursion): as deep as groups in groups, MOST_DEPTH */
+
 enum {
     MOST_DEPTH = 100, /* groups in groups */
     MOST_REPEATS = 10000,
@@ -360,3 +362,4 @@ int pattern_compile(q3n_grammar *g, const char *pattern, enum pattern_kind kind,
     free(p.nodes);
     return p.failed;
 }
+/* NOLINTEND(misc-no-recursion) */

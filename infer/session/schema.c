@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* NOLINTBEGIN(misc-no-recursion): as deep as schemas in schemas, SCHEMA_DEPTH */
+
 /* ==== Errors ============================================================== */
 
 uint32_t schema_fail(struct schema *s, const char *format, ...)
@@ -422,3 +424,4 @@ int q3n_schema_parse(q3n_grammar **out, const char *text, size_t len, ggf_error 
     json_decref(schema);
     return r;
 }
+/* NOLINTEND(misc-no-recursion) */

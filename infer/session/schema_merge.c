@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+/* NOLINTBEGIN(misc-no-recursion): MOST_NESTED deep */
+
 enum { MOST_PARTS = 1000, MOST_NESTED = 32 };
 
 struct merge {
@@ -195,3 +197,4 @@ const json_t *schema_merge_branch(struct schema *s, const json_t *schema, const 
 {
     return merge(s, schema, key, branch);
 }
+/* NOLINTEND(misc-no-recursion) */

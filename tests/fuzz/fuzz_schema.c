@@ -20,7 +20,9 @@ static q3n_trie *byte_trie(void)
 {
     static struct trie_node nodes[257];
     static int32_t ids[256];
-    static q3n_trie trie = { .nodes = nodes, .n_nodes = 256, .ids = ids, .n_tokens = 256 };
+    static q3n_trie trie = {
+        .nodes = nodes, .n_nodes = 256, .ids = ids, .n_tokens = 256
+    };
     for (uint32_t c = 0; c < 257; c++) {
         nodes[c] = (struct trie_node){ c + 1, c, (uint8_t)c, 1 };
         if (c < 256) ids[c] = (int32_t)c;
@@ -28,7 +30,10 @@ static q3n_trie *byte_trie(void)
     return &trie;
 }
 
-static bool has_bit(const uint32_t *mask, uint32_t c) { return mask[c / 32] >> c % 32 & 1; }
+static bool has_bit(const uint32_t *mask, uint32_t c)
+{
+    return mask[c / 32] >> c % 32 & 1;
+}
 
 /* The byte that a number chooses among those of the mask; -1 if there is none. */
 static int choose(const uint32_t *mask, uint32_t number)

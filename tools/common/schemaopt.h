@@ -1,5 +1,5 @@
-/* schemaopt.h - the options that give a reply a JSON schema; the same in all programs that
- * write text. */
+/* schemaopt.h - the options that give a reply a JSON schema; the same in all programs
+ * that write text. */
 #ifndef TOOLS_SCHEMAOPT_H
 #define TOOLS_SCHEMAOPT_H
 
