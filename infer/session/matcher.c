@@ -12,7 +12,8 @@ enum {
     MOST_KEPT = 1 << 19,  /* threads of all places, 8 bytes each */
     MOST_CALLS = 1 << 20, /* in all stacks, likewise */
     MOST_MASKS = 48,
-    MOST_PATH = 256, /* a token's bytes, and the place before them */
+    MOST_WORK = 3000000, /* threads passed through for a mask: a tenth of a second */
+    MOST_PATH = 256,     /* a token's bytes, and the place before them */
 };
 
 #define DEAD    0u /* the place where nothing fits */
@@ -35,6 +36,7 @@ struct q3n_matcher {
     uint32_t n_places, place_room;
     uint32_t slots[2 * MOST_PLACES]; /* places by hash, UNKNOWN: free */
     uint32_t here;
+    uint64_t work;   /* threads passed through since it was set to 0 */
     uint32_t *masks; /* MOST_MASKS of mask_words; NULL before the first is wanted */
     uint32_t mask_of[MOST_MASKS]; /* places */
     uint32_t n_masks, mask_words;
@@ -134,6 +136,7 @@ static uint32_t follow(q3n_matcher *m, uint32_t *path, uint32_t n, uint8_t byte)
     const struct place *p = &m->places[from];
     if (!threads_follow(&m->threads, m->kept + p->first, p->n, byte, &set))
         return UNKNOWN;
+    m->work += m->threads.n_seen;
     const uint32_t to = intern(m, &set);
     if (to != UNKNOWN) m->way[from][byte] = to;
     return to;
@@ -172,15 +175,19 @@ static void set_bit(uint32_t *mask, int32_t id)
     mask[(uint32_t)id / 32] |= 1u << (uint32_t)id % 32;
 }
 
-/* Walk the vocabulary's tree along the grammar.  False if out of memory. */
+/* Walk the vocabulary's tree along the grammar.  Where that is too much work, with a
+ * schema made for it, only the tokens of one byte are sure to be found: enough to go on.
+ * False if out of memory. */
 static bool fill_mask(q3n_matcher *m, uint32_t *mask)
 {
     const q3n_trie *t = m->trie;
     uint32_t path[MOST_PATH] = { m->here };
+    m->work = 0;
     for (uint32_t i = 0; i < t->n_nodes;) {
         const struct trie_node *node = &t->nodes[i];
         const uint32_t depth = node->depth;
         uint32_t to = m->way[path[depth - 1]][node->byte];
+        if (to == UNKNOWN && depth > 1 && m->work > MOST_WORK) to = DEAD;
         if (to == UNKNOWN) to = follow(m, path, depth, node->byte);
         if (to == UNKNOWN) return false;
         if (to == DEAD) {

@@ -30,7 +30,9 @@ bool q3n_matcher_done(const q3n_matcher *m);
 
 /* A bit for each token of the vocabulary, in words of 32: those that may come next, among
  * them the ends of a reply exactly when the text may end.  Of a text that began well at
- * least one is set.  Valid until the matcher is used again; NULL if memory ran out. */
+ * least one is set.  With a schema that would cost more than a tenth of a second or so
+ * some longer tokens are left out.  Valid until the matcher is used again; NULL if memory
+ * ran out. */
 const uint32_t *q3n_matcher_mask(q3n_matcher *m);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    MOST_SEEN = 1 << 16, /* threads passed through for a byte */
+    MOST_SEEN = 1 << 14, /* threads passed through for a byte */
 };
 
 /* ==== Stacks ============================================================== */

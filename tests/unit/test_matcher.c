@@ -237,6 +237,23 @@ START_TEST(sampler)
 }
 END_TEST
 
+/* A pattern of a thousand ways to read each text: bounded work, and tokens that fit. */
+START_TEST(too_many_ways)
+{
+    q3n_grammar *g = grammar_of("{\"pattern\":\"^(.?){1000}$\"}");
+    q3n_matcher *m;
+    ck_assert(!q3n_matcher_new(&m, g, trie, NULL));
+    push_all(m, "\"");
+    for (int i = 0; i < 3; i++) {
+        const struct ggf_str token =
+            q3n_token_text(qwen, (int32_t)draw(q3n_matcher_mask(m)));
+        ck_assert(q3n_matcher_push(m, token.data, token.len));
+    }
+    q3n_matcher_free(m);
+    q3n_grammar_free(g);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("all");
@@ -245,5 +262,6 @@ int main(void)
     tcase_add_test(tc, places_are_dropped);
     tcase_add_test(tc, masks_are_kept);
     tcase_add_test(tc, sampler);
+    tcase_add_test(tc, too_many_ways);
     return SUITE_RUN("matcher", tc);
 }
