@@ -66,9 +66,10 @@ static bool filter_indent(const struct call *c, struct value *out)
     const bool first = c->args[1] && value_truth(c->args[1]);
     const bool blank = c->args[2] && value_truth(c->args[2]);
     struct text_out text = { .r = c->r };
-    struct value s;
     if (!indent) return render_fail(c->r, "indent: the width is no number up to 100");
-    if (!value_str(c->r, &c->self, &s)) return false;
+    if (c->self.kind != V_STRING)
+        return render_fail(c->r, "indent: a %s is no string", value_kind_name(&c->self));
+    const struct value s = c->self;
     for (size_t from = 0, to; from <= s.text.len; from = to + 1) {
         const char *end = memchr(s.text.bytes + from, '\n', s.text.len - from);
         to = end ? (size_t)(end - s.text.bytes) : s.text.len;
@@ -130,12 +131,18 @@ static bool read_number(const struct call *c, const struct value *v, int64_t *i,
     return !*end;
 }
 
+static bool undefined_number(const struct call *c)
+{
+    return render_fail(c->r, "'%s' is undefined and no number", c->self.name);
+}
+
 /* Towards zero; the default, 0, for what is no number. */
 static bool filter_int(const struct call *c, struct value *out)
 {
     int64_t i = 0;
     double f = 0;
     bool is_int = true, ok = true;
+    if (c->self.kind == V_UNDEFINED) return undefined_number(c);
     if (c->self.kind == V_STRING) {
         ok = read_number(c, &c->self, &i, &f, &is_int);
     } else if (c->self.kind == V_FLOAT) {
@@ -145,7 +152,8 @@ static bool filter_int(const struct call *c, struct value *out)
         ok = value_as_int(&c->self, &i);
     }
     if (ok && !is_int) {
-        ok = fabs(f) < 9e18; /* false for nan */
+        if (fabs(f) >= 9e18) return render_fail(c->r, "int: a number is out of range");
+        ok = !isnan(f);
         if (ok) i = (int64_t)f;
     }
     *out = ok ? value_int(i) : c->args[0] ? *c->args[0] : value_int(0);
@@ -158,6 +166,7 @@ static bool filter_float(const struct call *c, struct value *out)
     int64_t i;
     double f = 0;
     bool is_int, ok = value_is_number(&c->self);
+    if (c->self.kind == V_UNDEFINED) return undefined_number(c);
     if (ok) f = value_as_float(&c->self);
     else if (c->self.kind == V_STRING) ok = read_number(c, &c->self, &i, &f, &is_int);
     *out = ok ? value_float(f) : c->args[0] ? *c->args[0] : value_float(0);
@@ -349,11 +358,19 @@ static bool apply(const struct call *c, int named, bool test, const struct value
     return inner.builtin->fn(&inner, out);
 }
 
+/* The items for them: also none and the like count as empty. */
+static bool items_or_none(const struct call *c, const struct list **out)
+{
+    static const struct list nothing;
+    *out = &nothing;
+    return !value_truth(&c->self) || value_items(c->r, &c->self, out);
+}
+
 /* map('filter', ...) or map(attribute='name', default=value) */
 static bool filter_map(const struct call *c, struct value *out)
 {
     const struct list *l;
-    if (!value_items(c->r, &c->self, &l)) return false;
+    if (!items_or_none(c, &l)) return false;
     struct list *mapped = list_new(c->r, l->n);
     const struct value *attribute = c->args[3], *otherwise = c->args[4];
     if (!mapped) return false;
@@ -371,7 +388,7 @@ static bool filter_map(const struct call *c, struct value *out)
 static bool keep(const struct call *c, struct value *out, bool by_attribute, bool wanted)
 {
     const struct list *l;
-    if (!value_items(c->r, &c->self, &l)) return false;
+    if (!items_or_none(c, &l)) return false;
     struct list *kept = list_new(c->r, l->n);
     if (!kept) return false;
     kept->n = 0;

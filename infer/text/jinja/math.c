@@ -162,7 +162,7 @@ static bool contains(struct render *r, const struct value *a, const struct value
                memmem(b->text.bytes, b->text.len, a->text.bytes, a->text.len) != NULL;
         return true;
     }
-    if (b->kind == V_MAP) {
+    if (b->kind == V_MAP && a->kind != V_MAP && (a->kind != V_LIST || a->tuple)) {
         *out = map_find(b->map, a, &r->steps) < b->map->n;
         return true;
     }
