@@ -3,6 +3,7 @@
 #include "completion.h"
 
 #include "../session/schema.h"
+#include "demand.h"
 #include "reply.h"
 
 #include <math.h>
@@ -122,6 +123,9 @@ static int fill_job(q3n_server *s, const struct request *r, bool chat, struct jo
                  : text_ids(s, r->prompt, &job->prompt, err);
     if (!e && !job->prompt.n)
         e = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
+    if (!e && r->tool_choice == TOOLS_REQUIRED)
+        e = demand_grammar(&job->grammar, r, q3n_template_traits(s->m.template).calls,
+                           err);
     if (!e && r->json)
         e = q3n_schema_grammar(&job->grammar, r->schema ? r->schema : s->any_object, err);
     if (!e && r->n_stops) e = q3n_stops_new(&job->stops, r->stops, r->n_stops, err);

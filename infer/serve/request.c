@@ -392,10 +392,25 @@ static int read_messages(struct request *r, ggf_error *err)
     return e;
 }
 
+static int read_choice(struct request *r, const json_t *v, ggf_error *err)
+{
+    const char *name = json_string_value(v);
+    r->tool = json_string_value(json_object_get(json_object_get(v, "function"), "name"));
+    if (name && !strcmp(name, "none")) r->tool_choice = TOOLS_NONE;
+    else if (r->tool || (name && !strcmp(name, "required")))
+        r->tool_choice = TOOLS_REQUIRED;
+    else if (!name || strcmp(name, "auto") != 0)
+        return wrong(err, "tool_choice", "must be none, auto, required or a function");
+    if (r->tool_choice != TOOLS_REQUIRED) return 0;
+    return !r->tools ? wrong(err, "tool_choice", "demands a call, but there are no tools")
+           : r->json
+               ? wrong(err, "tool_choice", "demands a call, response_format does not")
+               : 0;
+}
+
 static int read_tools(struct request *r, ggf_error *err)
 {
     const json_t *choice = get(r, "tool_choice");
-    const char *name = json_string_value(choice);
     r->tools = get(r, "tools");
     if (r->tools && !json_is_array(r->tools))
         return wrong(err, "tools", "must be an array");
@@ -407,12 +422,7 @@ static int read_tools(struct request *r, ggf_error *err)
     }
     if (r->tools && !json_array_size(r->tools)) r->tools = NULL;
     r->tool_choice = r->tools ? TOOLS_AUTO : TOOLS_NONE;
-    if (!choice) return 0;
-    if (!name) return wrong(err, "tool_choice", "must be none or auto");
-    if (!strcmp(name, "none")) r->tool_choice = TOOLS_NONE;
-    else if (strcmp(name, "auto"))
-        return wrong(err, "tool_choice", "must be none or auto");
-    return 0;
+    return choice ? read_choice(r, choice, err) : 0;
 }
 
 /* Those of the server, and over them those of the request. */

@@ -18,7 +18,7 @@ enum {
     REQUEST_MOST_BREAKERS = 64,
 };
 
-enum tool_choice { TOOLS_NONE, TOOLS_AUTO };
+enum tool_choice { TOOLS_NONE, TOOLS_AUTO, TOOLS_REQUIRED };
 
 /* What is so when a request does not say otherwise. */
 struct request_defaults {
@@ -45,6 +45,7 @@ struct request {
     const json_t *messages; /* of a chat: array of objects */
     const json_t *tools;    /* array; NULL: none */
     enum tool_choice tool_choice;
+    const char *tool;      /* that is required; NULL: any of them */
     bool json;             /* the reply shall be JSON, */
     const json_t *schema;  /* as this says, if not NULL */
     json_t *template_args; /* object, owned; NULL: none */

@@ -109,6 +109,16 @@ END
     [[ "$(field '.choices[0].message.content' <e.json)" =~ ^\"(yes|no)\"$ ]]
 }
 
+@test "a tool that must be called is called" {
+    tools='"tools": [{"type": "function", "function": {"name": "pick", "parameters":
+        {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}}}]'
+    post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "tool_choice": "required", '"$tools"'}' >t.json
+    [ "$(field '.choices[0].finish_reason' <t.json)" = tool_calls ]
+    [ "$(field '.choices[0].message.content' <t.json)" = null ]
+    [ "$(field '.choices[0].message.tool_calls[0].function.name' <t.json)" = pick ]
+    [[ "$(field '.choices[0].message.tool_calls[0].function.arguments | fromjson | .n' <t.json)" =~ ^[12]$ ]]
+}
+
 @test "tokens and text" {
     [ "$(post /tokenize '{"content": "And God"}' | field '.tokens')" = "$(post /v1/tokenize '{"content": "And God"}' | field '.tokens')" ]
     ids=$(post /tokenize '{"content": "h\u00e9llo"}' | jq -c .tokens)

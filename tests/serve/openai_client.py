@@ -1,5 +1,6 @@
 """openai_client.py URL - OpenAI's own Python client against a server that asks for the key
 "secret": what it makes of our answers."""
+import json
 import sys
 
 import openai
@@ -91,12 +92,19 @@ tool = {"type": "function", "function": {
 
 
 def tools():
-    # A small model calls nothing of its own will; a schema makes it write a call.
-    call = {"type": "json_schema", "json_schema": {"name": "c", "schema": {"const": "x"}}}
+    # A small model calls nothing of its own will.
     r = client.chat.completions.create(model="m", messages=hello, tools=[tool], max_tokens=6)
     assert r.choices[0].message.tool_calls is None
-    r = client.chat.completions.create(model="m", messages=hello, response_format=call)
-    assert r.choices[0].message.content == '"x"' and r.choices[0].finish_reason == "stop"
+    named = {"type": "function", "function": {"name": "weather"}}
+    for choice in "required", named:
+        r = client.chat.completions.create(model="m", messages=hello, tools=[tool], tool_choice=choice, seed=1)
+        call = r.choices[0].message.tool_calls[0]
+        assert r.choices[0].finish_reason == "tool_calls" and call.function.name == "weather" and call.id
+        assert set(json.loads(call.function.arguments)) == {"city"}
+    parts = client.chat.completions.create(model="m", messages=hello, tools=[tool], tool_choice=named, seed=1, stream=True)
+    deltas = [p.choices[0].delta.tool_calls[0] for p in parts if p.choices[0].delta.tool_calls]
+    assert deltas[0].id and deltas[0].function.name == "weather" and not any(d.id for d in deltas[1:])
+    assert "".join(d.function.arguments for d in deltas) == call.function.arguments
     conversation = hello + [
         {"role": "assistant", "content": None, "tool_calls": [
             {"id": "call_1", "type": "function",
@@ -104,7 +112,9 @@ def tools():
         {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
     r = client.chat.completions.create(model="m", messages=conversation, tools=[tool], max_tokens=4)
     assert r.usage.prompt_tokens > 10
-    raises(openai.BadRequestError, "tool_choice", tools=[tool], tool_choice="required")
+    raises(openai.BadRequestError, "tool_choice", tool_choice="required")
+    raises(openai.BadRequestError, "none of the tools", tools=[tool],
+           tool_choice={"type": "function", "function": {"name": "other"}})
 
 
 def errors():
