@@ -1,5 +1,6 @@
 /* test_checkpoint.c - kept states: what is computed after one is restored is what would
  * have been computed without, and what is damaged or foreign is never used. */
+#define TINY_HEAD_DIM 32 /* a block of all types of keys and values */
 #include "tiny_model.h"
 
 #include "../../infer/session/checkpoint.h"
@@ -112,12 +113,14 @@ static uint32_t read_prompt(const int32_t *ids, uint32_t n, uint32_t every)
 
 /* ---- The same numbers ------------------------------------------------------ */
 
-static const uint32_t types[] = { GGF_F32, GGF_F16, GGF_BF16 };
+static const uint32_t types[] = { GGF_F32,  GGF_F16,  GGF_BF16, GGF_Q8_0,  GGF_Q5_1,
+                                  GGF_Q5_0, GGF_Q4_1, GGF_Q4_0, GGF_IQ4_NL };
+enum { TYPES = sizeof types / sizeof *types };
 
 START_TEST(same_bits)
 {
-    settings.type_k = types[_i / 3];
-    settings.type_v = types[_i % 3];
+    settings.type_k = types[_i];
+    settings.type_v = types[_i * 4 % TYPES];
     open_kept(plenty, false);
     ck_assert_uint_eq(read_prompt(tokens, N, 100), 0);
     ck_assert_uint_eq(read_prompt(tokens, N, 0), N - 1);
@@ -451,7 +454,7 @@ int main(void)
     Suite *s = suite_create("checkpoint");
     TCase *c = tcase_create("checkpoint");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_add_loop_test(c, same_bits, 0, 9);
+    tcase_add_loop_test(c, same_bits, 0, TYPES);
     tcase_add_test(c, places);
     tcase_add_test(c, what_the_session_holds);
     tcase_add_test(c, refuses_other_types);

@@ -16,6 +16,9 @@
 #ifndef TINY_WIDTH
 #define TINY_WIDTH 32
 #endif
+#ifndef TINY_HEAD_DIM
+#define TINY_HEAD_DIM 16
+#endif
 
 /* Two layers, the first recurrent.  Every row is a multiple of 32. */
 enum {
@@ -23,7 +26,7 @@ enum {
     VOCAB = 24,
     HEADS = 2,
     HEADS_KV = 1,
-    HEAD_DIM = 16,
+    HEAD_DIM = TINY_HEAD_DIM,
     K_HEADS = 2,
     V_HEADS = 4,
     STATE = 8,
