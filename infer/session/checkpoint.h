@@ -34,7 +34,8 @@ int q3n_checkpoints_open(q3n_checkpoints **out, q3n_model *model,
 /* What is in memory only is lost: see flush.  NULL is allowed. */
 void q3n_checkpoints_close(q3n_checkpoints *c);
 
-/* Keep the state of a session as it is. */
+/* Keep the state of a session as it is; but not what alone takes more than may be kept.
+ */
 int q3n_checkpoints_keep(q3n_checkpoints *c, const q3n_session *session, ggf_error *err);
 /* Bring a session to the longest beginning of these tokens that is known: one that it
  * holds already, a checkpoint, or none.  q3n_session_pos() says which; never more than n
