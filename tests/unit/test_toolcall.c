@@ -49,7 +49,8 @@ static void on_call(void *user, int index, const char *name)
 {
     char text[2000];
     struct record *r = user;
-    put(r, text, (size_t)snprintf(text, sizeof text, "|call%d:%s", index, name));
+    snprintf(text, sizeof text, "|call%d:%s", index, name);
+    put(r, text, strlen(text));
     r->last = 0;
 }
 
