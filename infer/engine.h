@@ -66,8 +66,8 @@ struct q3n_model_options {
     bool no_mmap;        /* read all weights into memory of our own, now */
 
     enum q3n_load_mode load_mode;
-    uint64_t ram_bytes; /* most memory for everything, the process and one session
-                           with options `session` included; 0: no limit */
+    uint64_t ram_bytes;   /* most memory for everything, the process and one session
+                             with options `session` included; 0: no limit */
     uint64_t other_bytes; /* of it, or of free memory, for what the caller has beside */
     uint64_t experts_cache_bytes; /* of it, or of free memory, for experts that were read
                                      (direct); 0: all that is left */

@@ -50,7 +50,7 @@ static void *read_any(void *arg)
     struct meter *m = arg;
     const struct expert_dims *d = &m->store->o.dims;
     uint8_t *memory = aligned_alloc(DISK_ALIGN, most_bytes(m->store));
-    uint64_t state = (uint64_t)(seconds_now() * 1e9) ^ (uintptr_t)memory;
+    uint64_t state = (uint64_t)(seconds_now() * 1e9) ^ (uintptr_t)&state;
     ggf_error err;
     int e = memory ? 0 : ggf_no_memory(&err), none = 0;
     while (!e && seconds_now() < m->end && !atomic_load(&m->status))

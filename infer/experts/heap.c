@@ -70,6 +70,7 @@ void heap_remove(struct heap *h, uint32_t item)
 
 /* The entry that it is, as its place plus 1, or `best` if none at or below `at` is less:
  * nothing below one that may be has to be looked at. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the heap is high */
 static uint64_t look(const struct heap *h, uint64_t at, uint64_t best,
                      bool (*may_be)(void *, uint32_t), void *user)
 {

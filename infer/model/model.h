@@ -70,8 +70,7 @@ void weights_populate(const struct q3n_model *model);
 
 /* Of the hyperparameters, and of all tensors name, type, shape and how they begin: equal
  * for models that give the same logits, and hardly ever for others. */
-int model_identity(const q3n_model *model, uint8_t out[GGF_SHA256_BYTES],
-                   ggf_error *err);
+int model_identity(const q3n_model *model, uint8_t out[GGF_SHA256_BYTES], ggf_error *err);
 
 /* ---- placement.c: what goes where -------------------------------------------- */
 

@@ -9,7 +9,7 @@ enum MHD_Result api_page(struct call *call)
     if (!call->server->o.page)
         return answer_error(call, 404, "the server was started with --no-ui");
     struct MHD_Response *r = MHD_create_response_from_buffer(
-        (size_t)(q3n_page_end - q3n_page), (void *)q3n_page, MHD_RESPMEM_PERSISTENT);
+        (size_t)q3n_page_bytes, (void *)q3n_page, MHD_RESPMEM_PERSISTENT);
     if (r) {
         MHD_add_response_header(r, "Content-Type", "text/html; charset=utf-8");
         MHD_add_response_header(r, "Cache-Control", "no-cache");

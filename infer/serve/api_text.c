@@ -68,7 +68,7 @@ enum MHD_Result api_tokenize(struct call *call)
     struct q3n_ids ids = { 0 };
     json_t *body;
     ggf_error err;
-    bool add, special, pieces;
+    bool add = false, special = true, pieces = false;
     int e = body_of(&body, call, &err);
     if (!e) e = switch_of(&add, body, "add_special", false, &err);
     if (!e) e = switch_of(&special, body, "parse_special", true, &err);

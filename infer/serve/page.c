@@ -3,9 +3,10 @@
 #include "page.h"
 
 __asm__(".section .rodata\n"
-        ".global q3n_page, q3n_page_end\n"
+        ".global q3n_page, q3n_page_bytes\n"
         "q3n_page:\n"
         ".incbin \"infer/serve/page.html\"\n"
-        "q3n_page_end:\n"
-        ".byte 0\n"
+        "page_end:\n"
+        ".balign 8\n"
+        "q3n_page_bytes: .quad page_end - q3n_page\n"
         ".previous\n");

@@ -2,6 +2,9 @@
 #ifndef INFER_SERVE_PAGE_H
 #define INFER_SERVE_PAGE_H
 
-extern const char q3n_page[], q3n_page_end[];
+#include <stdint.h>
+
+extern const char q3n_page[];
+extern const uint64_t q3n_page_bytes;
 
 #endif

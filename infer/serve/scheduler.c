@@ -192,9 +192,10 @@ static uint32_t collect(struct scheduler *s)
         s->at_work[n] = &s->slots[i];
         slot_wants(&s->slots[i], 1, &s->runs[n++]);
     }
-    s->turn = (s->turn + 1) % s->o.n_slots;
+    if (++s->turn >= s->o.n_slots) s->turn = 0;
     for (uint32_t i = 0; i < s->o.n_slots && left; i++) {
-        struct slot *slot = &s->slots[(s->turn + i) % s->o.n_slots];
+        const uint32_t at = s->turn + i;
+        struct slot *slot = &s->slots[at < s->o.n_slots ? at : at - s->o.n_slots];
         if (slot->phase != SLOT_READING) continue;
         s->at_work[n] = slot;
         slot_wants(slot, left, &s->runs[n]);

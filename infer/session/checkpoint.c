@@ -184,6 +184,7 @@ static int check_session(const struct q3n_checkpoints *c, const q3n_session *s,
 /* ---- Room ---------------------------------------------------------------------- */
 
 /* Pages from the first on that are not on disk yet. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as a context has pages */
 static int write_pages(struct q3n_checkpoints *c, const struct page *p, ggf_error *err)
 {
     if (!p->parent || p->users[TIER_DISK]) return 0;
@@ -377,6 +378,7 @@ static int restore_page(struct q3n_checkpoints *c, const struct page *p, q3n_ses
 }
 
 /* Those that the session does not hold already; *bad is one whose file is damaged. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as a context has pages */
 static int restore_pages(struct q3n_checkpoints *c, struct page *p, q3n_session *s,
                          struct page **bad, ggf_error *err)
 {

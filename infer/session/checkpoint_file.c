@@ -38,6 +38,7 @@ static int write_states(struct saving *f, const struct page *p, ggf_error *err)
     return e;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as a context has pages */
 static int write_up_to(struct saving *f, const struct page *p, ggf_error *err)
 {
     int e = p->parent ? write_up_to(f, p->parent, err) : 0;

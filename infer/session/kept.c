@@ -10,6 +10,7 @@ void kept_init(struct kept *k, const uint8_t root[KEY_BYTES])
     memcpy(k->root.key, root, KEY_BYTES);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as a context has pages */
 static void free_pages(struct page *p)
 {
     while (p) {

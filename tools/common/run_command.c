@@ -16,6 +16,7 @@ static bool has_role(const json_t *message, const char *role)
 static void say(const char *text) { fprintf(stderr, "%s\n", text); }
 
 /* ==== The commands ======================================================== */
+/* NOLINTBEGIN(readability-non-const-parameter): all are of one type */
 
 static int help(struct dialog *d, const char *arg, enum command_result *what,
                 ggf_error *err);
@@ -146,6 +147,8 @@ static int help(struct dialog *d, const char *arg, enum command_result *what,
         "stops a reply, Ctrl-D ends.");
     return 0;
 }
+
+/* NOLINTEND(readability-non-const-parameter) */
 
 int run_command(struct dialog *d, const char *line, enum command_result *what,
                 ggf_error *err)
