@@ -2,14 +2,16 @@
 
     terminal.py [--stdout FILE] STEP... -- PROGRAM ARG...
 
-A step is "wait TEXT" (until the program has shown it since the last step), "type TEXT"
-(and Enter; without it: "keys TEXT", with \\x03 for Ctrl-C and so on) or "pause SECONDS".
+A step is "wait TEXT" (until the program has shown it since the last step), "prompt"
+(until it edits a line behind "> "), "more" (the same behind ". "), "type TEXT" (and
+Enter; without it: "keys TEXT", with \\x03 for Ctrl-C and so on) or "pause SECONDS".
 What was shown goes to standard output; the exit status is the program's, 99 if something
 did not come.  With --stdout the program's standard output is that file."""
 import os
 import pty
 import select
 import sys
+import termios
 import time
 
 args = sys.argv[1:]
@@ -49,16 +51,35 @@ def give_up(what):
     sys.exit(99)
 
 
+def wait_for(data):
+    global seen
+    end = time.monotonic() + 20
+    while (at := shown.find(data, seen)) < 0:
+        left = end - time.monotonic()
+        if left <= 0 or (not read(left) and shown.find(data, seen) < 0):
+            give_up(f"did not come: {data}")
+    seen = at + len(data)
+
+
+def wait_for_editor(data):
+    """The prompt comes before the terminal gives keys one by one."""
+    wait_for(data)
+    end = time.monotonic() + 20
+    while termios.tcgetattr(terminal)[3] & termios.ICANON:
+        if time.monotonic() > end:
+            give_up("no line is edited")
+        time.sleep(0.005)
+
+
 for step in steps:
     verb, _, text = step.partition(" ")
     data = text.encode().decode("unicode_escape").encode("latin-1") if verb == "keys" else text.encode()
     if verb == "wait":
-        end = time.monotonic() + 20
-        while (at := shown.find(data, seen)) < 0:
-            left = end - time.monotonic()
-            if left <= 0 or (not read(left) and shown.find(data, seen) < 0):
-                give_up(f"did not come: {text}")
-        seen = at + len(data)
+        wait_for(data)
+    elif verb == "prompt":
+        wait_for_editor(b"> ")
+    elif verb == "more":
+        wait_for_editor(b". ")
     elif verb == "type":
         os.write(terminal, data + b"\n")
     elif verb == "keys":

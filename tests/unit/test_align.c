@@ -1,0 +1,128 @@
+/* test_align.c - a prompt told in the tokens that are held: the same text, as many of the
+ * held tokens as can be, control tokens only where both have them. */
+#include "suite.h"
+
+#include "../../infer/text/align.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+static q3n_tokenizer *qwen;
+
+static void load_qwen(void)
+{
+    FILE *f = fopen("tests/data/tokenizer/qwen3-vocab.gguf.zst", "rb");
+    ck_assert_ptr_nonnull(f);
+    char *packed = malloc(8 << 20);
+    const size_t packed_len = fread(packed, 1, 8 << 20, f);
+    fclose(f);
+    const size_t len = ZSTD_getFrameContentSize(packed, packed_len);
+    char *bytes = malloc(len);
+    ck_assert_uint_eq(ZSTD_decompress(bytes, len, packed, packed_len), len);
+    ggf_error err;
+    ggf_file *file;
+    ck_assert_msg(!ggf_open_buffer(&file, bytes, len, NULL, &err), "%s", err.message);
+    ck_assert_msg(!q3n_tokenizer_load(&qwen, file, &err), "%s", err.message);
+    ggf_close(file);
+    free(bytes);
+    free(packed);
+}
+
+static void free_qwen(void) { q3n_tokenizer_free(qwen); }
+
+static struct q3n_ids encode(const char *text, bool special)
+{
+    struct q3n_ids ids = { 0 };
+    ggf_error err;
+    ck_assert_int_eq(q3n_encode(qwen, text, strlen(text), special, &ids, &err), 0);
+    return ids;
+}
+
+/* A token for each letter: not what a tokenizer makes. */
+static struct q3n_ids spell(const char *text)
+{
+    struct q3n_ids all = { 0 };
+    for (; *text; text++) {
+        const char one[2] = { *text, 0 };
+        struct q3n_ids ids = encode(one, false);
+        ck_assert_uint_eq(ids.n, 1);
+        ck_assert(q3n_ids_push(&all, ids.ids[0]));
+        q3n_ids_free(&ids);
+    }
+    return all;
+}
+
+/* ids become the first n held tokens and the last `rest` of what they were. */
+static void check(struct q3n_ids held, struct q3n_ids ids, size_t n, size_t rest)
+{
+    int32_t *before = malloc((ids.n + 1) * sizeof *before);
+    const size_t n_before = ids.n;
+    memcpy(before, ids.ids, ids.n * sizeof *before);
+    ck_assert(q3n_align(qwen, held.ids, held.n, &ids));
+    ck_assert_uint_eq(ids.n, n + rest);
+    ck_assert_mem_eq(ids.ids, held.ids, n * sizeof *before);
+    if (rest)
+        ck_assert_mem_eq(ids.ids + n, before + n_before - rest, rest * sizeof *before);
+    free(before);
+    q3n_ids_free(&held);
+    q3n_ids_free(&ids);
+}
+
+START_TEST(held_tokens_stay)
+{
+    struct q3n_ids rest = encode("<|im_end|>\n", true);
+    check(spell("The whale swam"), encode("The whale swam<|im_end|>\n", true), 14,
+          rest.n);
+    q3n_ids_free(&rest);
+}
+END_TEST
+
+START_TEST(up_to_where_they_differ)
+{
+    struct q3n_ids all = encode("The whale sank", false);
+    ck_assert_uint_eq(all.n, 3); /* "The", " whale", " sank" */
+    q3n_ids_free(&all);
+    check(spell("The whale swam"), encode("The whale sank", false), 9, 1);
+    check(spell("A whale"), encode("The whale", false), 0, 2);
+}
+END_TEST
+
+START_TEST(not_in_the_middle_of_a_token)
+{
+    check(spell("The wha"), encode("The whale", false), 3, 1);
+    check(encode("The whale", false), spell("The wha"), 1, 4);
+}
+END_TEST
+
+START_TEST(control_tokens_are_no_text)
+{
+    struct q3n_ids a = encode("a", false), name = encode("<|im_end|>", false);
+    ck_assert_uint_gt(name.n, 1);
+    check(encode("a<|im_end|>", true), encode("a<|im_end|>", false), 1, name.n);
+    check(encode("a<|im_end|>", false), encode("a<|im_end|>", true), 1, 1);
+    check(encode("a<|im_end|>", true), encode("a<|im_end|>", true), 2, 0);
+    q3n_ids_free(&a);
+    q3n_ids_free(&name);
+}
+END_TEST
+
+START_TEST(nothing_held)
+{
+    check((struct q3n_ids){ 0 }, encode("The whale", false), 0, 2);
+    check(encode("The whale", false), (struct q3n_ids){ 0 }, 0, 0);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("align");
+    tcase_add_unchecked_fixture(t, load_qwen, free_qwen);
+    tcase_add_test(t, held_tokens_stay);
+    tcase_add_test(t, up_to_where_they_differ);
+    tcase_add_test(t, not_in_the_middle_of_a_token);
+    tcase_add_test(t, control_tokens_are_no_text);
+    tcase_add_test(t, nothing_held);
+    return SUITE_RUN("align", t);
+}
