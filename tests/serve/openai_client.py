@@ -88,7 +88,7 @@ def logprobs():
 
 tool = {"type": "function", "function": {
     "name": "weather", "description": "of a city",
-    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+    "parameters": {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}}, "required": ["city"]}}}
 
 
 def tools():
