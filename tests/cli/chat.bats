@@ -73,9 +73,9 @@ terminal() { python3 "$ROOT/tests/cli/terminal.py" "$@"; }
     printf 'And God said\nWho is it?\n' | objects -n 6 --ignore-eos >all
     printf 'And God said\n/save c.json\n' | objects -n 6 --ignore-eos --prompt-cache c.cache >first
     jq -e '[.messages[].role] == ["user", "assistant"]' c.json
-    printf '/load c.json\nWho is it?\n' | objects -n 6 --ignore-eos --prompt-cache c.cache >then
-    [ "$(jq -s '.[1].text' all)" = "$(jq .text then)" ]
-    [ "$(jq -s '.[1].tokens.reused' all)" = "$(jq .tokens.reused then)" ]
+    printf '/load c.json\nWho is it?\n' | objects -n 6 --ignore-eos --prompt-cache c.cache >later
+    [ "$(jq -s '.[1].text' all)" = "$(jq .text later)" ]
+    [ "$(jq -s '.[1].tokens.reused' all)" = "$(jq .tokens.reused later)" ]
     printf '/load c.json\nWho is it?\n' | objects -n 6 --ignore-eos >cold
     jq -e '.tokens.reused == 0' cold
     jq '.messages' c.json >list.json # the array alone is as good
