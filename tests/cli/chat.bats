@@ -21,6 +21,8 @@ chat() { q3n-run -m "$MODEL" -t 1 -cnv --temp 0 "$@"; }
 # Messages, one a line, on standard input; the replies as JSON.
 objects() { chat --json "$@" 2>err; }
 terminal() { python3 "$ROOT/tests/cli/terminal.py" "$@"; }
+# Some containers have none.
+need_terminal() { python3 -c 'import os; os.openpty()' 2>err || skip "no pseudo-terminals here"; }
 
 @test "a reply is what follows the prompt of the template" {
     echo '[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who is it?"}]' >c.json
@@ -125,6 +127,7 @@ terminal() { python3 "$ROOT/tests/cli/terminal.py" "$@"; }
 }
 
 @test "the context is full: said, and nothing is cut" {
+    need_terminal
     run chat -c 24 -n 4 <<<"one two three four five six seven eight nine ten eleven twelve thirteen"
     [ "$status" -eq 1 ]
     [[ "$output" == *"the context is 24 (-c), of which 0 are held; /clear starts anew"* ]]
@@ -152,6 +155,7 @@ terminal() { python3 "$ROOT/tests/cli/terminal.py" "$@"; }
 }
 
 @test "a terminal: editing, Ctrl-C, Ctrl-D" {
+    need_terminal
     first=$(chat -n 3 --ignore-eos <<<hello 2>/dev/null | awk '{print $1; exit}')
     # stops the reply; the next turn works; what was typed is dropped; twice ends
     terminal prompt "keys help\x7f\x7f\x7fello\n" "wait $first" "keys \x03" prompt \
@@ -173,6 +177,7 @@ terminal() { python3 "$ROOT/tests/cli/terminal.py" "$@"; }
 }
 
 @test "thoughts are dimmed where there are colours" {
+    need_terminal
     terminal prompt "type one" prompt "keys \x04" \
         -- q3n-run -m "$MODEL" -t 1 -cnv --temp 0 -n 4 --chat-template-file thinks.jinja >shown
     grep -q $'\x1b\[2m.*\x1b\[0m' <(tr -d '\r\n' <shown)
@@ -186,6 +191,7 @@ terminal() { python3 "$ROOT/tests/cli/terminal.py" "$@"; }
 }
 
 @test "a terminal that can do nothing is read like a file" {
+    need_terminal
     TERM=dumb terminal "keys hello\n" "wait hello" "keys \x04" \
         -- q3n-run -m "$MODEL" -t 1 -cnv --temp 0 -n 3 >shown
     run grep -q '> ' shown
