@@ -17,7 +17,7 @@
 
 static struct {
     int ctx, batch;
-    bool ignore_eos, mlock, no_mmap, chat, plan;
+    bool ignore_eos, chat, plan;
     struct model_options model;
     struct memory_options memory;
     struct recorder_options record;
@@ -47,9 +47,7 @@ static const struct opt options[] = {
       "prompt tokens between two looks at Ctrl-C (2048)" },
     COMPUTE_OPTIONS(opt.model),
     KV_OPTIONS(opt.kv, "(f16)"),
-    { "--mlock", NULL, OPT_FLAG, &opt.mlock, "lock the weights in memory" },
-    { "--no-mmap", NULL, OPT_FLAG, &opt.no_mmap,
-      "read the weights instead of mapping them" },
+    LOADING_OPTIONS(opt.model),
     EXACT_OPTION(opt.model),
     MEMORY_OPTIONS(opt.memory),
     OVERRIDE_OPTIONS(opt.override),
@@ -278,8 +276,6 @@ static struct q3n_session_options session_options(const struct run *run)
 static int open_model(struct run *run, ggf_error *err)
 {
     int r = opt.run.tokens ? run_read_tokens(run, err) : 0;
-    load_options.mlock = opt.mlock;
-    load_options.no_mmap = opt.no_mmap;
     load_options.session = session_options(run);
     load_options.plan = opt.plan;
     if (!r) r = override_apply(&opt.override, opt.model.path, &load_options, err);
@@ -351,7 +347,7 @@ static int plan(struct run *run, ggf_error *err)
 
 static int work(struct run *run, ggf_error *err)
 {
-    if (opt.mlock && !q3n_model_info(run->model)->locked)
+    if (opt.model.mlock && !q3n_model_info(run->model)->locked)
         fputs(RUN_NAME ": the weights could not be locked in memory (ulimit -l)\n",
               stderr);
     if (opt.run.tokens) return run_logits(run, session_options(run).n_logits, err);

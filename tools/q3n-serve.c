@@ -21,7 +21,7 @@
 
 static struct {
     int ctx, parallel, batch, n_predict;
-    bool mlock, no_mmap, force;
+    bool force;
     struct model_options model;
     struct memory_options memory;
     struct override_options override;
@@ -70,9 +70,7 @@ static const struct opt options[] = {
       "tokens of prompts that are read between two tokens of\nthe other slots (512)" },
     COMPUTE_OPTIONS(opt.model),
     KV_OPTIONS(opt.kv, "(f16)"),
-    { "--mlock", NULL, OPT_FLAG, &opt.mlock, "lock the weights in memory" },
-    { "--no-mmap", NULL, OPT_FLAG, &opt.no_mmap,
-      "read the weights instead of mapping them" },
+    LOADING_OPTIONS(opt.model),
     EXACT_OPTION(opt.model),
     MEMORY_OPTIONS(opt.memory),
     OVERRIDE_OPTIONS(opt.override),
@@ -330,8 +328,6 @@ static int open_model(struct work *w, ggf_error *err)
     session.n_seq = n;
     load_options.session = session;
     load_options.other_bytes = cache_bytes();
-    load_options.mlock = opt.mlock;
-    load_options.no_mmap = opt.no_mmap;
     int r = override_apply(&opt.override, opt.model.path, &load_options, err);
     if (!r) r = q3n_model_open(&w->model, opt.model.path, &load_options, err);
     if (!r) r = recorder_open(&w->recorder, &opt.record, opt.force, w->model, err);

@@ -8,7 +8,8 @@
 
 struct meter {
     const struct expert_store *store;
-    double end; /* seconds_now() at which no further read begins */
+    size_t room; /* bytes that any expert is read into */
+    double end;  /* seconds_now() at which no further read begins */
     _Atomic uint64_t bytes;
     _Atomic int status;
     ggf_error error; /* of the one that set status */
@@ -49,7 +50,7 @@ static void *read_any(void *arg)
 {
     struct meter *m = arg;
     const struct expert_dims *d = &m->store->o.dims;
-    uint8_t *memory = aligned_alloc(DISK_ALIGN, most_bytes(m->store));
+    uint8_t *memory = aligned_alloc(DISK_ALIGN, m->room);
     uint64_t state = (uint64_t)(seconds_now() * 1e9) ^ (uintptr_t)&state;
     ggf_error err;
     int e = memory ? 0 : ggf_no_memory(&err), none = 0;
@@ -66,8 +67,9 @@ int expert_store_measure(struct expert_store *s, double seconds, ggf_error *err)
     pthread_t threads[EXPERT_IO_MAX];
     int n = 0;
     if (!s->slots.base) return 0;
+    const size_t room = most_bytes(s);
     const double start = seconds_now();
-    struct meter m = { .store = s, .end = start + seconds };
+    struct meter m = { .store = s, .room = room, .end = start + seconds };
     while (n < s->o.io_threads && !pthread_create(&threads[n], NULL, read_any, &m)) n++;
     if (!n) read_any(&m);
     for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);

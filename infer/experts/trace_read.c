@@ -2,6 +2,7 @@
  * file is opened. */
 #include "trace.h"
 
+#include "../bytes.h"
 #include "trace_file.h"
 
 #include <errno.h>
@@ -18,20 +19,6 @@ struct trace {
     uint8_t *bytes; /* of the file */
     uint64_t start, end;
 };
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
 
 static int wrong(ggf_error *err, const char *name, const char *what)
 {

@@ -1,6 +1,7 @@
 /* trace_write.c - writing traces and histories; see trace.h. */
 #include "trace.h"
 
+#include "../bytes.h"
 #include "trace_file.h"
 
 #include <math.h>
@@ -18,9 +19,6 @@ struct trace_writer {
     ggf_error err;
     uint8_t buffer[BUFFER_BYTES];
 };
-
-static void put_u32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
-static void put_u64(uint8_t *p, uint64_t v) { memcpy(p, &v, sizeof v); }
 
 static int write_header(ggf_output *out, const char *magic, const struct trace_model *m,
                         uint64_t data_bytes, ggf_error *err)

@@ -1,6 +1,8 @@
 /* record.c - see record.h. */
 #include "record.h"
 
+#include "../bytes.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -21,23 +23,6 @@ enum {
     AT_KEY = 96,
     AT_SHA256 = 128, /* of all bytes of the record but these */
 };
-
-static void put_u32(uint8_t *p, uint32_t v) { memcpy(p, &v, sizeof v); }
-static void put_u64(uint8_t *p, uint64_t v) { memcpy(p, &v, sizeof v); }
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
 
 void record_set_key(struct record *r)
 {

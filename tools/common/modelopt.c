@@ -12,6 +12,8 @@ int model_options(const struct opt_program *program, const struct model_options 
     out->experts = o->experts;
     out->threads = o->threads == OPT_NOT_GIVEN ? 0 : o->threads;
     out->exact = o->exact;
+    out->mlock = o->mlock;
+    out->no_mmap = o->no_mmap;
     return OPT_GO;
 }
 

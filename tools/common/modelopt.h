@@ -9,7 +9,7 @@
 struct model_options {
     const char *path, *experts;
     int ubatch, threads; /* OPT_NOT_GIVEN at the start */
-    bool exact;
+    bool exact, mlock, no_mmap;
 };
 
 /* What a struct model_options is at the start. */
@@ -30,6 +30,12 @@ struct model_options {
       "tokens computed at once (512)" },                                                 \
     {                                                                                    \
         "-t, --threads", "N", OPT_INT, &(o).threads, "threads (all the process may use)" \
+    }
+#define LOADING_OPTIONS(o)                                                               \
+    { "--mlock", NULL, OPT_FLAG, &(o).mlock, "lock the weights in memory" },             \
+    {                                                                                    \
+        "--no-mmap", NULL, OPT_FLAG, &(o).no_mmap,                                       \
+            "read the weights instead of mapping them"                                   \
     }
 #define EXACT_OPTION(o)                                                                  \
     {                                                                                    \
