@@ -52,17 +52,28 @@ endif
 src = $(wildcard $(1)/*.c) $(if $(SIMD),$(wildcard $(1)/$(SIMD)/*.c))
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
+# CUDA=1: the .cu files of infer/gpu by nvcc, which is the default where there is one for
+# this machine; 0: none.c in their place.
+NVCC ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
+NATIVE := $(filter $(shell uname -m),$(ARCH))
+CUDA ?= $(if $(and $(NVCC),$(NATIVE)),$(if $(SAN),0,1),0)
+CU   := $(wildcard infer/gpu/*.cu)
+
 GGUF_OBJ   := $(call obj,$(call src,libgguf))
 QUANT_OBJ  := $(call obj,$(call src,quant))
 INFER_OBJ  := $(call obj,$(foreach d,model text text/jinja ops experts session serve gpu,$(call src,infer/$(d))))
+ifeq ($(CUDA),1)
+INFER_OBJ  := $(filter-out $(BUILD)/infer/gpu/none.o,$(INFER_OBJ)) $(CU:%.cu=$(BUILD)/%.o)
+endif
 COMMON_OBJ := $(call obj,$(wildcard tools/common/*.c))
 TOOLS      := $(basename $(notdir $(wildcard tools/*.c)))
 UNITS      := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
+GPU_UNITS  := $(basename $(notdir $(wildcard tests/gpu/test_*.c)))
 FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store \
+.PHONY: all help deps demo samples check check-gpu gpu-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store \
         bench-kld lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -73,7 +84,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 tools: $(addprefix $(BUILD)/,$(TOOLS))
-units: $(addprefix $(BUILD)/tests/,$(UNITS)) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
+units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
        $(BUILD)/tests/checkkernels
 
 # ---- Compiling -------------------------------------------------------------
@@ -83,6 +94,42 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(BASE) $(WARN) $(CFLAGS) $(call isa_of,$<) $(if $(filter libgguf/%,$<),-DGGF_BUILD) \
 	    -MMD -MP -c -o $@ $<
 $(BUILD)/infer/serve/page.o: infer/serve/page.html # .incbin is no #include
+
+# ---- CUDA ------------------------------------------------------------------
+# Code for every kind of device in CUDA_ARCH that this nvcc knows, and PTX of the last one
+# for what comes later.  What nvcc adds to our sources is not pedantic.
+CUDA_ARCH ?= 75 80 86 89 90 120
+ifeq ($(CUDA),1)
+CUDA_KNOWN := $(shell $(NVCC) --list-gpu-code)
+CUDA_CODE  := $(filter $(CUDA_KNOWN:sm_%=%),$(CUDA_ARCH))
+CUDA_LIBS  := $(wildcard $(dir $(realpath $(NVCC)))../lib64)
+NVFLAGS = -std=c++17 -O3 -D_GNU_SOURCE -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-fno-exceptions$(comma)-Wall$(comma)-Wextra \
+          $(foreach a,$(CUDA_CODE),-gencode arch=compute_$(a)$(comma)code=sm_$(a)) \
+          $(foreach a,$(lastword $(CUDA_CODE)),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
+LIBS += $(CUDA_LIBS:%=-L%) -lcudart_static -ldl -lrt -lstdc++
+
+$(BUILD)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(NVFLAGS) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+endif
+
+# The same files for a device that tests/gpu/emulate.cpp makes of the CPU.
+ifeq ($(origin CXX),default)
+CXX := $(or $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC))),$(if $(findstring gcc,$(CC)),$(subst gcc,g++,$(CC))),g++)
+endif
+EMULATED_OBJ := $(CU:infer/gpu/%.cu=$(BUILD)/tests/gpu/emulated/%.o) $(BUILD)/tests/gpu/emulate.o
+CXXBASE = -std=c++17 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -Wall -Wextra -Wno-unknown-pragmas \
+          $(WERROR) $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+
+$(BUILD)/tests/gpu/emulated/%.o: infer/gpu/%.cu
+	@mkdir -p $(@D)
+	$(call say,EMU,$<)
+	$(Q)$(CXX) $(CXXBASE) $(CFLAGS) -include tests/gpu/emulate.h -MMD -MP -c -o $@ -x c++ $<
+$(BUILD)/tests/gpu/%.o: tests/gpu/%.cpp
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CXXBASE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # A kernel file with no functions for this machine would make ar complain of nothing.
 $(BUILD)/libgguf.a: $(GGUF_OBJ)
@@ -111,6 +158,20 @@ $(addprefix $(BUILD)/tests/,$(UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm
 
+$(addprefix $(BUILD)/tests/,$(GPU_UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/gpu/%.o $(EMULATED_OBJ) \
+    $(BUILD)/libcommon.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
+
+$(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS)): $(BUILD)/gpu/tests/%: $(BUILD)/tests/gpu/%.o \
+    $(BUILD)/tests/gpu/no_emulator.o $(BUILD)/libcommon.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm
+
+gpu-units: $(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS))
+
 $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernels/*.c)) $(BUILD)/libcommon.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -119,7 +180,7 @@ $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernel
 # ---- For users: from nothing to text, and all tests ------------------------
 PACKAGES = gcc libc6-dev pkg-config zstd libssl-dev libzstd-dev libpcre2-dev libutf8proc-dev \
            libjansson-dev libmicrohttpd-dev libxxhash-dev libedit-dev
-TEST_PACKAGES = python3 curl jq check libsubunit-dev bats procps openssl bsdextrautils
+TEST_PACKAGES = g++ python3 curl jq check libsubunit-dev bats procps openssl bsdextrautils
 
 deps: ## install the Debian packages needed to build
 	@sh tests/deps.sh $(PACKAGES)
@@ -140,6 +201,14 @@ check: deps ## build and run all tests
 	@sh tests/deps.sh $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory -j$(JOBS) all units samples
 	@tests/run.sh $(BUILD)
+
+check-gpu: ## run the tests of the device code on the device of this machine (needs nvcc)
+ifeq ($(CUDA),1)
+	@$(MAKE) --no-print-directory -j$(JOBS) gpu-units
+	@tests/run.sh $(BUILD)/gpu $(GPU_UNITS)
+else
+	@echo "skipped: there is no nvcc for this machine"
+endif
 
 # The full set of reference logits, from a folder: make check-golden GOLDEN=DIR
 check-golden: units
@@ -216,6 +285,7 @@ sanitize: deps ## run all tests with the address and undefined behaviour sanitiz
 # ---- Style -----------------------------------------------------------------
 LINT_PACKAGES = clang-format clang-tidy cppcheck shellcheck
 SOURCES := $(sort $(shell find libgguf quant infer tools tests samples -name '*.[ch]'))
+CXX_SOURCES := $(sort $(shell find infer tests -name '*.cu' -o -name '*.cuh' -o -name '*.cpp'))
 SCRIPTS := $(sort $(shell find tests samples .ci -name '*.sh' -o -name '*.bats' -o -path .ci/run))
 # Sources for another machine's instructions cannot be parsed here.
 FOREIGN := $(if $(filter x86_64,$(ARCH)),$(shell find . -path '*/arm/*.c' -printf '%P '),\
@@ -224,8 +294,8 @@ TIDY    := $(filter-out $(FOREIGN),$(filter %.c,$(SOURCES)))
 
 lint: ## check format and style: clang-format, clang-tidy, cppcheck, shellcheck
 	@sh tests/deps.sh $(PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
-	@clang-format --dry-run -Werror $(SOURCES)
-	@tests/lint/size.sh $(SOURCES)
+	@clang-format --dry-run -Werror $(SOURCES) $(CXX_SOURCES)
+	@tests/lint/size.sh $(SOURCES) $(CXX_SOURCES)
 	@shellcheck -x -S warning $(SCRIPTS)
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --inline-suppr -j$(JOBS) \
 	    --enable=warning,performance,portability --suppressions-list=.cppcheck \
@@ -243,7 +313,7 @@ build/lint/%.tidy: %.c .clang-tidy tests/lint/analyzer.h
 	@touch $@
 
 format: ## rewrite the sources as clang-format has them
-	clang-format -i $(SOURCES)
+	clang-format -i $(SOURCES) $(CXX_SOURCES)
 
 compile_commands.json: ## for editors and language servers (bear)
 	@sh tests/deps.sh bear

@@ -1,0 +1,279 @@
+/* device.cu - a device: opening it, its memory, the order of what it does, graphs, and
+ * how failures are kept.  What it computes is in the other files.
+ *
+ * Everything goes through one stream.  The first failure is kept with the call that
+ * reported it; a kernel's own failure shows in a later call, as CUDA has it. */
+#include "device.cuh"
+#include "tables.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- Failures ------------------------------------------------------------------- */
+
+static int code_of(cudaError_t e)
+{
+    return e == cudaErrorMemoryAllocation ? GGF_E_NOMEM : GGF_E_IO;
+}
+
+static int fail(ggf_error *err, cudaError_t e, const char *what)
+{
+    return ggf_fail(err, code_of(e), GGF_NO_OFFSET, "CUDA: %s: %s", what,
+                    cudaGetErrorString(e));
+}
+
+void gpu_note(struct gpu *g, cudaError_t e, const char *what)
+{
+    if (e != cudaSuccess && !g->failed) g->failed = fail(&g->error, e, what);
+}
+
+bool gpu_enter(struct gpu *g)
+{
+    if (!g->failed) gpu_note(g, cudaSetDevice(g->info.index), "cudaSetDevice");
+    return !g->failed;
+}
+
+static int failure(const struct gpu *g, ggf_error *err)
+{
+    if (g->failed && err) *err = g->error;
+    return g->failed;
+}
+
+/* ---- Opening --------------------------------------------------------------------- */
+
+int gpu_count(ggf_error *err)
+{
+    int n = 0;
+    const cudaError_t e = cudaGetDeviceCount(&n);
+    if (e == cudaSuccess && n > 0) return n;
+    if (e == cudaSuccess) ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "no CUDA device");
+    else
+        ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "no CUDA device: %s",
+                 cudaGetErrorString(e));
+    cudaGetLastError(); /* said; nothing else has failed */
+    return 0;
+}
+
+static int describe(struct gpu *g, ggf_error *err)
+{
+    struct gpu_info *info = &g->info;
+    cudaDeviceProp p;
+    size_t bytes_free, total;
+    cudaError_t e = cudaGetDeviceProperties(&p, info->index);
+    if (e != cudaSuccess) return fail(err, e, "cudaGetDeviceProperties");
+    snprintf(info->name, sizeof info->name, "%.*s", (int)sizeof info->name - 1, p.name);
+    info->major = p.major;
+    info->minor = p.minor;
+    info->n_sm = p.multiProcessorCount;
+    if (p.major * 10 + p.minor < 75)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "device %d, %s, has compute capability %d.%d; 7.5 is the least",
+                        info->index, info->name, p.major, p.minor);
+    e = cudaMemGetInfo(&bytes_free, &total);
+    if (e != cudaSuccess) return fail(err, e, "cudaMemGetInfo");
+    info->bytes_free = bytes_free;
+    info->bytes_total = total;
+    return 0;
+}
+
+static int open_stream(struct gpu *g, ggf_error *err)
+{
+    cudaError_t e = cudaSetDevice(g->info.index);
+    if (e != cudaSuccess) return fail(err, e, "cudaSetDevice");
+    e = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
+    return e == cudaSuccess ? 0 : fail(err, e, "cudaStreamCreate");
+}
+
+static int upload_tables(struct gpu *g, ggf_error *err)
+{
+    struct grid_tables tables;
+    void *p;
+    grid_tables_make(&tables);
+    const int e = gpu_alloc(g, &p, sizeof tables, err);
+    if (e) return e;
+    g->tables_d = (struct grid_tables *)p;
+    gpu_upload(g, p, &tables, sizeof tables);
+    return gpu_sync(g, err);
+}
+
+int gpu_open(gpu **out, int index, ggf_error *err)
+{
+    *out = NULL;
+    const int n = gpu_count(err);
+    if (!n) return GGF_E_NOT_FOUND;
+    if (index < 0 || index >= n)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "there is no device %d: they are numbered 0 to %d", index, n - 1);
+    struct gpu *g = (struct gpu *)calloc(1, sizeof *g);
+    if (!g) return ggf_no_memory(err);
+    g->info.index = index;
+    int e = open_stream(g, err);
+    if (!e) e = describe(g, err);
+    if (!e) e = upload_tables(g, err);
+    if (e) gpu_close(g);
+    else *out = g;
+    return e;
+}
+
+void gpu_close(gpu *g)
+{
+    if (!g) return;
+    cudaSetDevice(g->info.index);
+    if (g->tables_d) cudaFree(g->tables_d);
+    if (g->stream) cudaStreamDestroy(g->stream);
+    free(g);
+}
+
+const struct gpu_info *gpu_describe(const gpu *g) { return &g->info; }
+
+uint64_t gpu_bytes_free(gpu *g)
+{
+    size_t bytes_free = 0, total = 0;
+    if (gpu_enter(g)) gpu_note(g, cudaMemGetInfo(&bytes_free, &total), "cudaMemGetInfo");
+    return bytes_free;
+}
+
+/* ---- Memory ---------------------------------------------------------------------- */
+
+/* A failure to allocate is the caller's to deal with; any other sticks. */
+static int refused(struct gpu *g, cudaError_t e, const char *what, uint64_t bytes,
+                   ggf_error *err)
+{
+    if (e != cudaErrorMemoryAllocation) {
+        gpu_note(g, e, what);
+        return failure(g, err);
+    }
+    cudaGetLastError(); /* forget it */
+    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "CUDA: %s of %llu bytes: %s", what,
+                    (unsigned long long)bytes, cudaGetErrorString(e));
+}
+
+int gpu_alloc(gpu *g, void **out_d, uint64_t bytes, ggf_error *err)
+{
+    *out_d = NULL;
+    if (!gpu_enter(g)) return failure(g, err);
+    const cudaError_t e = cudaMalloc(out_d, bytes ? bytes : 1);
+    return e == cudaSuccess ? 0 : refused(g, e, "cudaMalloc", bytes, err);
+}
+
+void gpu_free(gpu *g, void *p_d)
+{
+    if (!p_d) return;
+    cudaSetDevice(g->info.index);
+    gpu_note(g, cudaFree(p_d), "cudaFree");
+}
+
+int gpu_host_alloc(gpu *g, void **out, void **out_d, uint64_t bytes, ggf_error *err)
+{
+    *out = NULL;
+    if (out_d) *out_d = NULL;
+    if (!gpu_enter(g)) return failure(g, err);
+    cudaError_t e = cudaHostAlloc(out, bytes ? bytes : 1, cudaHostAllocMapped);
+    if (e != cudaSuccess) return refused(g, e, "cudaHostAlloc", bytes, err);
+    if (!out_d) return 0;
+    e = cudaHostGetDevicePointer(out_d, *out, 0);
+    if (e == cudaSuccess) return 0;
+    cudaFreeHost(*out);
+    *out = NULL;
+    return refused(g, e, "cudaHostGetDevicePointer", bytes, err);
+}
+
+void gpu_host_free(gpu *g, void *p)
+{
+    if (!p) return;
+    cudaSetDevice(g->info.index);
+    gpu_note(g, cudaFreeHost(p), "cudaFreeHost");
+}
+
+void gpu_upload(gpu *g, void *to_d, const void *from, uint64_t bytes)
+{
+    if (bytes && gpu_enter(g))
+        gpu_note(g, cudaMemcpyAsync(to_d, from, bytes, cudaMemcpyHostToDevice, g->stream),
+                 "copy to the device");
+}
+
+void gpu_download(gpu *g, void *to, const void *from_d, uint64_t bytes)
+{
+    if (bytes && gpu_enter(g))
+        gpu_note(g, cudaMemcpyAsync(to, from_d, bytes, cudaMemcpyDeviceToHost, g->stream),
+                 "copy from the device");
+}
+
+void gpu_upload_rows(gpu *g, void *to_d, size_t to_stride, const void *from,
+                     size_t from_stride, size_t bytes, size_t rows)
+{
+    if (bytes && rows && gpu_enter(g))
+        gpu_note(g,
+                 cudaMemcpy2DAsync(to_d, to_stride, from, from_stride, bytes, rows,
+                                   cudaMemcpyHostToDevice, g->stream),
+                 "copy of rows to the device");
+}
+
+void gpu_download_rows(gpu *g, void *to, size_t to_stride, const void *from_d,
+                       size_t from_stride, size_t bytes, size_t rows)
+{
+    if (bytes && rows && gpu_enter(g))
+        gpu_note(g,
+                 cudaMemcpy2DAsync(to, to_stride, from_d, from_stride, bytes, rows,
+                                   cudaMemcpyDeviceToHost, g->stream),
+                 "copy of rows from the device");
+}
+
+void gpu_zero(gpu *g, void *to_d, uint64_t bytes)
+{
+    if (bytes && gpu_enter(g))
+        gpu_note(g, cudaMemsetAsync(to_d, 0, bytes, g->stream), "clearing memory");
+}
+
+int gpu_sync(gpu *g, ggf_error *err)
+{
+    if (gpu_enter(g))
+        gpu_note(g, cudaStreamSynchronize(g->stream), "waiting for the device");
+    return failure(g, err);
+}
+
+/* ---- Graphs ------------------------------------------------------------------------ */
+
+int gpu_graph_begin(gpu *g, ggf_error *err)
+{
+    if (gpu_enter(g))
+        gpu_note(g, cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeThreadLocal),
+                 "cudaStreamBeginCapture");
+    return failure(g, err);
+}
+
+int gpu_graph_end(gpu *g, gpu_graph **out, ggf_error *err)
+{
+    cudaGraph_t recorded = NULL;
+    cudaGraphExec_t exec = NULL;
+    *out = NULL;
+    /* Also after a failure: the stream must leave capture. */
+    gpu_note(g, cudaStreamEndCapture(g->stream, &recorded), "cudaStreamEndCapture");
+    if (!g->failed)
+        gpu_note(g, cudaGraphInstantiateWithFlags(&exec, recorded, 0),
+                 "cudaGraphInstantiate");
+    if (recorded) cudaGraphDestroy(recorded);
+    struct gpu_graph *graph = (struct gpu_graph *)calloc(1, sizeof *graph);
+    if (!g->failed && graph) {
+        *graph = { g, exec };
+        *out = graph;
+        return 0;
+    }
+    if (exec) cudaGraphExecDestroy(exec);
+    free(graph);
+    return g->failed ? failure(g, err) : ggf_no_memory(err);
+}
+
+void gpu_graph_run(gpu *g, gpu_graph *graph)
+{
+    if (gpu_enter(g))
+        gpu_note(g, cudaGraphLaunch(graph->exec, g->stream), "cudaGraphLaunch");
+}
+
+void gpu_graph_free(gpu_graph *graph)
+{
+    if (!graph) return;
+    cudaSetDevice(graph->g->info.index);
+    cudaGraphExecDestroy(graph->exec);
+    free(graph);
+}

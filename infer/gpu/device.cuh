@@ -1,0 +1,341 @@
+/* device.cuh - what all .cu files share: the device's state, how a kernel is launched,
+ * and the only place where intrinsics and instructions by name are used.
+ *
+ * The same files are compiled a second time by the host's compiler for the tests, with
+ * tests/gpu/emulate.h in front of them, which has CUDA's names for the CPU; what cannot
+ * be a name (launching, inline assembly) is said twice here.
+ *
+ * Results must not depend on which kernel a product is in: nvcc may contract a * b + c
+ * wherever it likes, so sums that have to agree bit for bit are written with mul(), add()
+ * and fma(). */
+#ifndef INFER_GPU_DEVICE_CUH
+#define INFER_GPU_DEVICE_CUH
+
+#include "gpu.h"
+
+#ifndef EMULATED_GPU
+#include <cuda_runtime.h>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+enum { WARP = 32 };
+
+struct grid_tables;
+
+struct gpu {
+    struct gpu_info info;
+    cudaStream_t stream;
+    struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
+    int failed;                   /* 0, or the code of the first failure: */
+    ggf_error error;
+};
+
+struct gpu_graph {
+    struct gpu *g;
+    cudaGraphExec_t exec;
+};
+
+/* What an entry point does first; false: a failure sticks, nothing is to be done. */
+bool gpu_enter(struct gpu *g);
+/* Keeps e, if it is the first failure; what: the call that gave it. */
+void gpu_note(struct gpu *g, cudaError_t e, const char *what);
+
+/* ---- Launching ---------------------------------------------------------------- */
+
+/* Shared memory.  SHARED(float, sum, [32]) is float sum[32], SHARED(int, n, ) one int;
+ * SHARED_BYTES(p) what the launch asked for, 16-aligned. */
+#ifdef EMULATED_GPU
+#define SHARED(type, name, dims)                                                         \
+    type(&name) dims = *(type(*) dims)emu_shared(__FILE__, __LINE__, sizeof(type dims))
+#define SHARED_BYTES(name) unsigned char *const name = emu_shared_bytes()
+#else
+#define SHARED(type, name, dims) __shared__ type name dims
+#define SHARED_BYTES(name)       extern __shared__ __align__(16) unsigned char name[]
+#endif
+
+/* kernel<<<grid, block, shared>>>(args...); template arguments with a comma need
+ * parentheses around the kernel. */
+#define LAUNCH(g, kernel, ...) launch(g, #kernel, kernel, __VA_ARGS__)
+
+template <class... P, class... A>
+static inline void launch(struct gpu *g, const char *what, void (*kernel)(P...),
+                          dim3 grid, dim3 block, size_t shared, A... args)
+{
+    if (!gpu_enter(g) || !grid.x || !grid.y || !grid.z) return;
+#ifdef EMULATED_GPU
+    emu_launch(g->stream, what, grid, block, shared, [=] { kernel((P)args...); });
+#else
+    if (shared > 48 * 1024)
+        gpu_note(g,
+                 cudaFuncSetAttribute((const void *)kernel,
+                                      cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      (int)shared),
+                 what);
+    kernel<<<grid, block, shared, g->stream>>>((P)args...);
+#endif
+    gpu_note(g, cudaGetLastError(), what);
+}
+
+static inline __host__ __device__ uint32_t div_up(uint32_t a, uint32_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+/* ---- Lanes of a warp: all 32 must call together ------------------------------------ */
+
+static inline __device__ uint32_t lane_of() { return threadIdx.x % WARP; }
+static inline __device__ uint32_t warp_of() { return threadIdx.x / WARP; }
+
+/* The value that lane `from` (or this lane's number ^ mask) has. */
+template <class T> static inline __device__ T lane_get(T v, uint32_t from)
+{
+    return __shfl_sync(0xffffffffu, v, (int)from);
+}
+template <class T> static inline __device__ T lane_xor(T v, uint32_t mask)
+{
+    return __shfl_xor_sync(0xffffffffu, v, (int)mask);
+}
+/* Bit l: what lane l says. */
+static inline __device__ uint32_t lanes_vote(bool v)
+{
+    return __ballot_sync(0xffffffffu, v);
+}
+static inline __device__ void warp_sync() { __syncwarp(0xffffffffu); }
+static inline __device__ void block_sync() { __syncthreads(); }
+
+/* Of the neighbours in aligned groups of `lanes`; the same tree, and so the same bits, in
+ * each of them. */
+template <uint32_t lanes = WARP> static inline __device__ float warp_sum(float v)
+{
+#pragma unroll
+    for (uint32_t m = lanes / 2; m; m /= 2) v = __fadd_rn(v, lane_xor(v, m));
+    return v;
+}
+template <uint32_t lanes = WARP> static inline __device__ int warp_sum_int(int v)
+{
+#pragma unroll
+    for (uint32_t m = lanes / 2; m; m /= 2) v += lane_xor(v, m);
+    return v;
+}
+template <uint32_t lanes = WARP> static inline __device__ float warp_max(float v)
+{
+#pragma unroll
+    for (uint32_t m = lanes / 2; m; m /= 2) v = fmaxf(v, lane_xor(v, m));
+    return v;
+}
+template <uint32_t lanes = WARP>
+static inline __device__ uint32_t warp_max_uint(uint32_t v)
+{
+#pragma unroll
+    for (uint32_t m = lanes / 2; m; m /= 2) {
+        const uint32_t other = lane_xor(v, m);
+        if (other > v) v = other;
+    }
+    return v;
+}
+
+/* The sum over a block of whole warps, for all of its threads, who call together;
+ * scratch: a float for each warp.  The barrier before it lets scratch be used again. */
+static inline __device__ float block_sum(float v, float *scratch)
+{
+    v = warp_sum(v);
+    block_sync();
+    if (lane_of() == 0) scratch[warp_of()] = v;
+    block_sync();
+    float sum = 0;
+    for (uint32_t w = 0; w < blockDim.x / WARP; w++) sum = __fadd_rn(sum, scratch[w]);
+    return sum;
+}
+static inline __device__ float block_max(float v, float *scratch)
+{
+    v = warp_max(v);
+    block_sync();
+    if (lane_of() == 0) scratch[warp_of()] = v;
+    block_sync();
+    float max = scratch[0];
+    for (uint32_t w = 1; w < blockDim.x / WARP; w++) max = fmaxf(max, scratch[w]);
+    return max;
+}
+
+/* ---- Numbers --------------------------------------------------------------------- */
+
+static inline __device__ float mul(float a, float b) { return __fmul_rn(a, b); }
+static inline __device__ float add(float a, float b) { return __fadd_rn(a, b); }
+static inline __device__ float sub(float a, float b) { return __fsub_rn(a, b); }
+/* a * b + c, rounded once */
+static inline __device__ float fma1(float a, float b, float c)
+{
+    return __fmaf_rn(a, b, c);
+}
+static inline __device__ float quotient(float a, float b) { return __fdiv_rn(a, b); }
+/* The nearest integer, ties to even. */
+static inline __device__ int nearest(float v) { return __float2int_rn(v); }
+
+static inline __device__ uint32_t float_bits(float v) { return __float_as_uint(v); }
+static inline __device__ float bits_float(uint32_t v) { return __uint_as_float(v); }
+static inline __device__ float half_to_float(uint16_t h)
+{
+    return __half2float(__ushort_as_half(h));
+}
+static inline __device__ uint16_t float_to_half(float v) /* nearest, ties to even */
+{
+    return __half_as_ushort(__float2half_rn(v));
+}
+static inline __device__ float bfloat_to_float(uint16_t h)
+{
+    return bits_float((uint32_t)h << 16);
+}
+static inline __device__ uint16_t float_to_bfloat(float v) /* nearest, ties to even */
+{
+    return __bfloat16_as_ushort(__float2bfloat16_rn(v));
+}
+/* Two binary16 in a word, the first low. */
+static inline __device__ uint32_t half_pair(float low, float high)
+{
+    return float_to_half(low) | (uint32_t)float_to_half(high) << 16;
+}
+
+/* c + the sum of four products of signed bytes */
+static inline __device__ int dot4(uint32_t a, uint32_t b, int c)
+{
+    return __dp4a((int)a, (int)b, c);
+}
+/* Byte i of the result is byte (s >> 4 i & 7) of the eight in b:a. */
+static inline __device__ uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t s)
+{
+    return __byte_perm(a, b, s);
+}
+static inline __device__ uint32_t count_bits(uint32_t v) { return (uint32_t)__popc(v); }
+
+static inline __device__ uint32_t atomic_add(uint32_t *at, uint32_t v)
+{
+    return atomicAdd(at, v);
+}
+
+/* ---- Products of small matrices by a warp ------------------------------------------ */
+
+/* c += a b, where with g = lane / 4 and t = lane % 4 a lane holds
+ *
+ *   of a (16 rows of k numbers)  a[0]: row g, a[1]: row g + 8, word t of the first half
+ * of k; a[2], a[3]: the same of the second half of b (8 columns)             b[0]: column
+ * g, word t of the first half of k; b[1]: of the second of c (16 rows, 8 columns) c[0],
+ * c[1]: row g, columns 2t and 2t + 1; c[2], c[3]: row g + 8
+ *
+ * A word is four signed bytes or two binary16 (bfloat16), neighbours in k, lowest first.
+ * (PTX ISA, "Matrix fragments for mma.m16n8k32" and its kin.) */
+#ifdef EMULATED_GPU
+static inline void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+{
+    emu_mma_s8_k16(c, a0, a1, b0);
+}
+static inline void mma_s8_k32(int c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emu_mma_s8_k16(c, a[0], a[1], b[0]);
+    emu_mma_s8_k16(c, a[2], a[3], b[1]);
+}
+static inline void mma_f16_k16(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emu_mma_16_k16(c, a, b, false);
+}
+#else
+/* The first halves alone. */
+static inline __device__ void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
+#else
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+        : "+r"(c[0]), "+r"(c[1])
+        : "r"(a0), "r"(b0));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+        : "+r"(c[2]), "+r"(c[3])
+        : "r"(a1), "r"(b0));
+#endif
+}
+static inline __device__ void mma_s8_k32(int c[4], const uint32_t a[4],
+                                         const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    mma_s8_k16(c, a[0], a[1], b[0]);
+    mma_s8_k16(c, a[2], a[3], b[1]);
+#endif
+}
+/* binary16, summed in binary32 */
+static inline __device__ void mma_f16_k16(float c[4], const uint32_t a[4],
+                                          const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+#endif
+}
+#endif
+
+/* ---- Copies from global to shared memory that a thread need not wait for -------------
+ */
+
+/* bytes: 4, 8 or 16, both sides aligned to it.  copy_end() closes a group of copies;
+ * copy_wait<n>() waits until only the n latest groups of this thread may be under way;
+ * others see the data after a barrier. */
+#ifdef EMULATED_GPU
+template <int bytes> static inline void copy_begin(void *shared, const void *global)
+{
+    emu_copy_begin(shared, global, bytes);
+}
+static inline void copy_end() { emu_copy_end(); }
+template <int n> static inline void copy_wait() { emu_copy_wait(n); }
+#elif __CUDA_ARCH__ >= 800
+template <int bytes>
+static inline __device__ void copy_begin(void *shared, const void *global)
+{
+    const unsigned to = (unsigned)__cvta_generic_to_shared(shared);
+    if (bytes == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global)
+                     : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(global),
+                     "n"(bytes)
+                     : "memory");
+}
+static inline __device__ void copy_end()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int n> static inline __device__ void copy_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+}
+#else
+template <int bytes>
+static inline __device__ void copy_begin(void *shared, const void *global)
+{
+    if (bytes == 16) *(uint4 *)shared = *(const uint4 *)global;
+    else if (bytes == 8) *(uint2 *)shared = *(const uint2 *)global;
+    else *(uint32_t *)shared = *(const uint32_t *)global;
+}
+static inline __device__ void copy_end() {}
+template <int n> static inline __device__ void copy_wait() {}
+#endif
+
+#endif

@@ -1,0 +1,173 @@
+/* gpu.h - one CUDA device, as the rest of infer/ sees it: plain C.
+ *
+ * Implemented by the .cu files of this folder, or by none.c in a build without nvcc,
+ * where no device is ever found.  Calls that return nothing are enqueued on the device's
+ * stream, in order; the first failure sticks, everything after it does nothing, and
+ * gpu_sync() reports it.  Pointers called _d point to memory of the device; what they
+ * point to is laid out as on the CPU, so that a file's bytes are uploaded as they are. */
+#ifndef INFER_GPU_GPU_H
+#define INFER_GPU_GPU_H
+
+#include "../../libgguf/libgguf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct gpu gpu;
+
+struct gpu_info {
+    char name[128];
+    int index, major, minor, n_sm;
+    uint64_t bytes_total, bytes_free; /* of memory, free: when it was opened */
+};
+
+/* Devices there are; 0 with a sentence why in err. */
+int gpu_count(ggf_error *err);
+int gpu_open(gpu **out, int index, ggf_error *err);
+void gpu_close(gpu *g); /* NULL is allowed; memory and graphs first */
+const struct gpu_info *gpu_describe(const gpu *g);
+uint64_t gpu_bytes_free(gpu *g); /* now */
+
+/* ---- Memory and order ------------------------------------------------------- */
+
+/* 256-aligned.  That there is not enough (GGF_E_NOMEM) does not stick. */
+int gpu_alloc(gpu *g, void **out_d, uint64_t bytes, ggf_error *err);
+void gpu_free(gpu *g, void *p_d);
+/* Memory of the host that cannot be swapped; *out_d: where the device sees it. */
+int gpu_host_alloc(gpu *g, void **out, void **out_d, uint64_t bytes, ggf_error *err);
+void gpu_host_free(gpu *g, void *p);
+
+/* Memory of gpu_host_alloc() is read and written when the call's turn comes: leave it
+ * alone until gpu_sync().  Other memory of the host may change once gpu_upload() is back,
+ * but not while a graph that was recorded with it lives; what is downloaded is there
+ * after gpu_sync(). */
+void gpu_upload(gpu *g, void *to_d, const void *from, uint64_t bytes);
+void gpu_download(gpu *g, void *to, const void *from_d, uint64_t bytes);
+/* `rows` pieces of `bytes`, strides in bytes; both ways, for keys and values */
+void gpu_upload_rows(gpu *g, void *to_d, size_t to_stride, const void *from,
+                     size_t from_stride, size_t bytes, size_t rows);
+void gpu_download_rows(gpu *g, void *to, size_t to_stride, const void *from_d,
+                       size_t from_stride, size_t bytes, size_t rows);
+void gpu_zero(gpu *g, void *to_d, uint64_t bytes);
+int gpu_sync(gpu *g, ggf_error *err); /* wait; the first failure since gpu_open */
+
+/* Calls between begin and end are recorded, not done; a graph does them as one.  What
+ * changes from one run to the next must be in memory of the device. */
+typedef struct gpu_graph gpu_graph;
+int gpu_graph_begin(gpu *g, ggf_error *err);
+int gpu_graph_end(gpu *g, gpu_graph **out, ggf_error *err);
+void gpu_graph_run(gpu *g, gpu_graph *graph);
+void gpu_graph_free(gpu_graph *graph); /* NULL is allowed */
+
+/* ---- Matrices --------------------------------------------------------------- */
+
+struct gpu_matrix {
+    const void *data_d;     /* 16-aligned; rows follow one another */
+    uint32_t type, n, rows; /* y = scale W x; W has `rows` rows of n weights */
+    size_t row_bytes;
+    float scale;
+};
+struct gpu_part {
+    struct gpu_matrix m;
+    uint32_t out; /* its first column in the result */
+};
+enum { GPU_PARTS = 8 };
+struct gpu_linear {
+    uint32_t n, width, n_parts;   /* n_parts at most GPU_PARTS */
+    const struct gpu_part *parts; /* of the host */
+};
+
+/* Can the device multiply with that type? */
+bool gpu_type(uint32_t type);
+
+/* Activations: blocks of 32 as 8-bit integers with a float scale each, and the sums of
+ * both halves of the integers; and the floats themselves, for float weights. */
+struct gpu_acts {
+    const float *x_d; /* [n, tokens] */
+    void *q_d;        /* gpu_acts_bytes(n, tokens) */
+    uint32_t n, tokens;
+};
+uint64_t gpu_acts_bytes(uint32_t n, uint32_t tokens);
+void gpu_encode(gpu *g, const struct gpu_acts *a); /* q_d from x_d */
+
+void gpu_rows(gpu *g, const struct gpu_matrix *m, const int32_t *ids_d, uint32_t n_ids,
+              float *y_d); /* rows of m, decoded: token embeddings */
+/* y[t * y_stride + part.out + r] for all parts */
+void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, float *y_d,
+                size_t y_stride);
+
+/* ---- Steps ------------------------------------------------------------------ */
+
+/* x += add (unless NULL); y = rms_norm(x) * weight; q = y encoded (unless NULL) */
+void gpu_norm(gpu *g, float *x_d, const float *add_d, const float *weight_d, uint32_t n,
+              uint32_t tokens, float eps, float *y_d, void *q_d);
+
+/* Positions live on the device: pos_d[0] is that of the run's first token. */
+struct gpu_kv {
+    void *k_d, *v_d; /* [head_dim, n_ctx, n_head_kv] */
+    uint32_t type_k, type_v, n_ctx;
+};
+struct gpu_attention {
+    uint32_t n_head, n_head_kv, head_dim, n_rot;
+    float eps;
+    double rope_base;
+    const float *q_norm_d, *k_norm_d;
+};
+uint64_t gpu_attention_scratch(const gpu *g, const struct gpu_attention *a,
+                               uint32_t tokens);
+/* projected: [width, tokens] as ops/attention.h has it; out: [n_head * head_dim, tokens]
+ */
+void gpu_attend(gpu *g, const struct gpu_attention *a, const struct gpu_kv *kv,
+                const uint32_t *pos_d, uint32_t tokens, float *projected_d, size_t width,
+                void *scratch_d, float *out_d);
+
+struct gpu_delta {
+    uint32_t dim, n_k_heads, n_v_heads, taps;
+    float eps;
+    const float *conv_d, *dt_d, *a_d, *norm_d; /* as ops/delta.h */
+};
+struct gpu_delta_state {
+    float *conv_d; /* as ops/delta.h */
+    float *s_d;    /* [dim, dim, n_v_heads]; panels as ops/vec.h, so that a state may
+                      move between CPU and device byte by byte */
+};
+uint64_t gpu_delta_scratch(const struct gpu_delta *d, uint32_t tokens);
+void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
+                    uint32_t tokens, const float *projected_d, size_t width,
+                    void *scratch_d, float *out_d);
+
+/* Softmax over logits [n_expert, tokens], the n_used largest (of equals the lower id)
+ * with weights p / max(sum of the chosen, 2^-14): as moe_top(). */
+void gpu_route(gpu *g, const float *logits_d, uint32_t n_expert, uint32_t n_used,
+               uint32_t tokens, uint32_t *ids_d, float *weights_d);
+
+/* An expert's matrices on the device; types and scales may differ from one to the next.
+ * A NULL gate: it is not there, and must not be asked for. */
+struct gpu_expert {
+    const void *data_d[3]; /* gate, up, down (enum ggf_part) */
+    uint32_t type[3];
+    float scale[3];
+};
+struct gpu_moe {
+    uint32_t n_embd, n_expert, n_used, n_ff, n_ff_shared;
+    const struct gpu_expert *experts_d; /* [n_expert] */
+    uint32_t types[3]; /* if all experts have the same; else UINT32_MAX */
+    struct gpu_matrix shared[3];
+    const float *shared_gate_d; /* [n_embd]: the shared one counts sigmoid(gate . norm) */
+};
+uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens);
+/* x += routed experts, most probable first, then the shared one; acts: the norm. */
+void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
+                 const uint32_t *ids_d, const float *weights_d, void *scratch_d,
+                 float *x_d);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,669 @@
+/* emulate.cpp - a device on the CPU, to test infer/gpu where there is none: results,
+ * barriers, bounds, the order of calls, and what happens when the device fails.  It says
+ * nothing about speed.
+ *
+ * A stream is a list of things to do, done when somebody waits for it; a graph is such a
+ * list that is kept.  A kernel's blocks run one after the other, in a random order.  The
+ * threads of a block are fibers that also run in a random order, each until it waits for
+ * its block or warp; a barrier that is missing shows as a wrong result under some seed,
+ * one that some thread does not come to ends the program with a message.
+ *
+ * Memory nobody has written reads as NaN and -1: device memory, shared memory of each
+ * block, the target of a copy that was not waited for.  With AddressSanitizer, whoever
+ * leaves an allocation or a shared array is caught. */
+#include "emulate.h"
+#include "emulator.h"
+#include "fiber.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <vector>
+
+enum { POISON = 0xff, WARP_LANES = 32, MAX_THREADS = 1024, STACK_BYTES = 256 << 10 };
+
+[[noreturn]] static void die(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    fprintf(stderr, "emulated device: ");
+    vfprintf(stderr, format, ap);
+    fprintf(stderr, "\n");
+    va_end(ap);
+    abort();
+}
+
+/* ---- State ------------------------------------------------------------------------- */
+
+struct emu_graph {
+    std::vector<std::function<void()>> todo;
+};
+struct emu_stream {
+    std::vector<std::function<void()>> todo;
+    std::unique_ptr<emu_graph> recording;
+    bool spoiled = false; /* the recording: something impossible was called */
+};
+
+static struct {
+    uint64_t memory = 1ull << 30;
+    uint64_t seed = 1;
+    uint64_t fail_allocation = 0, lose_device = 0;
+    bool hidden = false;
+    cudaError_t lost = cudaSuccess; /* stays */
+    cudaError_t last = cudaSuccess;
+    emulator_counts counts = {};
+    std::map<char *, size_t> device, host;
+    std::vector<emu_stream *> streams;
+} emu;
+
+static uint64_t next_random()
+{
+    uint64_t z = emu.seed += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+template <class T> static void shuffle(std::vector<T> &v)
+{
+    for (size_t i = v.size(); i > 1; i--) std::swap(v[i - 1], v[next_random() % i]);
+}
+
+static cudaError_t result(cudaError_t e)
+{
+    if (emu.lost != cudaSuccess) e = emu.lost;
+    if (e != cudaSuccess) emu.last = e;
+    return e;
+}
+
+/* ---- A block ------------------------------------------------------------------------
+ */
+
+enum waiting { READY, AT_BLOCK, AT_WARP, ENDED };
+
+struct copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+    unsigned group;
+};
+struct thread {
+    fiber_context context;
+    emu_place place;
+    waiting waits;
+    const char *what; /* at which call of its warp */
+    void (*act)(void *const args[32]);
+    void *arg;
+    std::vector<copy> copies;
+    unsigned group; /* of copies, that is open */
+};
+struct shared_array {
+    const char *file;
+    int line;
+    size_t bytes;
+    char *p;
+};
+
+emu_place *emu_here;
+
+static struct {
+    const char *what; /* the kernel */
+    std::function<void()> *kernel;
+    std::vector<thread> threads = std::vector<thread>(MAX_THREADS);
+    size_t n, ended, at_block;
+    size_t at_warp[MAX_THREADS / WARP_LANES];
+    thread *running;
+    fiber_context scheduler;
+    char *stacks = NULL;
+    std::vector<shared_array> arrays;
+    char *asked; /* SHARED_BYTES */
+    size_t asked_bytes;
+} block;
+
+static void yield(waiting waits)
+{
+    thread *me = block.running;
+    me->waits = waits;
+    fiber_switch(&me->context, &block.scheduler, waits == ENDED);
+}
+
+static void thread_main()
+{
+    fiber_arrived(&block.scheduler);
+    (*block.kernel)();
+    yield(ENDED);
+    die("%s: a thread goes on after its end", block.what);
+}
+
+void emu_block_sync() { yield(AT_BLOCK); }
+
+void emu_warp(const char *what, void (*act)(void *const args[32]), void *arg)
+{
+    thread *me = block.running;
+    me->what = what;
+    me->act = act;
+    me->arg = arg;
+    yield(AT_WARP);
+}
+
+/* All lanes have come. */
+static void meet_warp(size_t warp)
+{
+    thread *lanes = &block.threads[warp * WARP_LANES];
+    void *args[WARP_LANES];
+    for (int i = 0; i < WARP_LANES; i++) {
+        if (lanes[i].act != lanes[0].act)
+            die("%s: lane 0 of a warp is at a %s, lane %d at a %s", block.what,
+                lanes[0].what, i, lanes[i].what);
+        args[i] = lanes[i].arg;
+        lanes[i].waits = READY;
+    }
+    block.at_warp[warp] = 0;
+    if (lanes[0].act) lanes[0].act(args);
+}
+
+static void run_thread(size_t i)
+{
+    thread *t = &block.threads[i];
+    block.running = t;
+    emu_here = &t->place;
+    fiber_switch(&block.scheduler, &t->context, false);
+    if (t->waits == AT_WARP && ++block.at_warp[i / WARP_LANES] == WARP_LANES)
+        meet_warp(i / WARP_LANES);
+    if (t->waits == AT_BLOCK) block.at_block++;
+    if (t->waits == ENDED) block.ended++;
+    if (block.at_block && block.at_block + block.ended == block.n) {
+        for (size_t j = 0; j < block.n; j++)
+            if (block.threads[j].waits == AT_BLOCK) block.threads[j].waits = READY;
+        block.at_block = 0;
+    }
+}
+
+static void prepare_block(const emu_place &place)
+{
+    block.n = (size_t)place.threads.x * place.threads.y * place.threads.z;
+    if (!block.n || block.n > MAX_THREADS || block.n % WARP_LANES)
+        die("%s: blocks of %zu threads, not of whole warps up to %d", block.what, block.n,
+            MAX_THREADS);
+    if (!block.stacks) {
+        block.stacks =
+            (char *)mmap(NULL, (size_t)MAX_THREADS * STACK_BYTES, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (block.stacks == MAP_FAILED) die("no memory for stacks");
+    }
+    block.ended = block.at_block = 0;
+    for (size_t i = 0; i < block.n; i++) {
+        thread *t = &block.threads[i];
+        const unsigned x = place.threads.x, y = place.threads.y;
+        t->place = place;
+        t->place.thread = { (unsigned)i % x, (unsigned)i / x % y, (unsigned)i / x / y };
+        t->waits = READY;
+        t->group = 0;
+        t->copies.clear();
+        block.at_warp[i / WARP_LANES] = 0;
+        fiber_prepare(&t->context, block.stacks + i * STACK_BYTES, STACK_BYTES,
+                      thread_main);
+    }
+}
+
+static void run_block(const emu_place &place)
+{
+    std::vector<size_t> order;
+    prepare_block(place);
+    for (size_t i = 0; i < block.n; i++) order.push_back(i);
+    shuffle(order);
+    while (block.ended < block.n) {
+        bool any = false;
+        for (size_t i : order)
+            if (block.threads[i].waits == READY) {
+                run_thread(i);
+                any = true;
+            }
+        if (!any) {
+            size_t at = 0;
+            while (block.threads[at].waits == ENDED || block.threads[at].waits == READY)
+                at++;
+            die("%s: thread %zu waits for ever, at a %s", block.what, at,
+                block.threads[at].waits == AT_BLOCK ? "barrier" : block.threads[at].what);
+        }
+    }
+    for (const shared_array &a : block.arrays) free(a.p);
+    block.arrays.clear();
+    free(block.asked);
+    block.asked = NULL;
+}
+
+static char *poisoned(size_t bytes)
+{
+    void *p;
+    if (posix_memalign(&p, 256, bytes ? bytes : 1)) return NULL;
+    memset(p, POISON, bytes);
+    return (char *)p;
+}
+
+void *emu_shared(const char *file, int line, size_t bytes)
+{
+    for (const shared_array &a : block.arrays)
+        if (a.file == file && a.line == line && a.bytes == bytes) return a.p;
+    char *p = poisoned(bytes);
+    if (!p) die("no memory");
+    block.arrays.push_back({ file, line, bytes, p });
+    return p;
+}
+
+unsigned char *emu_shared_bytes()
+{
+    if (!block.asked && !(block.asked = poisoned(block.asked_bytes))) die("no memory");
+    return (unsigned char *)block.asked;
+}
+
+/* ---- Operations of a warp
+ * -------------------------------------------------------------- */
+
+void emu_vote(void *const args[32])
+{
+    unsigned all = 0;
+    for (int i = 0; i < 32; i++) all |= ((emu_exchange<unsigned> *)args[i])->v << i;
+    for (int i = 0; i < 32; i++) ((emu_exchange<unsigned> *)args[i])->result = all;
+}
+
+struct s8_operands {
+    int *c;
+    uint32_t a[2], b;
+};
+
+/* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA, for 8-bit integers. */
+static void mma_s8(void *const args[32])
+{
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
+            for (int k = 0; k < 4; k++) /* words */
+                ((s8_operands *)args[lane])->c[i] =
+                    __dp4a((int)((s8_operands *)args[4 * row + k])->a[i / 2],
+                           (int)((s8_operands *)args[4 * column + k])->b,
+                           ((s8_operands *)args[lane])->c[i]);
+        }
+}
+
+void emu_mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+{
+    s8_operands m = { c, { a0, a1 }, b0 };
+    emu_warp("mma", mma_s8, &m);
+}
+
+struct half_operands {
+    float *c;
+    const uint32_t *a, *b;
+    bool bfloat;
+};
+
+static float half_of(uint32_t word, int i, bool bfloat)
+{
+    const uint16_t h = (uint16_t)(word >> 16 * i);
+    return bfloat ? bf16_to_f32(h) : f16_to_f32(h);
+}
+
+/* Products are exact, the sum of 16 of them rounded once. */
+static void mma_16(void *const args[32])
+{
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
+            const half_operands *m = (half_operands *)args[lane];
+            double sum = m->c[i];
+            for (int k = 0; k < 16; k++) {
+                const int word = k % 8 / 2, half = k / 8;
+                const uint32_t a =
+                    ((half_operands *)args[4 * row + word])->a[2 * half + i / 2];
+                const uint32_t b = ((half_operands *)args[4 * column + word])->b[half];
+                sum +=
+                    (double)half_of(a, k % 2, m->bfloat) * half_of(b, k % 2, m->bfloat);
+            }
+            m->c[i] = (float)sum;
+        }
+}
+
+void emu_mma_16_k16(float c[4], const uint32_t a[4], const uint32_t b[2], bool bfloat)
+{
+    half_operands m = { c, a, b, bfloat };
+    emu_warp("mma", mma_16, &m);
+}
+
+/* ---- Copies to shared memory: done when waited for, unreadable until then
+ * -------------- */
+
+void emu_copy_begin(void *shared, const void *global, size_t bytes)
+{
+    if (((uintptr_t)shared | (uintptr_t)global) % bytes)
+        die("%s: a copy of %zu bytes is not aligned to them", block.what, bytes);
+    memset(shared, POISON, bytes);
+    block.running->copies.push_back({ shared, global, bytes, block.running->group });
+}
+
+void emu_copy_end() { block.running->group++; }
+
+void emu_copy_wait(int newest)
+{
+    thread *t = block.running;
+    std::vector<copy> later;
+    for (const copy &c : t->copies)
+        if (c.group + (unsigned)newest < t->group) memcpy(c.to, c.from, c.bytes);
+        else later.push_back(c);
+    t->copies.swap(later);
+}
+
+/* ---- Streams, launches, graphs
+ * ----------------------------------------------------------- */
+
+static void push(cudaStream_t s, std::function<void()> f)
+{
+    (s->recording ? s->recording->todo : s->todo).push_back(std::move(f));
+}
+
+static void do_all(cudaStream_t s)
+{
+    for (size_t i = 0; i < s->todo.size() && emu.lost == cudaSuccess; i++) s->todo[i]();
+    s->todo.clear();
+}
+
+/* No allocation may happen and nobody may wait while a stream is recorded. */
+static bool recorded()
+{
+    bool any = false;
+    for (emu_stream *s : emu.streams)
+        if (s->recording) s->spoiled = any = true;
+    return any;
+}
+
+static void run_kernel(const char *what, dim3 grid, dim3 threads, size_t shared,
+                       std::function<void()> &kernel)
+{
+    emu.counts.launches++;
+    if (emu.lose_device && !--emu.lose_device) {
+        emu.lost = cudaErrorLaunchFailure;
+        return;
+    }
+    block.what = what;
+    block.kernel = &kernel;
+    block.asked_bytes = shared;
+    std::vector<uint3> blocks;
+    for (unsigned z = 0; z < grid.z; z++)
+        for (unsigned y = 0; y < grid.y; y++)
+            for (unsigned x = 0; x < grid.x; x++) blocks.push_back({ x, y, z });
+    shuffle(blocks);
+    for (const uint3 &b : blocks) run_block({ { 0, 0, 0 }, b, threads, grid });
+}
+
+void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 threads, size_t shared,
+                std::function<void()> kernel)
+{
+    if (result(cudaSuccess) != cudaSuccess) return;
+    if (grid.y > 65535 || grid.z > 65535 || threads.x * threads.y * threads.z > 1024 ||
+        shared > 99 * 1024) {
+        result(cudaErrorInvalidValue);
+        return;
+    }
+    push(s, [=]() mutable { run_kernel(what, grid, threads, shared, kernel); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    emu.streams.push_back(*s = new emu_stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    do_all(s);
+    emu.streams.erase(std::find(emu.streams.begin(), emu.streams.end(), s));
+    delete s;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    do_all(s);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
+{
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    s->recording.reset(new emu_graph);
+    s->spoiled = false;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
+{
+    *graph = s->recording.release();
+    if (!s->spoiled && *graph) return result(cudaSuccess);
+    delete *graph;
+    *graph = NULL;
+    return result(cudaErrorStreamCaptureInvalidated);
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long)
+{
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    *exec = new emu_graph(*graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
+{
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    for (const std::function<void()> &f : exec->todo) push(s, f);
+    return cudaSuccess;
+}
+
+/* ---- Memory
+ * -------------------------------------------------------------------------------- */
+
+/* Is all of it in one allocation? */
+static bool inside(const std::map<char *, size_t> &all, const void *p, size_t bytes)
+{
+    auto at = all.upper_bound((char *)p);
+    if (at == all.begin()) return false;
+    --at;
+    return (const char *)p + bytes <= at->first + at->second;
+}
+
+static cudaError_t allocate(void **out, size_t bytes, std::map<char *, size_t> &list,
+                            bool enough)
+{
+    emu.counts.allocations++;
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    const bool fails = emu.fail_allocation && !--emu.fail_allocation;
+    char *p = fails || !enough ? NULL : poisoned(bytes);
+    if (!p) return result(cudaErrorMemoryAllocation);
+    list[p] = bytes;
+    *out = p;
+    return cudaSuccess;
+}
+
+/* Frees wait for what is under way. */
+static cudaError_t release(void *p, std::map<char *, size_t> &list)
+{
+    const auto at = list.find((char *)p);
+    if (at == list.end()) die("freed, but not allocated: %p", p);
+    for (emu_stream *s : emu.streams) do_all(s);
+    list.erase(at);
+    free(p);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMalloc(void **out, size_t bytes)
+{
+    const cudaError_t e =
+        allocate(out, bytes, emu.device, emu.counts.bytes + bytes <= emu.memory);
+    if (e == cudaSuccess) emu.counts.live++, emu.counts.bytes += bytes;
+    return e;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    const auto at = emu.device.find((char *)p);
+    if (at != emu.device.end()) emu.counts.live--, emu.counts.bytes -= at->second;
+    return release(p, emu.device);
+}
+
+cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned)
+{
+    const cudaError_t e = allocate(out, bytes, emu.host, true);
+    if (e == cudaSuccess) emu.counts.pinned++;
+    return e;
+}
+
+cudaError_t cudaHostGetDevicePointer(void **out, void *p, unsigned)
+{
+    *out = p;
+    return result(inside(emu.host, p, 1) ? cudaSuccess : cudaErrorInvalidValue);
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    emu.counts.pinned--;
+    return release(p, emu.host);
+}
+
+static void copy_rows(char *to, size_t to_stride, const char *from, size_t from_stride,
+                      size_t bytes, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++)
+        memcpy(to + r * to_stride, from + r * from_stride, bytes);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
+                              size_t from_stride, size_t bytes, size_t rows,
+                              cudaMemcpyKind kind, cudaStream_t s)
+{
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    const bool up = kind == cudaMemcpyHostToDevice;
+    const void *device = up ? to : from, *host = up ? from : to;
+    const size_t stride = up ? to_stride : from_stride;
+    if (bytes > to_stride || bytes > from_stride) return result(cudaErrorInvalidValue);
+    if (!inside(emu.device, device, (rows - 1) * stride + bytes) ||
+        inside(emu.device, host, 1))
+        die("a copy of %zu rows of %zu bytes leaves the memory it is for", rows, bytes);
+    if (up && !s->recording && !inside(emu.host, from, 1)) {
+        /* what is not pinned is taken now */
+        auto taken = std::make_shared<std::vector<char>>(rows * bytes);
+        copy_rows(taken->data(), bytes, (const char *)from, from_stride, bytes, rows);
+        push(s, [=] {
+            copy_rows((char *)to, to_stride, taken->data(), bytes, bytes, rows);
+        });
+    } else {
+        push(s, [=] {
+            copy_rows((char *)to, to_stride, (const char *)from, from_stride, bytes,
+                      rows);
+        });
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t s)
+{
+    return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, s);
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
+{
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (!inside(emu.device, to, bytes)) die("clearing leaves the memory it is for");
+    push(s, [=] { memset(to, value, bytes); });
+    return cudaSuccess;
+}
+
+/* ---- The device
+ * ------------------------------------------------------------------------------ */
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    switch (e) {
+    case cudaSuccess: return "no error";
+    case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorLaunchFailure: return "unspecified launch failure";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+        return "operation failed due to a previous error during capture";
+    }
+    return "unknown error";
+}
+
+cudaError_t cudaGetLastError()
+{
+    const cudaError_t e = emu.lost != cudaSuccess ? emu.lost : emu.last;
+    emu.last = cudaSuccess;
+    return e;
+}
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = emu.hidden ? 0 : 1;
+    return result(emu.hidden ? cudaErrorNoDevice : cudaSuccess);
+}
+
+cudaError_t cudaSetDevice(int index)
+{
+    return result(index == 0 ? cudaSuccess : cudaErrorInvalidValue);
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+{
+    *p = {};
+    strcpy(p->name, "emulated device");
+    p->major = 8;
+    p->minor = 0;
+    p->multiProcessorCount = 4;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMemGetInfo(size_t *bytes_free, size_t *total)
+{
+    *total = emu.memory;
+    *bytes_free = emu.memory > emu.counts.bytes ? emu.memory - emu.counts.bytes : 0;
+    return result(cudaSuccess);
+}
+
+/* ---- What tests ask for
+ * -------------------------------------------------------------------------- */
+
+bool emulated(void) { return true; }
+void emulator_memory(uint64_t bytes) { emu.memory = bytes; }
+void emulator_seed(uint64_t seed) { emu.seed = seed; }
+void emulator_fail_allocation(uint64_t n) { emu.fail_allocation = n; }
+void emulator_lose_device(uint64_t n) { emu.lose_device = n; }
+void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
+emulator_counts emulator_count(void) { return emu.counts; }
+
+void emulator_reset(void)
+{
+    emu.memory = 1ull << 30;
+    emu.seed = 1;
+    emu.fail_allocation = emu.lose_device = 0;
+    emu.hidden = false;
+    emu.lost = emu.last = cudaSuccess;
+}

@@ -1,0 +1,39 @@
+/* emulator.h - what tests ask of the emulated device (emulate.cpp).  Linked with a real
+ * one (no_emulator.c) emulated() is false and the rest does nothing. */
+#ifndef TESTS_GPU_EMULATOR_H
+#define TESTS_GPU_EMULATOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+bool emulated(void);
+/* Memory of the device, in all; 1 GiB at first. */
+void emulator_memory(uint64_t bytes);
+/* Blocks and threads run in an order that follows from the seed. */
+void emulator_seed(uint64_t seed);
+/* The n-th allocation from now on (1 is the next) fails; 0: none does. */
+void emulator_fail_allocation(uint64_t n);
+/* The device is lost in the n-th launch from now on, until emulator_reset(). */
+void emulator_lose_device(uint64_t n);
+/* No device is found. */
+void emulator_hide_device(bool hidden);
+/* As at the start; what was allocated stays. */
+void emulator_reset(void);
+
+struct emulator_counts {
+    uint64_t launches;    /* kernels done */
+    uint64_t allocations; /* asked for, of the device and pinned */
+    uint64_t live, bytes; /* of the device: not yet freed; their bytes */
+    uint64_t pinned;      /* of the host: not yet freed */
+};
+struct emulator_counts emulator_count(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
