@@ -37,7 +37,8 @@ bool q3n_kv_type(uint32_t type);
 
 /* Where the weights are while the model runs. */
 enum q3n_load_mode {
-    Q3N_LOAD_AUTO,     /* mapped if everything fits into free memory, else direct */
+    Q3N_LOAD_AUTO,     /* mapped if everything fits into free memory, but all except the
+                          experts copied if that fits too; else direct */
     Q3N_LOAD_MMAP,     /* in the mapped files: the system keeps what it has room for */
     Q3N_LOAD_POPULATE, /* so, and all of it is read at once */
     Q3N_LOAD_DIRECT, /* in memory of our own: experts are read when they are needed, past

@@ -117,12 +117,13 @@ static int open_files(struct q3n_model *m, const char *path,
 }
 
 /* What will not be mapped is bound to memory of our own instead. */
-static int bind_direct(struct q3n_model *m, const struct q3n_model_options *o,
-                       ggf_error *err)
+static int bind_again(struct q3n_model *m, const struct q3n_model_options *o, bool direct,
+                      ggf_error *err)
 {
     model_unbind(m);
-    int e = weights_read(m, err);
-    return e ? e : model_bind(m, o, true, err);
+    int e = weights_read(m, direct, err);
+    if (e == GGF_E_NOMEM && !direct) e = 0; /* then they stay mapped */
+    return e ? e : model_bind(m, o, direct, err);
 }
 
 static int load_experts(struct q3n_model *m, ggf_error *err)
@@ -143,7 +144,7 @@ static int place(struct q3n_model *m, const struct q3n_model_options *o,
 {
     const bool direct = p->mode == Q3N_LOAD_DIRECT;
     struct q3n_expert_stats stats;
-    int e = direct ? bind_direct(m, o, err) : 0;
+    int e = direct || p->copy ? bind_again(m, o, direct, err) : 0;
     if (e || (e = expert_store_start(m->experts, p->slots, err))) return e;
     if ((e = expert_store_keep(m->experts, err))) return e;
     if (p->mode == Q3N_LOAD_POPULATE) {

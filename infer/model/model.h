@@ -59,10 +59,10 @@ void model_unbind(struct q3n_model *model);
 
 /* tensor_data: in the mapped file ... */
 int weights_map(struct q3n_model *model, ggf_error *err);
-/* ... or, all but routed experts, read into memory of our own, locked if the system
- * allows it. */
-int weights_read(struct q3n_model *model, ggf_error *err);
-/* What is mapped of them: lock it (false: refused), or read it at once. */
+/* ... or, all but routed experts, read into memory of our own.  once: the system may
+ * forget what it has of the file.  Without memory (GGF_E_NOMEM) nothing has changed. */
+int weights_read(struct q3n_model *model, bool once, ggf_error *err);
+/* Lock them (false: refused); read those at once that are mapped. */
 bool weights_lock(const struct q3n_model *model);
 void weights_populate(const struct q3n_model *model);
 
@@ -77,6 +77,7 @@ int model_identity(const q3n_model *model, uint8_t out[GGF_SHA256_BYTES], ggf_er
 struct placement {
     enum q3n_load_mode mode; /* not AUTO */
     uint64_t slots;          /* memory for experts that are read */
+    bool copy; /* everything else is read too, though the mode is not direct */
 };
 
 /* Decide for a model that is bound with everything mapped.  GGF_E_ARG if the limits that

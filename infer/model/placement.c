@@ -87,6 +87,9 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
     if (out->mode == Q3N_LOAD_AUTO)
         out->mode =
             placed || out->slots || rest + all > have ? Q3N_LOAD_DIRECT : Q3N_LOAD_MMAP;
+    /* Twice in memory, mapped and as our own, if there is room. */
+    out->copy = !o->load_mode && out->mode == Q3N_LOAD_MMAP && !o->mlock &&
+                rest + all + m->info.bytes_dense <= have;
     if (out->mode != Q3N_LOAD_DIRECT) {
         if (!out->slots) out->slots = UINT64_MAX; /* of compressed records */
         return o->load_mode ? check_mapped(m, o, err) : 0;

@@ -1,5 +1,6 @@
 /* weights.c - the tensors that every token needs, which is all but the routed experts:
- * mapped, or in memory of our own that nothing can push out. */
+ * mapped, or in memory of our own that nothing can push out.  Such memory is had in huge
+ * pages, and is read faster than files whose pages came into memory one by one. */
 #include "model.h"
 
 #include <errno.h>
@@ -58,6 +59,7 @@ struct block {
     uint64_t offset, bytes;
     uint8_t *into;
     const char *path;
+    bool once; /* the system need not keep it too */
 };
 
 static int read_block(const struct block *b, ggf_error *err)
@@ -73,7 +75,8 @@ static int read_block(const struct block *b, ggf_error *err)
                             b->path, n ? strerror(errno) : "it has been cut short");
         done += (uint64_t)n;
     }
-    posix_fadvise(b->fd, (off_t)b->offset, (off_t)b->bytes, POSIX_FADV_DONTNEED);
+    if (b->once)
+        posix_fadvise(b->fd, (off_t)b->offset, (off_t)b->bytes, POSIX_FADV_DONTNEED);
     return 0;
 }
 
@@ -92,7 +95,8 @@ static int open_shard(const struct ggf_shard *s, int *fd, ggf_error *err)
 }
 
 /* Tensors of one shard, each on a thread. */
-static int read_shard(const struct q3n_model *m, uint32_t shard, int fd, ggf_error *err)
+static int read_shard(const struct q3n_model *m, uint32_t shard, int fd, bool once,
+                      ggf_error *err)
 {
     const struct ggf_shard *s = ggf_shard(m->file, shard);
     int status = 0;
@@ -106,6 +110,7 @@ static int read_shard(const struct q3n_model *m, uint32_t shard, int fd, ggf_err
             .bytes = t->bytes,
             .into = (uint8_t *)m->copy + (m->tensor_data[i] - (uint8_t *)m->copy),
             .path = s->path,
+            .once = once,
         };
         ggf_error mine;
         const int e = read_block(&b, &mine);
@@ -118,7 +123,7 @@ static int read_shard(const struct q3n_model *m, uint32_t shard, int fd, ggf_err
     return status;
 }
 
-int weights_read(struct q3n_model *m, ggf_error *err)
+int weights_read(struct q3n_model *m, bool once, ggf_error *err)
 {
     int e = allocate(m, err);
     if (e) return e;
@@ -132,7 +137,7 @@ int weights_read(struct q3n_model *m, ggf_error *err)
     for (uint32_t i = 0; i < ggf_shard_count(m->file) && !e; i++) {
         int fd;
         if ((e = open_shard(ggf_shard(m->file, i), &fd, err))) return e;
-        e = read_shard(m, i, fd, err);
+        e = read_shard(m, i, fd, once, err);
         close(fd);
     }
     return e;
