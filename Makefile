@@ -74,7 +74,7 @@ ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
 .PHONY: all help deps demo samples check check-gpu gpu-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store \
-        bench-kld lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
+        bench-kld bench-turn lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
@@ -241,6 +241,10 @@ bench-store: tools ## measure decoding in too little memory (LLAMA_BENCH=PROGRAM
 bench-kld: tools samples ## measure the quality of mixes on the sample, and predictions of it
 	@sh tests/deps.sh python3
 	@tests/bench-kld.sh $(BUILD)
+
+bench-turn: tools samples ## measure a second turn of a long conversation (MODEL=FILE, TOKENS=16384)
+	@sh tests/deps.sh python3
+	@MODEL=$(abspath $(MODEL)) tests/serve/run.sh $(BUILD) turn $(TOKENS)
 
 check-openai: tools samples ## test q3n-serve with OpenAI's Python client, if python3 has it
 	@tests/serve/run.sh $(BUILD) openai

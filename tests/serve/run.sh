@@ -4,10 +4,12 @@
 #   tests/serve/run.sh BUILD openai          OpenAI's Python client; PYTHON names another python3
 #   tests/serve/run.sh BUILD load [SECONDS]  CLIENTS (64) at once; 60 seconds
 #   tests/serve/run.sh BUILD slow            headers a byte at a time, half a minute
+#   tests/serve/run.sh BUILD turn [TOKENS]   what a second turn costs; MODEL names another model,
+#                                            which must have a tokenizer
 set -eu
 build=$1 what=$2 python=${PYTHON:-python3}
 cd "$(dirname "$0")"
-log=$(mktemp); trap 'rm -f "$log"; kill "$pid" 2>/dev/null || true' EXIT
+log=$(mktemp); trap 'rm -f "$log"; [ -z "$pid" ] || kill "$pid" 2>/dev/null || true' EXIT
 case $build in /*) ;; *) build=../../$build ;; esac
 
 start() {
@@ -29,7 +31,8 @@ load)
 slow)
     start -np 3 -c 3072
     python3 hostile.py "$url" --slow ;;
+turn)
+    python3 turn.py "$build/q3n-serve" "${MODEL:-$build/samples/q3n-mini-bf16.gguf}" "${3:-16384}" ;;
 *) echo "run.sh: no test '$what'"; exit 2 ;;
 esac
-kill "$pid"
-wait "$pid"
+[ -z "$pid" ] || { kill "$pid"; wait "$pid"; }
