@@ -1,5 +1,6 @@
 /* q3n-run - continues a prompt, chats, or writes the logits of given tokens. */
 #include "../infer/now.h"
+#include "common/formopt.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/modelopt.h"
@@ -9,7 +10,6 @@
 #include "common/recorder.h"
 #include "common/run.h"
 #include "common/sampleopt.h"
-#include "common/schemaopt.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static struct {
     struct kv_options kv;
     struct sample_options sample;
     struct chat_options chat_options;
-    struct schema_options schema;
+    struct form_options form;
     struct run_options run;
 } opt = {
     .ctx = OPT_NOT_GIVEN,
@@ -90,7 +90,7 @@ static const struct opt options[] = {
       "go on where the model would end" },
     { "-r, --reverse-prompt", "TEXT", OPT_LIST, &opt.run.stops,
       "end a reply at this text, which is not printed; may\nbe given many times" },
-    SCHEMA_OPTIONS(opt.schema),
+    FORM_OPTIONS(opt.form),
     SAMPLE_OPTIONS(opt.sample),
     { .kind = OPT_HEADING, .help = "Logits" },
     { "--tokens", "FILE", OPT_STR, &opt.run.tokens,
@@ -132,6 +132,7 @@ static int check_useless(void)
     const struct run_options *o = &opt.run;
     const bool logits = o->tokens != NULL;
     const char *sampling = sample_option_given(&opt.sample);
+    const char *form = form_option_given(&opt.form);
     static const char with_logits[] = "with --tokens";
     static const char without_chat[] = "without -cnv";
     static const char without_cache[] = "without --prompt-cache";
@@ -157,8 +158,7 @@ static int check_useless(void)
         { "--prompt-cache-all", o->cache_all, !o->cache, without_cache },
         { "--prompt-cache-ro", o->cache_ro, !o->cache, without_cache },
         { "--prompt-cache-all", o->cache_all, o->cache_ro, "with --prompt-cache-ro" },
-        { "--json-schema", opt.schema.text != NULL, logits, with_logits },
-        { "--json-schema-file", opt.schema.file != NULL, logits, with_logits },
+        { form, form != NULL, logits, with_logits },
         { "--reverse-prompt", o->stops.count > 0, logits, with_logits },
         { "--no-escape", o->no_escape, !o->prompt && !o->stops.count,
           "without -p and -r" },
@@ -232,7 +232,7 @@ static int check_options(void)
     if (r == OPT_GO) share_ram();
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F16, &cache_types);
     if (r == OPT_GO) r = sample_options(&program, &opt.sample, &params);
-    return r == OPT_GO ? schema_options(&program, &opt.schema, &grammar) : r;
+    return r == OPT_GO ? form_options(&program, &opt.form, &grammar) : r;
 }
 
 /* ==== Ctrl-C ============================================================== */

@@ -4,7 +4,7 @@
 
 #include "grammar.h"
 
-enum { CHARSET_RANGES = 64 };
+enum { CHARSET_RANGES = 256 };
 
 struct charset {
     struct {

@@ -1,4 +1,4 @@
-/* grammar.c - see grammar.h. */
+/* grammar.c - see grammar.h.  Which rules call themselves too early is in leftmost.c. */
 #include "grammar.h"
 
 #include <stdlib.h>
@@ -150,26 +150,37 @@ static void list_waiting(const q3n_grammar *g, struct waiting *w)
     w->start[0] = 0;
 }
 
-static bool is_alive(const q3n_grammar *g, const struct grammar_state *s)
+static bool has_flag(const struct grammar_state *s, bool empty)
+{
+    return empty ? s->empty : s->alive;
+}
+
+static bool is_flagged(const q3n_grammar *g, const struct grammar_state *s, bool empty)
 {
     uint32_t to[2];
     needs(g, s, to);
-    const bool a = g->states[to[0]].alive, b = g->states[to[1]].alive;
-    return s->kind == STATE_EITHER ? a || b : s->kind == STATE_CALL ? a && b : a;
+    const bool a = has_flag(&g->states[to[0]], empty);
+    const bool b = has_flag(&g->states[to[1]], empty);
+    switch (s->kind) {
+    case STATE_EITHER: return a || b;
+    case STATE_CALL: return a && b;
+    default: return a && !empty;
+    }
 }
 
-/* From the end backwards. */
-static void spread(q3n_grammar *g, struct waiting *w)
+/* From the end backwards; `empty`: without passing a byte. */
+static void spread(q3n_grammar *g, struct waiting *w, bool empty)
 {
     uint32_t n = 0;
-    g->states[GRAMMAR_END].alive = true;
     w->queue[n++] = GRAMMAR_END;
+    g->states[GRAMMAR_END].alive = g->states[GRAMMAR_END].empty = true;
     while (n) {
         const uint32_t at = w->queue[--n];
         for (uint32_t i = w->start[at]; i < w->start[at + 1]; i++) {
             struct grammar_state *s = &g->states[w->who[i]];
-            if (s->alive || !is_alive(g, s)) continue;
-            s->alive = true;
+            if (has_flag(s, empty) || !is_flagged(g, s, empty)) continue;
+            if (empty) s->empty = true;
+            else s->alive = true;
             w->queue[n++] = w->who[i];
         }
     }
@@ -190,7 +201,8 @@ int grammar_finish(q3n_grammar *g, uint32_t root, ggf_error *err)
     const bool ok = w.start && w.who && w.queue;
     if (ok) {
         list_waiting(g, &w);
-        spread(g, &w);
+        spread(g, &w, false);
+        spread(g, &w, true);
     }
     free(w.start);
     free(w.who);

@@ -32,7 +32,8 @@ enum state_kind {
 
 struct grammar_state {
     uint8_t kind, lo, hi;
-    bool alive; /* can the end of the rule be reached?  Known when finished */
+    /* Can the end of the rule be reached?  And without a byte?  Known when finished. */
+    bool alive : 1, empty : 1;
     uint32_t next, other;
 };
 
@@ -74,5 +75,10 @@ static inline bool grammar_has_room(const q3n_grammar *g)
  * text which began well can be finished.  GGF_E_ARG if no text matches, or if it became
  * too large. */
 int grammar_finish(q3n_grammar *g, uint32_t root, ggf_error *err);
+
+/* A rule of a finished grammar that calls itself before the text has gone on by a byte,
+ * which a matcher would follow for ever; GRAMMAR_MOST_RULES if there is none.
+ * GGF_E_NOMEM. */
+int grammar_left_recursion(const q3n_grammar *g, uint32_t *rule, ggf_error *err);
 
 #endif

@@ -1,45 +1,22 @@
-/* pattern.c - see pattern.h.  A pattern is read into a tree, which is then put into the
- * grammar from its end to its beginning; sets of characters become bytes in charset.c. */
+/* pattern.c - see pattern.h.  A pattern is read into a tree (expr.h), which is then put
+ * into the grammar; sets of characters become bytes in charset.c. */
 #include "pattern.h"
 
 #include "../text/utf8.h"
-#include "charset.h"
+#include "expr.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* NOLINTBEGIN(misc-no-recursion): as deep as groups in groups, MOST_DEPTH */
-
-enum {
-    MOST_DEPTH = 100, /* groups in groups */
-    MOST_REPEATS = 10000,
-    MOST_NODES = 20000,
-    MOST_EMITTED = 4000000, /* nodes, as often as they are repeated */
-    NO_LIMIT = -1,
-};
-
-enum node_kind { NODE_EMPTY, NODE_SET, NODE_SEQUENCE, NODE_EITHER, NODE_REPEAT };
-
-struct node {
-    enum node_kind kind;
-    uint32_t a, b; /* parts */
-    int least, most;
-    struct charset set;
-};
+/* NOLINTBEGIN(misc-no-recursion): as deep as groups in groups, EXPR_DEPTH */
 
 struct pattern {
-    q3n_grammar *g;
+    struct expr e;
     enum pattern_kind kind;
     const char *text, *at;
-    struct node *nodes;
-    uint32_t n_nodes, room;
     int depth;
-    uint32_t n_emitted;
     ggf_error *err;
     int failed;
 };
-
-/* ==== The tree ============================================================ */
 
 static uint32_t fail(struct pattern *p, const char *what)
 {
@@ -49,27 +26,17 @@ static uint32_t fail(struct pattern *p, const char *what)
     return 0;
 }
 
-/* Node 0 is there from the start, for what failed. */
-static uint32_t add(struct pattern *p, struct node node)
+/* A node that was added; or there is no room for it. */
+static uint32_t added(struct pattern *p, uint32_t node)
 {
-    if (p->n_nodes == MOST_NODES) return fail(p, "too long");
-    if (p->n_nodes == p->room) {
-        const uint32_t room = p->room ? 2 * p->room : 32;
-        struct node *nodes = realloc(p->nodes, room * sizeof *nodes);
-        if (!nodes) {
-            if (!p->failed) p->failed = ggf_no_memory(p->err);
-            return 0;
-        }
-        p->nodes = nodes;
-        p->room = room;
-    }
-    p->nodes[p->n_nodes] = node;
-    return p->n_nodes++;
+    if (p->e.trouble == EXPR_TOO_LONG) fail(p, "too long");
+    if (p->e.trouble == EXPR_NO_MEMORY && !p->failed) p->failed = ggf_no_memory(p->err);
+    return node;
 }
 
-static uint32_t pair(struct pattern *p, enum node_kind kind, uint32_t a, uint32_t b)
+static uint32_t pair(struct pattern *p, enum expr_kind kind, uint32_t a, uint32_t b)
 {
-    return add(p, (struct node){ .kind = kind, .a = a, .b = b });
+    return added(p, expr_pair(&p->e, kind, a, b));
 }
 
 /* ==== Characters ========================================================== */
@@ -174,7 +141,7 @@ static uint32_t class_node(struct pattern *p)
     p->at++;
     if (set.full) return fail(p, "a class of too many ranges");
     if (negated) charset_invert(&set);
-    return add(p, (struct node){ .kind = NODE_SET, .set = set });
+    return added(p, expr_set(&p->e, &set));
 }
 
 static uint32_t char_node(struct pattern *p)
@@ -185,16 +152,14 @@ static uint32_t char_node(struct pattern *p)
         charset_add(&set, '\n', '\n');
         charset_add(&set, '\r', '\r');
         charset_invert(&set);
-    } else if (*p->at != '\\') {
-        const uint32_t c = take_char(p);
-        charset_add(&set, c, c);
-    } else if (p->at++, *p->at && add_shorthand(&set, *p->at)) {
-        p->at++;
-    } else {
-        const uint32_t c = take_escape(p);
-        charset_add(&set, c, c);
+        return added(p, expr_set(&p->e, &set));
     }
-    return add(p, (struct node){ .kind = NODE_SET, .set = set });
+    if (*p->at != '\\') return pair(p, EXPR_CHAR, take_char(p), 0);
+    p->at++;
+    if (!*p->at || !add_shorthand(&set, *p->at))
+        return pair(p, EXPR_CHAR, take_escape(p), 0);
+    p->at++;
+    return added(p, expr_set(&p->e, &set));
 }
 
 /* ==== Structure =========================================================== */
@@ -206,7 +171,7 @@ static uint32_t group_node(struct pattern *p)
     if (p->at[0] == '?' && p->at[1] != ':')
         return fail(p, "a kind of group that is not supported");
     if (*p->at == '?') p->at += 2;
-    if (++p->depth > MOST_DEPTH) return fail(p, "too many groups in groups");
+    if (++p->depth > EXPR_DEPTH) return fail(p, "too many groups in groups");
     const uint32_t n = either_node(p, false);
     p->depth--;
     if (*p->at != ')') return fail(p, "')' is missing");
@@ -218,9 +183,9 @@ static int take_number(struct pattern *p)
 {
     int n = 0;
     if (*p->at < '0' || *p->at > '9') fail(p, "a number expected");
-    while (*p->at >= '0' && *p->at <= '9' && n <= MOST_REPEATS)
+    while (*p->at >= '0' && *p->at <= '9' && n <= EXPR_REPEATS)
         n = 10 * n + (*p->at++ - '0');
-    if (n > MOST_REPEATS) fail(p, "too many repetitions");
+    if (n > EXPR_REPEATS) fail(p, "too many repetitions");
     return n;
 }
 
@@ -231,16 +196,16 @@ static void take_counts(struct pattern *p, int *least, int *most)
     *least = *most = take_number(p);
     if (*p->at == ',') {
         p->at++;
-        *most = *p->at == '}' ? NO_LIMIT : take_number(p);
+        *most = *p->at == '}' ? EXPR_NO_LIMIT : take_number(p);
     }
-    if (*p->at != '}' || (*most != NO_LIMIT && *most < *least))
+    if (*p->at != '}' || (*most != EXPR_NO_LIMIT && *most < *least))
         fail(p, "'{m,n}' expected");
     else p->at++;
 }
 
 static uint32_t repeat_node(struct pattern *p, uint32_t what)
 {
-    int least = 0, most = NO_LIMIT;
+    int least = 0, most = EXPR_NO_LIMIT;
     switch (*p->at) {
     case '*': p->at++; break;
     case '+': least = 1, p->at++; break;
@@ -250,8 +215,10 @@ static uint32_t repeat_node(struct pattern *p, uint32_t what)
     }
     if (*p->at == '?') p->at++; /* lazy: the same texts */
     if (*p->at && strchr("*+?{", *p->at)) return fail(p, "a repetition of a repetition");
-    return add(
-        p, (struct node){ .kind = NODE_REPEAT, .a = what, .least = least, .most = most });
+    const struct expr_node n = {
+        .kind = EXPR_REPEAT, .a = what, .least = least, .most = most
+    };
+    return added(p, expr_add(&p->e, n));
 }
 
 static uint32_t atom(struct pattern *p)
@@ -274,8 +241,10 @@ static uint32_t anything(struct pattern *p)
 {
     struct charset all = { 0 };
     charset_invert(&all);
-    const uint32_t set = add(p, (struct node){ .kind = NODE_SET, .set = all });
-    return add(p, (struct node){ .kind = NODE_REPEAT, .a = set, .most = NO_LIMIT });
+    const struct expr_node n = { .kind = EXPR_REPEAT,
+                                 .a = added(p, expr_set(&p->e, &all)),
+                                 .most = EXPR_NO_LIMIT };
+    return added(p, expr_add(&p->e, n));
 }
 
 static uint32_t sequence_node(struct pattern *p, bool top)
@@ -283,16 +252,15 @@ static uint32_t sequence_node(struct pattern *p, bool top)
     const bool search = top && p->kind == PATTERN_JSON;
     const bool from_start = top && *p->at == '^';
     p->at += from_start;
-    uint32_t all =
-        search && !from_start ? anything(p) : add(p, (struct node){ .kind = NODE_EMPTY });
+    uint32_t all = search && !from_start ? anything(p) : 0;
     while (*p->at && *p->at != '|' && *p->at != ')' && !p->failed) {
         if (top && p->at[0] == '$' && (!p->at[1] || p->at[1] == '|')) break;
         const uint32_t one = atom(p);
-        all = pair(p, NODE_SEQUENCE, all, repeat_node(p, one));
+        all = pair(p, EXPR_SEQUENCE, all, repeat_node(p, one));
     }
     const bool to_end = top && *p->at == '$';
     p->at += to_end;
-    return search && !to_end ? pair(p, NODE_SEQUENCE, all, anything(p)) : all;
+    return search && !to_end ? pair(p, EXPR_SEQUENCE, all, anything(p)) : all;
 }
 
 static uint32_t either_node(struct pattern *p, bool top)
@@ -300,66 +268,21 @@ static uint32_t either_node(struct pattern *p, bool top)
     uint32_t all = sequence_node(p, top);
     while (*p->at == '|' && !p->failed) {
         p->at++;
-        all = pair(p, NODE_EITHER, all, sequence_node(p, top));
+        all = pair(p, EXPR_EITHER, all, sequence_node(p, top));
     }
     return all;
-}
-
-/* ==== Into the grammar ==================================================== */
-
-static uint32_t emit(struct pattern *p, uint32_t n, uint32_t next);
-
-static uint32_t emit_repeat(struct pattern *p, const struct node *n, uint32_t next)
-{
-    uint32_t s = next;
-    if (n->most == NO_LIMIT) {
-        s = grammar_loop(p->g);
-        grammar_set_loop(p->g, s, emit(p, n->a, s), next);
-    }
-    for (int i = n->least; i < n->most && grammar_has_room(p->g); i++)
-        s = grammar_either(p->g, emit(p, n->a, s), next);
-    for (int i = 0; i < n->least && grammar_has_room(p->g); i++) s = emit(p, n->a, s);
-    return s;
-}
-
-/* As deep as the groups are; sequences and alternatives are lists, bent to the left. */
-static uint32_t emit(struct pattern *p, uint32_t at, uint32_t next)
-{
-    uint32_t others = GRAMMAR_NONE;
-    if (++p->n_emitted > MOST_EMITTED) p->g->too_large = true;
-    if (!grammar_has_room(p->g)) return GRAMMAR_NONE;
-    for (;;) {
-        const struct node n = p->nodes[at];
-        switch (n.kind) {
-        case NODE_SEQUENCE:
-            next = emit(p, n.b, next);
-            at = n.a;
-            continue;
-        case NODE_EITHER:
-            others = grammar_either(p->g, emit(p, n.b, next), others);
-            at = n.a;
-            if (p->nodes[at].kind == NODE_EITHER) continue;
-            return grammar_either(p->g, emit(p, at, next), others);
-        case NODE_SET: return charset_emit(p->g, &n.set, p->kind == PATTERN_JSON, next);
-        case NODE_REPEAT: return emit_repeat(p, &n, next);
-        default: break;
-        }
-        return next;
-    }
 }
 
 int pattern_compile(q3n_grammar *g, const char *pattern, enum pattern_kind kind,
                     uint32_t next, uint32_t *start, ggf_error *err)
 {
-    struct pattern p = {
-        .g = g, .kind = kind, .text = pattern, .at = pattern, .err = err
-    };
+    struct pattern p = { .kind = kind, .text = pattern, .at = pattern, .err = err };
     *start = GRAMMAR_NONE;
-    add(&p, (struct node){ .kind = NODE_EMPTY });
-    const uint32_t all = either_node(&p, true);
+    expr_init(&p.e, g, kind == PATTERN_JSON);
+    const uint32_t all = added(&p, either_node(&p, true));
     if (!p.failed && *p.at) fail(&p, "')' without '('");
-    if (!p.failed) *start = emit(&p, all, next);
-    free(p.nodes);
+    if (!p.failed) *start = expr_emit(&p.e, all, next);
+    expr_free(&p.e);
     return p.failed;
 }
 /* NOLINTEND(misc-no-recursion) */

@@ -243,6 +243,25 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
     [ "$status" -eq 2 ]
 }
 
+@test "a reply of a grammar" {
+    grammar='root ::= "<" word (", " word){1,2} ">" # a list
+        word ::= [a-z]{3,6}'
+    for seed in 1 2 3; do
+        said=$(q3n-run -m "$MODEL" -p "And God said" --no-display-prompt -s $seed --grammar "$grammar" 2>/dev/null)
+        [[ "$said" =~ ^\<[a-z]{3,6}(, [a-z]{3,6}){1,2}\>$ ]] || { echo "$said"; false; }
+    done
+    echo "$grammar" >"$BATS_TEST_TMPDIR/grammar"
+    [ "$(q3n-run -m "$MODEL" -p a --temp 0 --grammar-file "$BATS_TEST_TMPDIR/grammar" 2>/dev/null)" = \
+        "$(q3n-run -m "$MODEL" -p a --temp 0 --grammar "$grammar" 2>/dev/null)" ]
+    run q3n-run -m "$MODEL" -p a --grammar 'root ::= "a" other'
+    [ "$status" -eq 2 ]
+    [[ $output == *"grammar, line 1: there is no rule 'other'"* ]]
+    for args in "-j {} --grammar x" "--grammar x --grammar-file y" "--grammar-file $BATS_TEST_TMPDIR/none"; do
+        run q3n-run -m "$MODEL" -p a $args
+        [ "$status" -eq 2 ] || { echo "$args: $status"; false; }
+    done
+}
+
 @test "senseless numbers are usage errors" {
     for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
         "--repeat-penalty 0" "--samplers top_k;magic" "--sampling-seq kk" "--logit-bias 5" \

@@ -16,7 +16,7 @@ static void check(const struct request *r, bool chat)
     for (size_t i = 0; i < r->sample.n_bias; i++)
         if (r->sample.bias[i].id < 0) abort();
     if (chat ? !json_array_size(r->messages) : !r->prompt) abort();
-    if (r->schema && !r->json) abort();
+    if ((r->schema && !r->json) || (r->grammar && r->json)) abort();
     if (r->template_args && !json_is_object(r->template_args)) abort();
 }
 
