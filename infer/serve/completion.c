@@ -2,6 +2,7 @@
  * they share with /apply-template. */
 #include "completion.h"
 
+#include "../session/gbnf.h"
 #include "../session/schema.h"
 #include "demand.h"
 #include "reply.h"
@@ -88,11 +89,13 @@ static int without_end(const q3n_server *s, struct q3n_sample_params *p,
     return 0;
 }
 
-static int new_sampler(const q3n_server *s, const struct request *r, struct job *job,
-                       ggf_error *err)
+/* Number `index` of the replies has a seed of its own. */
+static int new_sampler(const q3n_server *s, const struct request *r, int64_t index,
+                       struct job *job, ggf_error *err)
 {
     struct q3n_sample_params p = r->sample;
     struct q3n_logit_bias *bias = NULL;
+    p.seed += (uint64_t)index;
     p.n_ctx = scheduler_totals(s->scheduler).n_ctx;
     int e = r->ignore_eos ? without_end(s, &p, &bias, err) : 0;
     if (!e)
@@ -116,7 +119,6 @@ static int fill_job(q3n_server *s, const struct request *r, bool chat, struct jo
     job->n_logprobs = (int)r->n_logprobs;
     job->forget = r->forget;
     job->slot = (int)r->slot;
-    job->id = ++s->n_jobs;
     int e = check_slot(s, r, err);
     if (!e)
         e = chat ? chat_ids(s, r, &job->prompt, &job->thinking, err)
@@ -128,28 +130,51 @@ static int fill_job(q3n_server *s, const struct request *r, bool chat, struct jo
                            err);
     if (!e && r->json)
         e = q3n_schema_grammar(&job->grammar, r->schema ? r->schema : s->any_object, err);
+    if (!e && r->grammar)
+        e = q3n_gbnf_parse(&job->grammar, json_string_value(r->grammar),
+                           json_string_length(r->grammar), err);
     if (!e && r->n_stops) e = q3n_stops_new(&job->stops, r->stops, r->n_stops, err);
-    return e ? e : new_sampler(s, r, job, err);
+    return e;
+}
+
+/* All of a request: jobs[n_choices], of which the first leads the others. */
+static int make_jobs(q3n_server *s, const struct request *r, bool chat, struct job **jobs,
+                     ggf_error *err)
+{
+    int e = job_new(&jobs[0], err);
+    if (!e) e = fill_job(s, r, chat, jobs[0], err);
+    for (int64_t i = 0; !e && i < r->n_choices; i++) {
+        if (i) e = job_like(&jobs[i], jobs[0], err);
+        if (!e) e = new_sampler(s, r, i, jobs[i], err);
+        if (!e) jobs[i]->id = ++s->n_jobs;
+    }
+    return e;
+}
+
+/* The leader at last. */
+static void drop_jobs(struct job **jobs)
+{
+    for (size_t i = REQUEST_MOST_CHOICES; i-- > 0;) job_drop(jobs[i]);
 }
 
 /* ---- Requests ---------------------------------------------------------------------- */
 
-static enum MHD_Result start(struct call *call, struct request *r, struct job *job,
+static enum MHD_Result start(struct call *call, struct request *r, struct job **jobs,
                              bool chat)
 {
     q3n_server *s = call->server;
     struct reply *reply;
     ggf_error err;
-    if (job->prompt.n >= scheduler_totals(s->scheduler).n_ctx) {
-        const size_t n = job->prompt.n;
+    const size_t n_prompt = jobs[0]->prompt.n, n = (size_t)r->n_choices;
+    if (n_prompt >= scheduler_totals(s->scheduler).n_ctx) {
         request_free(r);
-        job_drop(job);
-        return answer_too_long(call, n);
+        drop_jobs(jobs);
+        return answer_too_long(call, n_prompt);
     }
     const bool stream = r->stream;
-    if (reply_new(&reply, call, r, job, chat, &err))
+    if (reply_new(&reply, call, r, jobs, chat, &err))
         return answer_error(call, answer_status(&err), err.message);
-    if (scheduler_submit(s->scheduler, job, &err)) {
+    if (scheduler_submit(s->scheduler, jobs, n, &err)) {
         reply_free(reply);
         return answer_error(call, 503, err.message);
     }
@@ -160,15 +185,14 @@ static enum MHD_Result complete(struct call *call, bool chat)
 {
     q3n_server *s = call->server;
     struct request r;
-    struct job *job = NULL;
+    struct job *jobs[REQUEST_MOST_CHOICES] = { NULL };
     ggf_error err;
     int e = request_parse(&r, call->body ? call->body : "", call->len, chat,
                           &s->m.defaults, &err);
-    if (!e) e = job_new(&job, &err);
-    if (!e) e = fill_job(s, &r, chat, job, &err);
-    if (!e) return start(call, &r, job, chat);
+    if (!e) e = make_jobs(s, &r, chat, jobs, &err);
+    if (!e) return start(call, &r, jobs, chat);
     request_free(&r);
-    job_drop(job);
+    drop_jobs(jobs);
     return answer_error(call, answer_status(&err), err.message);
 }
 

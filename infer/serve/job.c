@@ -32,15 +32,38 @@ int job_new(struct job **out, ggf_error *err)
     return 0;
 }
 
+int job_like(struct job **out, struct job *leader, ggf_error *err)
+{
+    struct job *job;
+    const int r = job_new(&job, err);
+    *out = job;
+    if (r) return r;
+    job_hold(leader);
+    job->leader = leader;
+    job->prompt = leader->prompt;
+    job->stops = leader->stops;
+    job->grammar = leader->grammar;
+    job->thinking = leader->thinking;
+    job->limit = leader->limit;
+    job->n_logprobs = leader->n_logprobs;
+    job->slot = leader->slot;
+    return 0;
+}
+
 void job_hold(struct job *job) { job->holders++; }
 
+/* NOLINTNEXTLINE(misc-no-recursion): a leader has none */
 void job_drop(struct job *job)
 {
     if (!job || --job->holders > 0) return;
-    q3n_ids_free(&job->prompt);
+    if (job->leader) {
+        job_drop(job->leader);
+    } else {
+        q3n_ids_free(&job->prompt);
+        q3n_stops_free(job->stops);
+        q3n_grammar_free(job->grammar);
+    }
     q3n_sampler_free(job->sampler);
-    q3n_stops_free(job->stops);
-    q3n_grammar_free(job->grammar);
     job_piece_free(&job->piece);
     pthread_mutex_destroy(&job->lock);
     pthread_cond_destroy(&job->changed);
@@ -146,4 +169,12 @@ struct job_counts job_counts(struct job *job)
     const struct job_counts c = job->counts;
     pthread_mutex_unlock(&job->lock);
     return c;
+}
+
+enum job_state job_state(struct job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    const enum job_state state = job->state;
+    pthread_mutex_unlock(&job->lock);
+    return state;
 }

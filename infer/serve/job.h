@@ -41,11 +41,12 @@ struct job_counts {
 
 struct job {
     /* What is asked; set by the connection before it is submitted, then the scheduler's
-     * until it ends.  Owned. */
+     * until it ends.  Owned, but see job_like(). */
     struct q3n_ids prompt;
     q3n_sampler *sampler;
     q3n_stops *stops;     /* NULL: none */
     q3n_grammar *grammar; /* the form of the text, behind the thoughts; NULL: none */
+    struct job *leader;   /* whose prompt, stops and grammar these are; NULL: its own */
     bool thinking;        /* it starts with thoughts */
     int64_t limit;        /* most tokens; -1: as many as the context holds */
     int n_logprobs;       /* likeliest tokens to report, -1: nothing of probabilities */
@@ -72,6 +73,10 @@ struct job {
 
 /* Held once. */
 int job_new(struct job **out, ggf_error *err);
+/* Another text to the same prompt, with the leader's prompt, stops and grammar: it holds
+ * the leader, and is begun when that one has read the prompt, which then needs no
+ * reading. The sampler is left to the caller. */
+int job_like(struct job **out, struct job *leader, ggf_error *err);
 void job_hold(struct job *job);
 void job_drop(struct job *job); /* NULL is allowed */
 
@@ -92,5 +97,6 @@ void job_end(struct job *job, enum q3n_stop why, const struct job_counts *counts
  * job's other members may be read without lock. */
 enum job_state job_wait(struct job *job, double seconds, struct job_piece *piece);
 struct job_counts job_counts(struct job *job);
+enum job_state job_state(struct job *job);
 
 #endif

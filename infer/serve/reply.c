@@ -22,18 +22,18 @@ static bool add(struct text *t, const char *bytes, size_t len)
     return true;
 }
 
-static bool add_tokens(struct reply *r, const struct job_token *tokens, size_t n)
+static bool add_tokens(struct choice *c, const struct job_token *tokens, size_t n)
 {
     if (!n) return true;
-    if (r->n_tokens + n > r->token_room) {
-        const size_t room = 2 * (r->n_tokens + n);
-        struct job_token *more = realloc(r->tokens, room * sizeof *more);
+    if (c->n_tokens + n > c->token_room) {
+        const size_t room = 2 * (c->n_tokens + n);
+        struct job_token *more = realloc(c->tokens, room * sizeof *more);
         if (!more) return false;
-        r->tokens = more;
-        r->token_room = room;
+        c->tokens = more;
+        c->token_room = room;
     }
-    memcpy(r->tokens + r->n_tokens, tokens, n * sizeof *tokens);
-    r->n_tokens += n;
+    memcpy(c->tokens + c->n_tokens, tokens, n * sizeof *tokens);
+    c->n_tokens += n;
     return true;
 }
 
@@ -41,66 +41,67 @@ static bool add_tokens(struct reply *r, const struct job_token *tokens, size_t n
 
 static void on_content(void *user, const char *text, size_t len)
 {
-    struct reply *r = user;
-    if (r->request.stream) reply_event_text(r, "content", text, len);
-    else r->no_memory |= !add(&r->content, text, len);
+    struct choice *c = user;
+    if (c->reply->request.stream) reply_event_text(c, "content", text, len);
+    else c->reply->no_memory |= !add(&c->content, text, len);
 }
 
 static void on_reasoning(void *user, const char *text, size_t len)
 {
-    struct reply *r = user;
-    if (r->request.stream) reply_event_text(r, "reasoning_content", text, len);
-    else r->no_memory |= !add(&r->reasoning, text, len);
+    struct choice *c = user;
+    if (c->reply->request.stream) reply_event_text(c, "reasoning_content", text, len);
+    else c->reply->no_memory |= !add(&c->reasoning, text, len);
 }
 
 static void on_call(void *user, int index, const char *name)
 {
-    struct reply *r = user;
-    if (r->request.stream) {
-        reply_event_call(r, index, name);
+    struct choice *c = user;
+    if (c->reply->request.stream) {
+        reply_event_call(c, index, name);
         return;
     }
-    struct reply_call *more = realloc(r->calls, (r->n_calls + 1) * sizeof *more);
+    struct reply_call *more = realloc(c->calls, (c->n_calls + 1) * sizeof *more);
     char *copy = strdup(name);
-    if (more) r->calls = more;
+    if (more) c->calls = more;
     if (more && copy) {
-        r->calls[r->n_calls++] = (struct reply_call){ .name = copy };
+        c->calls[c->n_calls++] = (struct reply_call){ .name = copy };
         return;
     }
     free(copy);
-    r->no_memory = true;
+    c->reply->no_memory = true;
 }
 
 static void on_arguments(void *user, int index, const char *text, size_t len)
 {
-    struct reply *r = user;
-    if (r->request.stream) reply_event_arguments(r, index, text, len);
-    else if ((size_t)index < r->n_calls)
-        r->no_memory |= !add(&r->calls[index].arguments, text, len);
+    struct choice *c = user;
+    if (c->reply->request.stream) reply_event_arguments(c, index, text, len);
+    else if ((size_t)index < c->n_calls)
+        c->reply->no_memory |= !add(&c->calls[index].arguments, text, len);
 }
 
-bool reply_take(struct reply *r, const struct job_piece *piece)
+bool reply_take(struct choice *c, const struct job_piece *piece)
 {
-    r->no_memory |= !add_tokens(r, piece->tokens, piece->n_tokens);
-    if (!piece->len) return !r->no_memory;
-    if (!r->parser) on_content(r, piece->text, piece->len);
-    else if (q3n_reply_push(r->parser, piece->text, piece->len, NULL))
-        r->no_memory = true;
-    return !r->no_memory;
+    c->reply->no_memory |= !add_tokens(c, piece->tokens, piece->n_tokens);
+    if (!piece->len) return !c->reply->no_memory;
+    if (!c->parser) on_content(c, piece->text, piece->len);
+    else if (q3n_reply_push(c->parser, piece->text, piece->len, NULL))
+        c->reply->no_memory = true;
+    return !c->reply->no_memory;
 }
 
-bool reply_finish(struct reply *r)
+bool reply_finish(struct choice *c)
 {
-    if (r->parser && q3n_reply_end(r->parser, NULL)) r->no_memory = true;
-    return !r->no_memory;
+    if (c->parser && q3n_reply_end(c->parser, NULL)) c->reply->no_memory = true;
+    return !c->reply->no_memory;
 }
 
 /* ---- Life -------------------------------------------------------------------------- */
 
 /* Chats are taken apart: as far as the template knows of thoughts, and the request of
  * tools. */
-static int new_parser(struct reply *r, ggf_error *err)
+static int new_parser(struct choice *c, ggf_error *err)
 {
+    const struct reply *r = c->reply;
     const struct q3n_template_traits traits = q3n_template_traits(r->server->m.template);
     const bool tools = r->request.tools && r->request.tool_choice != TOOLS_NONE;
     const struct q3n_reply_options o = {
@@ -108,74 +109,110 @@ static int new_parser(struct reply *r, ggf_error *err)
                  : traits.calls == Q3N_CALLS_NONE ? Q3N_CALLS_JSON
                                                   : traits.calls,
         .reasoning = r->request.reasoning,
-        .thinking = r->job->thinking && r->request.reasoning,
+        .thinking = c->job->thinking && r->request.reasoning,
         .tools = r->request.tools,
     };
     const struct q3n_reply_events events = { on_content, on_reasoning, on_call,
-                                             on_arguments, r };
-    return q3n_reply_parser_new(&r->parser, &o, &events, err);
+                                             on_arguments, c };
+    return q3n_reply_parser_new(&c->parser, &o, &events, err);
+}
+
+static int new_choices(struct reply *r, struct job *const *jobs, ggf_error *err)
+{
+    int e = 0;
+    for (size_t i = 0; i < r->n_choices; i++)
+        r->choices[i] =
+            (struct choice){ .reply = r, .index = (unsigned)i, .job = jobs[i] };
+    for (size_t i = 0; r->chat && !e && i < r->n_choices; i++)
+        e = new_parser(&r->choices[i], err);
+    return e;
 }
 
 int reply_new(struct reply **out, const struct call *call, struct request *request,
-              struct job *job, bool chat, ggf_error *err)
+              struct job *const *jobs, bool chat, ggf_error *err)
 {
+    const size_t n = (size_t)request->n_choices;
     struct reply *r = calloc(1, sizeof *r);
     *out = NULL;
-    if (!r) {
+    if (r) r->choices = calloc(n, sizeof *r->choices);
+    if (!r || !r->choices) {
         request_free(request);
-        job_drop(job);
+        for (size_t i = 0; i < n; i++) job_drop(jobs[i]);
+        free(r);
         return ggf_no_memory(err);
     }
     r->server = call->server;
     r->request = *request;
     *request = (struct request){ 0 };
-    r->job = job;
+    r->n_choices = n;
     r->chat = chat;
     r->created = time(NULL);
     snprintf(r->id, sizeof r->id, "%s%08llx%08llx", chat ? "chatcmpl-" : "textcmpl-",
              (unsigned long long)(call->server->random & 0xffffffff),
-             (unsigned long long)job->id);
-    const int e = chat ? new_parser(r, err) : 0;
+             (unsigned long long)jobs[0]->id);
+    const int e = new_choices(r, jobs, err);
     if (e) reply_free(r);
     else *out = r;
     return e;
+}
+
+static void free_choice(struct choice *c)
+{
+    c->job->cancelled = true;
+    job_drop(c->job);
+    q3n_reply_parser_free(c->parser);
+    for (size_t i = 0; i < c->n_calls; i++) {
+        free(c->calls[i].name);
+        free(c->calls[i].arguments.bytes);
+    }
+    free(c->calls);
+    free(c->tokens);
+    free(c->content.bytes);
+    free(c->reasoning.bytes);
 }
 
 void reply_free(struct reply *r)
 {
     if (!r) return;
     if (r->out.json.f && answer_end(r->server, &r->out)) free(r->out.bytes);
-    r->job->cancelled = true;
-    job_drop(r->job);
-    q3n_reply_parser_free(r->parser);
+    for (size_t i = 0; i < r->n_choices; i++) free_choice(&r->choices[i]);
+    free(r->choices);
     request_free(&r->request);
-    for (size_t i = 0; i < r->n_calls; i++) {
-        free(r->calls[i].name);
-        free(r->calls[i].arguments.bytes);
-    }
-    free(r->calls);
-    free(r->tokens);
-    free(r->content.bytes);
-    free(r->reasoning.bytes);
     free(r);
 }
 
 /* ---- All at once ------------------------------------------------------------------- */
 
 /* False: the client has left. */
-static bool wait_for_all(const struct call *call, struct reply *r)
+static bool wait_for(const struct call *call, struct choice *c)
 {
     struct job_piece piece = { 0 };
     enum job_state state;
     bool gone = false;
     do {
-        state = job_wait(r->job, 0.25, &piece);
-        if (!reply_take(r, &piece)) break;
+        state = job_wait(c->job, 0.25, &piece);
+        if (!reply_take(c, &piece)) break;
         gone = state != JOB_ENDED && call_gone(call);
     } while (state != JOB_ENDED && !gone);
     job_piece_free(&piece);
-    if (!gone && !r->no_memory) reply_finish(r);
+    if (!gone && !c->reply->no_memory) reply_finish(c);
     return !gone;
+}
+
+static bool wait_for_all(const struct call *call, struct reply *r)
+{
+    bool here = true;
+    for (size_t i = 0; here && !r->no_memory && i < r->n_choices; i++)
+        here = wait_for(call, &r->choices[i]);
+    return here;
+}
+
+/* One that failed; NULL: none did. */
+static const struct job *failed_job(const struct reply *r)
+{
+    for (size_t i = 0; i < r->n_choices; i++)
+        if (r->choices[i].job->failed) return r->choices[i].job;
+    return NULL;
 }
 
 enum MHD_Result reply_at_once(const struct call *call, struct reply *r)
@@ -186,12 +223,13 @@ enum MHD_Result reply_at_once(const struct call *call, struct reply *r)
         reply_free(r);
         return MHD_NO;
     }
+    const struct job *failed = r->no_memory ? NULL : failed_job(r);
     if (r->no_memory) {
         sent = answer_error(call, 500, "out of memory");
-    } else if (r->job->failed) {
+    } else if (failed) {
         const bool stopping = r->server->state == SERVER_STOPPING;
-        sent = answer_error(call, stopping ? 503 : answer_status(&r->job->error),
-                            r->job->error.message);
+        sent = answer_error(call, stopping ? 503 : answer_status(&failed->error),
+                            failed->error.message);
     } else {
         answer_begin(r->server, &a);
         reply_write(r, &a.json);

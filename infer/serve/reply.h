@@ -18,27 +18,36 @@ struct reply_call { /* of a tool */
     struct text arguments;
 };
 
-struct reply {
-    const q3n_server *server;
-    struct request request; /* owned, as are the next two */
+/* One of the texts that were asked for. */
+struct choice {
+    struct reply *reply;
+    unsigned index;
     struct job *job;
     q3n_reply_parser *parser; /* NULL: all is content */
-    bool chat;
-    char id[48];
-    time_t created;
-    bool no_memory;
 
     /* What came so far, if it is sent at once. */
     struct text content, reasoning;
     struct reply_call *calls;
     size_t n_calls;
 
-    /* Tokens that are not reported yet, and in bytes what was. */
+    /* Tokens that are not reported yet, and in characters where the next one starts. */
     struct job_token *tokens;
     size_t n_tokens, token_room;
-    size_t offset; /* of the next, in characters of the text */
+    size_t offset;
+};
+
+struct reply {
+    const q3n_server *server;
+    struct request request; /* owned, as are the choices and their jobs */
+    struct choice *choices;
+    size_t n_choices;
+    bool chat;
+    char id[48];
+    time_t created;
+    bool no_memory;
 
     /* If it is a stream: events to be sent. */
+    size_t at; /* the choice that is sent; the others come one after the other */
     struct answer out;
     size_t sent;
     bool ended;
@@ -46,10 +55,10 @@ struct reply {
     const struct call *call;
 };
 
-/* Takes the request and the job over, also when it fails. */
+/* Takes the request and its n_choices jobs over, also when it fails. */
 int reply_new(struct reply **out, const struct call *call, struct request *request,
-              struct job *job, bool chat, ggf_error *err);
-/* Cancels the job, if it is not done. */
+              struct job *const *jobs, bool chat, ggf_error *err);
+/* Cancels the jobs that are not done. */
 void reply_free(struct reply *r);
 
 /* Wait for all of it and send it; frees r. */
@@ -60,17 +69,19 @@ enum MHD_Result reply_stream(const struct call *call, struct reply *r);
 /* ---- For its parts ---- */
 
 /* Take a piece in: it becomes content, thoughts, calls.  False if memory ran out. */
-bool reply_take(struct reply *r, const struct job_piece *piece);
+bool reply_take(struct choice *c, const struct job_piece *piece);
 /* The text is over. */
-bool reply_finish(struct reply *r);
+bool reply_finish(struct choice *c);
 
 /* Each writes an event (shape.c). */
-void reply_event_start(struct reply *r);
-void reply_event_text(struct reply *r, const char *member, const char *text, size_t len);
-void reply_event_call(struct reply *r, int index, const char *name);
-void reply_event_arguments(struct reply *r, int index, const char *text, size_t len);
-void reply_event_end(struct reply *r);
-void reply_event_error(struct reply *r);
+void reply_event_start(struct choice *c);
+void reply_event_text(struct choice *c, const char *member, const char *text, size_t len);
+void reply_event_call(struct choice *c, int index, const char *name);
+void reply_event_arguments(struct choice *c, int index, const char *text, size_t len);
+/* With the last choice the stream is complete. */
+void reply_event_end(struct choice *c);
+/* The job failed, or memory ran out. */
+void reply_event_error(struct choice *c);
 /* The whole answer. */
 void reply_write(struct reply *r, struct json *j);
 

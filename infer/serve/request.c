@@ -78,6 +78,7 @@ static const struct member members[] = {
     { "n_predict", INT64, AT(limit), -1, MANY },
     { "max_tokens", INT64, AT(limit), -1, MANY },
     { "max_completion_tokens", INT64, AT(limit), -1, MANY },
+    { "n", INT64, AT(n_choices), 1, REQUEST_MOST_CHOICES },
     { "id_slot", INT64, AT(slot), -1, MANY },
     { "temperature", FLOAT, AT(sample.temp), 0, 1e6 },
     { "dynatemp_range", FLOAT, AT(sample.dynatemp_range), 0, 1e6 },
@@ -315,12 +316,23 @@ static int read_format(struct request *r, const json_t *v, ggf_error *err)
     return 0;
 }
 
-static int read_schema(struct request *r, ggf_error *err)
+static int read_form(struct request *r, ggf_error *err)
 {
     const json_t *format = get(r, "response_format"), *schema = get(r, "json_schema");
+    r->grammar = get(r, "grammar");
+    if (r->grammar && !json_is_string(r->grammar))
+        return wrong(err, "grammar", "must be a string");
+    if (!json_string_length(r->grammar)) r->grammar = NULL; /* clients mean: none */
     if (format && schema)
         return wrong(err, "json_schema", "and response_format exclude each other");
-    if (format) return read_format(r, format, err);
+    if (format) {
+        const int e = read_format(r, format, err);
+        return e || !r->json || !r->grammar
+                   ? e
+                   : wrong(err, "grammar", "and response_format exclude each other");
+    }
+    if (r->grammar && schema)
+        return wrong(err, "grammar", "and json_schema exclude each other");
     if (!schema) return 0;
     r->json = true;
     r->schema = schema;
@@ -403,8 +415,9 @@ static int read_choice(struct request *r, const json_t *v, ggf_error *err)
         return wrong(err, "tool_choice", "must be none, auto, required or a function");
     if (r->tool_choice != TOOLS_REQUIRED) return 0;
     return !r->tools ? wrong(err, "tool_choice", "demands a call, but there are no tools")
-           : r->json
-               ? wrong(err, "tool_choice", "demands a call, response_format does not")
+           : r->json || r->grammar
+               ? wrong(err, "tool_choice",
+                       "demands a call, response_format or grammar does not")
                : 0;
 }
 
@@ -463,14 +476,11 @@ static int read_chat(struct request *r, const struct request_defaults *d, ggf_er
 /* Members that may only say what is so anyway. */
 static int check_refused(const struct request *r, ggf_error *err)
 {
-    static const char *const one[] = { "n", "best_of" };
-    static const char *const none[] = { "suffix",        "grammar", "functions",
-                                        "function_call", "audio",   "prediction" };
-    for (size_t i = 0; i < sizeof one / sizeof *one; i++) {
-        const json_t *v = get(r, one[i]);
-        if (v && json_integer_value(v) != 1)
-            return wrong(err, one[i], "must be 1: one reply to a request");
-    }
+    static const char *const none[] = { "suffix", "functions", "function_call", "audio",
+                                        "prediction" };
+    const json_t *best = get(r, "best_of");
+    if (best && json_integer_value(best) != r->n_choices)
+        return wrong(err, "best_of", "must be n: all replies are given out");
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         if (get(r, none[i])) return wrong(err, none[i], "is not supported");
     const json_t *echo = get(r, "echo");
@@ -504,7 +514,7 @@ static int read_common(struct request *r, bool new_seed, ggf_error *err)
     if (!e) e = check_refused(r, err);
     if (!e) e = read_stream_options(r, err);
     if (!e) e = read_sampling(r, new_seed, err);
-    return e ? e : read_schema(r, err);
+    return e ? e : read_form(r, err);
 }
 
 int request_parse(struct request *r, const char *text, size_t len, bool chat,
@@ -512,6 +522,7 @@ int request_parse(struct request *r, const char *text, size_t len, bool chat,
 {
     *r = (struct request){ .sample = d->sample,
                            .limit = d->n_predict,
+                           .n_choices = 1,
                            .slot = -1,
                            .n_logprobs = -1,
                            .reasoning = d->reasoning,

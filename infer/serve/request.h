@@ -16,6 +16,7 @@ enum {
     REQUEST_MOST_STOPS = 64,
     REQUEST_MOST_BIAS = 4096,
     REQUEST_MOST_BREAKERS = 64,
+    REQUEST_MOST_CHOICES = 16,
 };
 
 enum tool_choice { TOOLS_NONE, TOOLS_AUTO, TOOLS_REQUIRED };
@@ -34,6 +35,7 @@ struct request {
     json_t *body; /* owned */
     bool stream, include_usage, ignore_eos, forget, reasoning, add_generation_prompt;
     int64_t limit;      /* tokens to generate; -1: no limit */
+    int64_t n_choices;  /* replies, that differ by their seeds; 1 or more */
     int64_t slot;       /* that shall do it; -1: any */
     int64_t n_logprobs; /* likeliest tokens to report; -1: nothing of probabilities */
     struct q3n_sample_params sample; /* bias and breakers are owned: */
@@ -47,7 +49,8 @@ struct request {
     enum tool_choice tool_choice;
     const char *tool;      /* that is required; NULL: any of them */
     bool json;             /* the reply shall be JSON, */
-    const json_t *schema;  /* as this says, if not NULL */
+    const json_t *schema;  /* as this says, if not NULL; */
+    const json_t *grammar; /* or match this text in GBNF; NULL */
     json_t *template_args; /* object, owned; NULL: none */
 };
 

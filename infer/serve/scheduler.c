@@ -58,14 +58,21 @@ static struct slot *free_slot(struct scheduler *s, const struct job *job)
     return best;
 }
 
+/* Must it wait until its leader has read their prompt? */
+static bool must_wait(const struct job *job)
+{
+    return job->leader && job_state(job->leader) < JOB_GENERATING;
+}
+
 /* Take a job out of the queue: one that nobody wants, or one that a slot is free for.
  * NULL: there is none. */
 static struct job *take(struct scheduler *s, struct slot **slot)
 {
     for (struct job **at = &s->first; *at; at = &(*at)->next) {
         struct job *job = *at;
-        *slot = job->cancelled || s->stopping ? NULL : free_slot(s, job);
-        if (!*slot && !job->cancelled && !s->stopping) continue;
+        const bool unwanted = job->cancelled || s->stopping;
+        *slot = unwanted || must_wait(job) ? NULL : free_slot(s, job);
+        if (!*slot && !unwanted) continue;
         *at = job->next;
         if (!job->next) s->last = at;
         s->totals.n_queued--;
@@ -361,7 +368,18 @@ void scheduler_free(struct scheduler *s)
     free(s);
 }
 
-int scheduler_submit(struct scheduler *s, struct job *job, ggf_error *err)
+static void enqueue(struct scheduler *s, struct job *job)
+{
+    job_hold(job);
+    job->submitted = seconds_now();
+    job->next = NULL;
+    *s->last = job;
+    s->last = &job->next;
+    s->totals.n_queued++;
+}
+
+int scheduler_submit(struct scheduler *s, struct job *const *jobs, size_t n,
+                     ggf_error *err)
 {
     int r = 0;
     pthread_mutex_lock(&s->lock);
@@ -373,12 +391,7 @@ int scheduler_submit(struct scheduler *s, struct job *job, ggf_error *err)
                      "%u requests are waiting already, which is the most",
                      s->totals.n_queued);
     } else {
-        job_hold(job);
-        job->submitted = seconds_now();
-        job->next = NULL;
-        *s->last = job;
-        s->last = &job->next;
-        s->totals.n_queued++;
+        for (size_t i = 0; i < n; i++) enqueue(s, jobs[i]);
         pthread_cond_signal(&s->work);
     }
     pthread_mutex_unlock(&s->lock);

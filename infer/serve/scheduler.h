@@ -27,9 +27,10 @@ void scheduler_free(struct scheduler *s);
 /* Cancel everything; from now on nothing is taken. */
 void scheduler_stop(struct scheduler *s);
 
-/* Have a job done; the scheduler becomes a holder.  GGF_E_ARG when it has stopped or too
- * many wait. */
-int scheduler_submit(struct scheduler *s, struct job *job, ggf_error *err);
+/* Have the n jobs of a request done, a leader first; the scheduler becomes a holder.
+ * GGF_E_ARG when it has stopped or too many wait. */
+int scheduler_submit(struct scheduler *s, struct job *const *jobs, size_t n,
+                     ggf_error *err);
 
 /* ---- Things to do with an idle slot; they wait until it is. ---- */
 

@@ -278,7 +278,7 @@ static int choose(struct slot *slot, const float *logits, enum q3n_stop *why, bo
         return ggf_fail(
             err, GGF_E_ARG, GGF_NO_OFFSET,
             "no token may be chosen: each has a bias of minus infinity, or is "
-            "forbidden by the schema");
+            "forbidden by the form of the reply");
     slot->counts.n_predicted++;
     if (q3n_token_is_eog(slot->means->tokenizer, slot->pending)) {
         *why = Q3N_STOP_EOG;

@@ -7,17 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A choice is over; the next one, if there is one, may have been for long. */
+static void end_choice(struct reply *r)
+{
+    reply_event_end(&r->choices[r->at]);
+    r->ended = ++r->at == r->n_choices;
+    if (!r->ended && r->chat) reply_event_start(&r->choices[r->at]);
+}
+
 /* Wait for what comes next and write its events, if any. */
 static void next_events(struct reply *r)
 {
     const unsigned ping = r->server->o.ping;
+    struct choice *c = &r->choices[r->at];
     struct job_piece piece = { 0 };
-    const enum job_state state = job_wait(r->job, 0.25, &piece);
-    const bool ok = reply_take(r, &piece) && (state != JOB_ENDED || reply_finish(r));
+    const enum job_state state = job_wait(c->job, 0.25, &piece);
+    const bool ok = reply_take(c, &piece) && (state != JOB_ENDED || reply_finish(c));
     job_piece_free(&piece);
-    r->ended = !ok || state == JOB_ENDED;
-    if (!ok || (r->ended && r->job->failed)) reply_event_error(r);
-    else if (r->ended) reply_event_end(r);
+    if (!ok || (state == JOB_ENDED && c->job->failed)) {
+        r->ended = true;
+        reply_event_error(c);
+    } else if (state == JOB_ENDED) {
+        end_choice(r);
+    }
     fflush(r->out.json.f);
     if (!r->out.len && ping && seconds_now() - r->last > ping) {
         fputs(": keepalive\n\n", r->out.json.f);
@@ -64,7 +76,7 @@ enum MHD_Result reply_stream(const struct call *call, struct reply *r)
     r->call = call;
     r->last = seconds_now();
     answer_begin(r->server, &r->out);
-    if (r->chat) reply_event_start(r);
+    if (r->chat) reply_event_start(&r->choices[0]);
     fflush(r->out.json.f);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, on_read, r, on_free);

@@ -107,6 +107,36 @@ END
     post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "response_format":
         {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": ["yes", "no"]}}}}' >e.json
     [[ "$(field '.choices[0].message.content' <e.json)" =~ ^\"(yes|no)\"$ ]]
+    post /v1/completions '{"prompt": "The", "grammar": "root ::= [x-z]{4} (\"!\" | \"?\")"}' >f.json
+    [[ "$(field '.choices[0].text' <f.json)" =~ ^[x-z]{4}[!?]$ ]]
+    [ "$(field '.choices[0].finish_reason' <f.json)" = stop ]
+}
+
+@test "several replies to one prompt, which is read once" {
+    long=$(printf 'word %.0s' $(seq 100))
+    before=$(curl -s "$url/metrics" | sed -n 's/^llamacpp:prompt_tokens_total //p')
+    post /v1/completions '{"prompt": "'"$long"'", "max_tokens": 6, "n": 3, "seed": 5, "temperature": 2}' >n.json
+    read=$(($(curl -s "$url/metrics" | sed -n 's/^llamacpp:prompt_tokens_total //p') - before))
+    [ "$(field '[.choices[].index] == [0, 1, 2] and ([.choices[].text] | unique | length > 1)' <n.json)" = true ]
+    [ "$read" -le $(($(field '.usage.prompt_tokens' <n.json) + 2)) ]
+    for i in 0 1 2; do # each is what its seed gives alone
+        post /v1/completions '{"prompt": "'"$long"'", "max_tokens": 6, "seed": '$((5 + i))', "temperature": 2}' >one.json
+        [ "$(field ".choices[$i].text" <n.json)" = "$(field '.choices[0].text' <one.json)" ]
+    done
+    post /v1/completions '{"prompt": "'"$long"'", "max_tokens": 6, "n": 3, "seed": 5, "temperature": 2, "stream": true}' -N >n.txt
+    [ "$(tail -n 2 n.txt)" = "data: [DONE]" ]
+    for i in 0 1 2; do
+        [ "$(grep '^data: {' n.txt | cut -c 7- | jq -rj ".choices[] | select(.index == $i) | .text")" = \
+            "$(field ".choices[$i].text" <n.json)" ]
+        [ "$(grep '^data: {' n.txt | cut -c 7- | jq -r ".choices[] | select(.index == $i and .finish_reason) | .finish_reason")" = length ]
+    done
+    # More than there are slots, and all of it given up half way.
+    post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, "n": 5}' >n.json
+    [ "$(field '[.choices[].message.role] | length' <n.json)" = 5 ]
+    post /v1/completions '{"prompt": "a", "ignore_eos": true, "stream": true, "n": 4}' -N --max-time 0.2 >/dev/null || true
+    for _ in $(seq 40); do [ "$(curl -s "$url/slots" | field 'map(select(.is_processing)) | length')" = 0 ] && break; sleep 0.05; done
+    [ "$(curl -s "$url/slots" | field 'map(select(.is_processing)) | length')" = 0 ]
+    curl -s "$url/metrics" | grep -q '^llamacpp:requests_deferred 0'
 }
 
 @test "a tool that must be called is called" {
@@ -138,7 +168,12 @@ END
     refused /v1/completions '{"prompt": ["a", "b"]}' "prompt"
     refused /v1/completions '{"prompt": [1, 4096]}' 'prompt\[1\]'
     refused /v1/completions '{"prompt": "a", "temperature": "hot"}' temperature
-    refused /v1/completions '{"prompt": "a", "n": 2}' "n must be 1"
+    refused /v1/completions '{"prompt": "a", "n": 0}' "n must be"
+    refused /v1/completions '{"prompt": "a", "n": 2, "best_of": 3}' "best_of"
+    refused /v1/completions '{"prompt": "a", "grammar": "root = x"}' "grammar, line 1"
+    refused /v1/completions '{"prompt": "a", "grammar": 1}' "grammar must be"
+    refused /v1/completions '{"prompt": "a", "grammar": "x", "json_schema": {}}' "exclude each other"
+    refused /v1/completions '{"prompt": "a", "grammar": "x", "response_format": {"type": "json_object"}}' "exclude each other"
     refused /v1/completions '{"prompt": "a", "stop": [""]}' stop
     refused /v1/completions '{"prompt": "a", "stream_options": {}}' stream_options
     refused /v1/completions '{"prompt": "a", "logprobs": 99}' logprobs

@@ -69,6 +69,29 @@ def completes():
     assert ids.usage.prompt_tokens == 3
 
 
+def choices():
+    text = "".join(f" It is {i} days." for i in range(9))
+    r = client.completions.create(model="m", prompt=text, max_tokens=8, n=4, seed=7, temperature=1.5, logprobs=1)
+    assert [c.index for c in r.choices] == [0, 1, 2, 3] and len({c.text for c in r.choices}) > 1
+    assert all("".join(c.logprobs.tokens) == c.text for c in r.choices)
+    assert r.usage.completion_tokens <= 32 and r.usage.total_tokens == r.usage.prompt_tokens + r.usage.completion_tokens
+    # Each is what its seed gives alone.
+    for c in r.choices:
+        alone = client.completions.create(model="m", prompt=text, max_tokens=8, seed=7 + c.index, temperature=1.5)
+        assert alone.choices[0].text == c.text
+    parts = list(client.chat.completions.create(
+        model="m", messages=hello, max_tokens=5, n=3, seed=1, temperature=1.5, stream=True,
+        stream_options={"include_usage": True}))
+    texts = {}
+    for p in parts:
+        for c in p.choices:
+            texts[c.index] = texts.get(c.index, "") + (c.delta.content or "")
+    whole = client.chat.completions.create(model="m", messages=hello, max_tokens=5, n=3, seed=1, temperature=1.5)
+    assert [texts[i] for i in range(3)] == [c.message.content for c in whole.choices]
+    assert sum(p.choices[0].finish_reason is not None for p in parts if p.choices) == 3
+    assert parts[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
 def stops():
     r = client.completions.create(model="m", prompt="And God said", max_tokens=20, temperature=0)
     word = r.choices[0].text.split()[3]
@@ -122,7 +145,7 @@ def errors():
     e = raises(openai.BadRequestError, "context", messages=long)
     assert e.body["type"] == "exceed_context_size_error" and e.body["n_ctx"] > 0
     raises(openai.BadRequestError, "temperature", temperature=-1)
-    raises(openai.BadRequestError, "n must be 1", n=2)
+    raises(openai.BadRequestError, "n must be", n=99)
     raises(openai.BadRequestError, "top_logprobs", top_logprobs=3)
     try:
         OpenAI(base_url=url, api_key="wrong", max_retries=0).completions.create(model="m", prompt="a")
@@ -145,6 +168,6 @@ def cancels():
     assert r.usage.completion_tokens == 2
 
 
-for f in lists, chats, streams, completes, stops, logprobs, tools, errors, cancels:
+for f in lists, chats, streams, completes, choices, stops, logprobs, tools, errors, cancels:
     test(f)
 print(len(done), "passed:", ", ".join(done))

@@ -87,10 +87,11 @@ START_TEST(mistakes_are_named)
         { "{\"logit_bias\": {\"5x\": 1}}", "logit_bias" },
         { "{\"logit_bias\": 5}", "logit_bias" },
         { "{\"samplers\": [\"top_k\", \"top_k\"]}", "top_k" },
-        { "{\"n\": 3}", "n must be 1" },
+        { "{\"n\": 17}", "n must be" },
+        { "{\"n\": 2, \"best_of\": 1}", "best_of" },
         { "{\"suffix\": \"a\"}", "suffix" },
         { "{\"echo\": true}", "echo" },
-        { "{\"grammar\": \"root ::= x\"}", "grammar" },
+        { "{\"grammar\": 5}", "grammar must be" },
         { "{\"messages\": [5]}", "messages[0]" },
         { "{\"messages\": [{\"role\": \"user\", \"content\": 5}]}", "content" },
         { "{\"messages\": [{\"role\": \"user\", \"content\":"
@@ -172,7 +173,7 @@ static struct reply *new_reply(bool stream)
     parse(&request, text, true);
     ck_assert_int_eq(job_new(&job, NULL), 0);
     job->id = 1;
-    ck_assert_int_eq(reply_new(&r, &call, &request, job, true, NULL), 0);
+    ck_assert_int_eq(reply_new(&r, &call, &request, &job, true, NULL), 0);
     return r;
 }
 
@@ -182,17 +183,17 @@ static const char written[] =
     "\n</tool_call>";
 
 /* The reply to a text that comes in pieces of n bytes. */
-static void feed(struct reply *r, size_t n)
+static void feed(struct choice *c, size_t n)
 {
     for (size_t at = 0; at < strlen(written); at += n) {
         const size_t left = strlen(written) - at;
         const struct job_piece p = { .text = (char *)written + at,
                                      .len = left < n ? left : n };
-        ck_assert(reply_take(r, &p));
+        ck_assert(reply_take(c, &p));
     }
     const struct job_counts counts = { .n_prompt = 5, .n_read = 5, .n_predicted = 9 };
-    ck_assert(reply_finish(r));
-    job_end(r->job, Q3N_STOP_EOG, &counts, NULL);
+    ck_assert(reply_finish(c));
+    job_end(c->job, Q3N_STOP_EOG, &counts, NULL);
 }
 
 static const char *str(const json_t *v, const char *name)
@@ -204,7 +205,7 @@ START_TEST(thoughts_text_and_calls_apart)
 {
     struct reply *r = new_reply(false);
     struct answer a;
-    feed(r, 3);
+    feed(r->choices, 3);
     answer_begin(&server, &a);
     reply_write(r, &a.json);
     ck_assert(answer_end(&server, &a));
@@ -253,9 +254,9 @@ START_TEST(streams_say_the_same)
     struct reply *r = new_reply(true);
     struct heard h = { .calls = 0 };
     answer_begin(&server, &r->out);
-    reply_event_start(r);
-    feed(r, (size_t)_i);
-    reply_event_end(r);
+    reply_event_start(r->choices);
+    feed(r->choices, (size_t)_i);
+    reply_event_end(r->choices);
     fflush(r->out.json.f);
     char *rest, *text = strndup(r->out.bytes, r->out.len);
     for (char *line = strtok_r(text, "\n", &rest); line;
