@@ -103,7 +103,8 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
 
 /* ---- Steps ------------------------------------------------------------------ */
 
-/* x += add (unless NULL); y = rms_norm(x) * weight; q = y encoded (unless NULL) */
+/* x += add (unless NULL); y = rms_norm(x) * weight; q = y encoded (unless NULL).  n is a
+ * multiple of 4. */
 void gpu_norm(gpu *g, float *x_d, const float *add_d, const float *weight_d, uint32_t n,
               uint32_t tokens, float eps, float *y_d, void *q_d);
 
@@ -118,10 +119,14 @@ struct gpu_attention {
     double rope_base;
     const float *q_norm_d, *k_norm_d;
 };
-uint64_t gpu_attention_scratch(const gpu *g, const struct gpu_attention *a,
-                               uint32_t tokens);
-/* projected: [width, tokens] as ops/attention.h has it; out: [n_head * head_dim, tokens]
- */
+uint64_t gpu_attention_scratch(const struct gpu_attention *a, uint32_t tokens);
+/* projected: [width, tokens] as ops/attention.h has it, changed; out: [n_head * head_dim,
+ * tokens].  head_dim is a multiple of 32 up to 256.  The run's positions must lie below
+ * n_ctx.
+ *
+ * Up to 8 tokens, and any number if keys or values are float32, have the bits that each
+ * has alone.  With more of them queries, keys, values and weights are rounded to binary16
+ * for the tensor cores: a score is off by at most 2^-10 of its sum of magnitudes. */
 void gpu_attend(gpu *g, const struct gpu_attention *a, const struct gpu_kv *kv,
                 const uint32_t *pos_d, uint32_t tokens, float *projected_d, size_t width,
                 void *scratch_d, float *out_d);
@@ -136,10 +141,12 @@ struct gpu_delta_state {
     float *s_d;    /* [dim, dim, n_v_heads]; panels as ops/vec.h, so that a state may
                       move between CPU and device byte by byte */
 };
-uint64_t gpu_delta_scratch(const struct gpu_delta *d, uint32_t tokens);
+/* projected: [width, tokens] as ops/delta.h has it; out: [dim * n_v_heads, tokens].  The
+ * bits do not depend on how a text is cut into runs.  dim is a multiple of 8 up to 256,
+ * taps are at most 16. */
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
                     uint32_t tokens, const float *projected_d, size_t width,
-                    void *scratch_d, float *out_d);
+                    float *out_d);
 
 /* Softmax over logits [n_expert, tokens], the n_used largest (of equals the lower id)
  * with weights p / max(sum of the chosen, 2^-14): as moe_top(). */

@@ -8,6 +8,7 @@
 #include "../unit/suite.h"
 #include "emulator.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,13 @@ static inline void *gpu_bytes(gpu *g, const void *from_d, uint64_t bytes)
     gpu_download(g, p, from_d, bytes);
     gpu_wait(g);
     return p;
+}
+
+/* ck_assert() tells its parent of each time it is reached, which takes long in loops. */
+static inline void near_to(double got, double want, double by)
+{
+    if (fabs(got - want) <= by) return;
+    ck_abort_msg("%.9g where %.9g was expected, by %.3g", got, want, by);
 }
 
 static inline int gpu_suite_run(const char *name, TCase *const *list)

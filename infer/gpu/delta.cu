@@ -1,0 +1,293 @@
+/* delta.cu - gated delta net: everything between the two projections.
+ *
+ * The columns of a state do not meet, so a block takes a panel of them (see ops/vec.h) of
+ * one value head into its registers, over all tokens of the run: the state is read once
+ * and written once, however long the run is.  What is left for each token and element of
+ * the state are four multiplications with additions, 2 million for a layer of
+ * Qwen3-Next, while the layer's matrices want 30 million: tokens of a prompt go one after
+ * the other, and the chunked form would gain nothing.
+ *
+ * Convolution and norms of queries and keys are done by each block that needs them, again
+ * and again: that is a third more work in a prompt, and one launch less for every layer
+ * and token.  What a token gives does not depend on how a text is cut into runs, to the
+ * bit. */
+#include "device.cuh"
+
+constexpr uint32_t PANEL = 16; /* columns of a block: DELTA_PANEL of ops/vec.h */
+constexpr uint32_t SHARE = 8;  /* threads that share a column */
+constexpr uint32_t RULE_THREADS = PANEL * SHARE;
+constexpr uint32_t STAGE = 2048; /* floats of queries, and of keys, held at a time */
+constexpr uint32_t MOST_DIM = 256, FINISH_WARPS = 4;
+
+static __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+static __device__ float softplus(float x) { return x > 20.0f ? x : logf(1.0f + expf(x)); }
+
+/* Queries, keys and values: what the convolution runs over. */
+static __host__ __device__ uint32_t channels(const struct gpu_delta *d)
+{
+    return d->dim * (2 * d->n_k_heads + d->n_v_heads);
+}
+
+/* The tokens of a call that a block works on just now. */
+struct run {
+    const float *projected;
+    size_t width;
+    uint32_t first, n;
+};
+
+/* ---- Convolution ---------------------------------------------------------------- */
+
+/* What is needed for TILE tokens of one channel; taps that are not there count as zeros
+ * before the oldest. */
+template <uint32_t TAPS, uint32_t TILE> struct window {
+    float w[TAPS], x[TAPS - 1 + TILE];
+};
+
+/* All loads at once, so that they are waited for once. */
+template <uint32_t TAPS, uint32_t TILE>
+static __device__ void load(struct window<TAPS, TILE> *win, const struct gpu_delta *d,
+                            const float *state, const struct run *run, uint32_t channel)
+{
+    const uint32_t all = channels(d), before = d->taps - 1, none = TAPS - d->taps;
+#pragma unroll
+    for (uint32_t i = 0; i < TAPS; i++)
+        win->w[i] = i < none ? 0 : d->conv_d[(size_t)(i - none) * all + channel];
+#pragma unroll
+    for (uint32_t i = 0; i < TAPS - 1 + TILE; i++) {
+        const uint32_t at =
+            run->first + i - none; /* counted from the oldest remembered */
+        if (i < none || i - none >= before + run->n) win->x[i] = 0;
+        else if (at < before) win->x[i] = state[(size_t)at * all + channel];
+        else win->x[i] = run->projected[(at - before) * run->width + channel];
+    }
+}
+
+/* y[i * stride] = silu(convolution) for token i of n */
+template <uint32_t TAPS, uint32_t TILE>
+static __device__ void convolve(const struct window<TAPS, TILE> *win, uint32_t n,
+                                float *y, uint32_t stride)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < TILE; i++) {
+        float sum = 0;
+#pragma unroll
+        for (uint32_t k = 0; k < TAPS; k++) sum += win->w[k] * win->x[i + k];
+        if (i < n) y[i * stride] = sum * sigmoid(sum);
+    }
+}
+
+/* The last raw inputs of a channel become the remembered ones; where a run is shorter
+ * than the memory, they move up in it, the oldest first. */
+static __device__ void remember(const struct gpu_delta *d, float *state, uint32_t tokens,
+                                const float *projected, size_t width, uint32_t channel)
+{
+    const uint32_t all = channels(d), before = d->taps - 1;
+    for (uint32_t i = 0; i < before; i++) {
+        const uint32_t at = i + tokens;
+        state[(size_t)i * all + channel] =
+            at < before ? state[(size_t)at * all + channel]
+                        : projected[(at - before) * width + channel];
+    }
+}
+
+/* ---- The rule ------------------------------------------------------------------- */
+
+/* Queries and keys of a token get length 1; returns their product.  A warp's work. */
+static __device__ float unit_length(float *q, float *k, uint32_t dim, float eps)
+{
+    float qq = 0, kk = 0, product = 0;
+    for (uint32_t i = lane_of(); i < dim; i += WARP) {
+        qq += q[i] * q[i];
+        kk += k[i] * k[i];
+    }
+    const float q_scale = 1.0f / fmaxf(sqrtf(warp_sum(qq)), eps);
+    const float k_scale = 1.0f / fmaxf(sqrtf(warp_sum(kk)), eps);
+    for (uint32_t i = lane_of(); i < dim; i += WARP) {
+        q[i] *= q_scale;
+        k[i] *= k_scale;
+        product += q[i] * k[i];
+    }
+    return warp_sum(product);
+}
+
+static __device__ float dot(float4 a, const float *s, float sum)
+{
+    return sum + a.x * s[0] + a.y * s[1] + a.z * s[2] + a.w * s[3];
+}
+
+/* One token for a thread's part s of a column: rows 32 i + 4 share ... + 3, so that eight
+ * threads read 32 neighbouring floats at once.  As ops/vec.c has it: p = decay S^T k,
+ * and S_new^T q = decay S^T q + add (k.q).  Returns the output, unscaled. */
+template <uint32_t REGS>
+static __device__ float step(float *s, const float4 *q, const float4 *k, float v,
+                             float decay, float beta, float kq)
+{
+    float4 keys[REGS / 4];
+    float sk = 0, sq = 0, sk2 = 0, sq2 = 0;
+#pragma unroll
+    for (uint32_t i = 0; i < REGS / 4; i += 2) {
+        keys[i] = k[SHARE * i];
+        keys[i + 1] = k[SHARE * (i + 1)];
+        sk = dot(keys[i], s + 4 * i, sk);
+        sk2 = dot(keys[i + 1], s + 4 * i + 4, sk2);
+        sq = dot(q[SHARE * i], s + 4 * i, sq);
+        sq2 = dot(q[SHARE * (i + 1)], s + 4 * i + 4, sq2);
+    }
+    sk = warp_sum<SHARE>(sk + sk2);
+    sq = warp_sum<SHARE>(sq + sq2);
+    const float more = beta * (v - decay * sk);
+#pragma unroll
+    for (uint32_t i = 0; i < REGS / 4; i++) {
+        s[4 * i] = decay * s[4 * i] + keys[i].x * more;
+        s[4 * i + 1] = decay * s[4 * i + 1] + keys[i].y * more;
+        s[4 * i + 2] = decay * s[4 * i + 2] + keys[i].z * more;
+        s[4 * i + 3] = decay * s[4 * i + 3] + keys[i].w * more;
+    }
+    return decay * sq + more * kq;
+}
+
+/* A thread's part of a panel of the state, `columns` wide, to or from shared memory. */
+template <uint32_t REGS, bool STORE>
+static __device__ void move(float *s, float *panel, uint32_t dim, uint32_t columns)
+{
+    const uint32_t column = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
+#pragma unroll
+    for (uint32_t i = 0; i < REGS; i++) {
+        const uint32_t row = 32 * (i / 4) + 4 * share + i % 4;
+        const bool there = row < dim && column < columns;
+        if (STORE && there) panel[row * columns + column] = s[i];
+        if (!STORE) s[i] = there ? panel[row * columns + column] : 0;
+    }
+}
+
+/* A block for each panel of each value head.  REGS: rows of a column that a thread holds;
+ * dim is at most SHARE * REGS, and what is beyond it is zero and stays zero. */
+template <uint32_t REGS, uint32_t TAPS>
+static __global__ void __launch_bounds__(RULE_THREADS)
+    rule(struct gpu_delta d, struct gpu_delta_state state, uint32_t tokens,
+         const float *projected, size_t width, float *out)
+{
+    constexpr uint32_t DIM = SHARE * REGS, TILE = STAGE / DIM;
+    SHARED(float4, stage, [2 * STAGE / 4]);
+    SHARED(float, v, [TILE * PANEL]);
+    SHARED(float, o, [TILE * PANEL]);
+    SHARED(float, decay, [TILE]);
+    SHARED(float, beta, [TILE]);
+    SHARED(float, kq, [TILE]);
+    float *const q = (float *)stage, *const k = q + STAGE;
+    const uint32_t dim = d.dim, panel = blockIdx.x * PANEL, head = blockIdx.y;
+    const uint32_t columns = dim - panel < PANEL ? dim - panel : PANEL;
+    const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = head / shares;
+    const uint32_t thread = threadIdx.x, column = thread / SHARE, share = thread % SHARE;
+    const uint32_t q_channel = k_head * dim, k_channel = (d.n_k_heads + k_head) * dim;
+    const uint32_t v_channel = (2 * d.n_k_heads + head) * dim + panel;
+    const float scale = 1.0f / sqrtf((float)dim);
+    float *const mine = state.s_d + (size_t)head * dim * dim + (size_t)panel * dim;
+    float s[REGS];
+
+    /* The state passes through shared memory, so that global memory is met in order. */
+    for (uint32_t i = thread; i < dim * columns; i += RULE_THREADS) q[i] = mine[i];
+    block_sync();
+    move<REGS, false>(s, q, dim, columns);
+
+    struct run run = { projected, width, 0, 0 };
+    for (; run.first < tokens; run.first += TILE) {
+        run.n = tokens - run.first < TILE ? tokens - run.first : TILE;
+        block_sync(); /* nobody reads the last tile any more */
+        struct window<TAPS, TILE> queries, keys, values;
+        if (thread < columns) load(&values, &d, state.conv_d, &run, v_channel + thread);
+        for (uint32_t c = thread; c < DIM; c += RULE_THREADS)
+            if (c < dim) {
+                load(&queries, &d, state.conv_d, &run, q_channel + c);
+                load(&keys, &d, state.conv_d, &run, k_channel + c);
+                convolve(&queries, run.n, q + c, DIM);
+                convolve(&keys, run.n, k + c, DIM);
+            } else {
+                for (uint32_t t = 0; t < run.n; t++) q[t * DIM + c] = k[t * DIM + c] = 0;
+            }
+        if (thread < columns) convolve(&values, run.n, v + thread, PANEL);
+        if (thread < run.n) {
+            const float *ba = projected + (run.first + thread) * width + channels(&d) +
+                              (size_t)dim * d.n_v_heads + 2 * shares * k_head +
+                              head % shares;
+            beta[thread] = sigmoid(ba[0]);
+            decay[thread] = expf(d.a_d[head] * softplus(ba[shares] + d.dt_d[head]));
+        }
+        block_sync();
+        for (uint32_t t = warp_of(); t < run.n; t += RULE_THREADS / WARP)
+            kq[t] = unit_length(q + t * DIM, k + t * DIM, dim, d.eps);
+        block_sync();
+        for (uint32_t t = 0; t < run.n; t++) {
+            const float x = column < columns ? v[t * PANEL + column] : 0;
+            const float y = step<REGS>(s, stage + t * DIM / 4 + share,
+                                       stage + (STAGE + t * DIM) / 4 + share, x, decay[t],
+                                       beta[t], kq[t]);
+            if (share == 0) o[t * PANEL + column] = scale * y;
+        }
+        block_sync();
+        for (uint32_t i = thread; i < run.n * PANEL; i += RULE_THREADS) {
+            const uint32_t t = run.first + i / PANEL, c = i % PANEL;
+            if (c < columns)
+                out[((size_t)t * d.n_v_heads + head) * dim + panel + c] = o[i];
+        }
+    }
+
+    move<REGS, true>(s, q, dim, columns);
+    block_sync();
+    for (uint32_t i = thread; i < dim * columns; i += RULE_THREADS) mine[i] = q[i];
+}
+
+/* ---- What follows ---------------------------------------------------------------- */
+
+/* norm(o) silu(z), a warp for each value head of a token. */
+static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o)
+{
+    float x[MOST_DIM / WARP], sum = 0;
+#pragma unroll
+    for (uint32_t i = 0; i < MOST_DIM / WARP; i++) {
+        const uint32_t at = lane_of() + WARP * i;
+        x[i] = at < d->dim ? o[at] : 0;
+        sum += x[i] * x[i];
+    }
+    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)d->dim + d->eps);
+#pragma unroll
+    for (uint32_t i = 0; i < MOST_DIM / WARP; i++) {
+        const uint32_t at = lane_of() + WARP * i;
+        if (at < d->dim) o[at] = x[i] * scale * d->norm_d[at] * (z[at] * sigmoid(z[at]));
+    }
+}
+
+/* The first `norms` blocks have value heads of tokens, the others channels. */
+static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
+    finish(struct gpu_delta d, struct gpu_delta_state state, uint32_t norms,
+           uint32_t tokens, const float *projected, size_t width, float *out)
+{
+    if (blockIdx.x < norms) {
+        const uint32_t row = blockIdx.x * FINISH_WARPS + warp_of();
+        const uint32_t token = row / d.n_v_heads, head = row % d.n_v_heads;
+        if (token < tokens)
+            gated_norm(&d, projected + token * width + channels(&d) + head * d.dim,
+                       out + (size_t)row * d.dim);
+    } else {
+        const uint32_t channel = (blockIdx.x - norms) * blockDim.x + threadIdx.x;
+        if (channel < channels(&d))
+            remember(&d, state.conv_d, tokens, projected, width, channel);
+    }
+}
+
+void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
+                    uint32_t tokens, const float *projected_d, size_t width, float *out_d)
+{
+    const dim3 grid(div_up(d->dim, PANEL), d->n_v_heads);
+    const uint32_t norms = div_up(tokens * d->n_v_heads, FINISH_WARPS);
+    const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
+    if (d->dim <= 128 && d->taps <= 4)
+        LAUNCH(g, (rule<16, 4>), grid, RULE_THREADS, 0, *d, *s, tokens, projected_d,
+               width, out_d);
+    else
+        LAUNCH(g, (rule<32, 16>), grid, RULE_THREADS, 0, *d, *s, tokens, projected_d,
+               width, out_d);
+    LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
+           projected_d, width, out_d);
+}

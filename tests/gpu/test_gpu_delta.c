@@ -1,0 +1,346 @@
+/* The gated delta rule on the device: against the definition in double, the same bits
+ * however a text is cut, and states that move between CPU and device in mid-text. */
+#include "../../infer/ops/delta.h"
+#include "gpu_suite.h"
+
+#include <math.h>
+
+enum { TOKENS = 37, MOST_DIM = 256, MOST_HEADS = 4, MOST_TAPS = 16 };
+enum {
+    MOST_CHANNELS = 2 * MOST_HEADS * MOST_DIM,
+    MOST_WIDTH = MOST_CHANNELS + MOST_HEADS * (MOST_DIM + 2),
+    MOST_OUT = MOST_HEADS * MOST_DIM
+};
+
+static const struct shape {
+    uint32_t dim, n_k_heads, n_v_heads, taps;
+} shapes[] = {
+    { 128, 2, 4, 4 }, { 8, 1, 1, 1 }, { 24, 2, 2, 3 }, { 40, 1, 3, 16 }, { 256, 1, 2, 4 }
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* What a layer is, what it is given, and what it remembers before that. */
+static struct delta_net net;
+static uint32_t channels, width, out_row;
+static float conv[MOST_TAPS * MOST_CHANNELS], dt[MOST_HEADS], decays[MOST_HEADS],
+    norm[MOST_DIM];
+static float projected[TOKENS * MOST_WIDTH];
+static float conv_before[MOST_TAPS * MOST_CHANNELS],
+    s_before[MOST_HEADS * MOST_DIM * MOST_DIM];
+
+static size_t conv_floats(void) { return (size_t)(net.taps - 1) * channels; }
+static size_t s_floats(void) { return (size_t)net.n_v_heads * net.dim * net.dim; }
+
+static void fill(uint64_t *state, float *x, size_t n, double from, double to)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(from + (to - from) * splitmix_uniform(state));
+}
+
+static void setup(int i)
+{
+    const struct shape *s = &shapes[i];
+    uint64_t state = (uint64_t)i;
+    emulator_seed(state);
+    net = (struct delta_net){ .dim = s->dim,
+                              .n_k_heads = s->n_k_heads,
+                              .n_v_heads = s->n_v_heads,
+                              .taps = s->taps,
+                              .eps = 1e-6f,
+                              .conv = conv,
+                              .dt = dt,
+                              .a = decays,
+                              .norm = norm };
+    channels = delta_channels(&net);
+    width = channels + s->n_v_heads * (s->dim + 2);
+    out_row = s->n_v_heads * s->dim;
+    net.in.width = width;
+    fill(&state, conv, (size_t)s->taps * channels, -1, 1);
+    fill(&state, dt, s->n_v_heads, -1, 1);
+    fill(&state, decays, s->n_v_heads, -0.5, -0.01);
+    fill(&state, norm, s->dim, 0.5, 1.5);
+    fill(&state, projected, (size_t)TOKENS * width, -2, 2);
+    fill(&state, conv_before, conv_floats(), -2, 2);
+    fill(&state, s_before, s_floats(), -1, 1);
+}
+
+/* ---- By definition ------------------------------------------------------------- */
+
+/* With each number, how far floats may be from it. */
+static double exact_s[MOST_HEADS][MOST_DIM][MOST_DIM], near_s[MOST_HEADS];
+static double exact_out[TOKENS][MOST_OUT], near_out[TOKENS][MOST_OUT];
+
+/* Element (i, j) of a head's state: see struct delta_run. */
+static size_t element(uint32_t head, uint32_t i, uint32_t j)
+{
+    const uint32_t panel = j / DELTA_PANEL * DELTA_PANEL, rest = net.dim - panel;
+    return (size_t)head * net.dim * net.dim + (size_t)panel * net.dim +
+           (size_t)i * (rest < DELTA_PANEL ? rest : DELTA_PANEL) + (j - panel);
+}
+
+static double sigm(double x) { return 1 / (1 + exp(-x)); }
+
+static double convolved(uint32_t t, uint32_t channel)
+{
+    double sum = 0;
+    for (uint32_t k = 0; k < net.taps; k++) {
+        const uint32_t at = t + k, before = net.taps - 1;
+        const float x = at < before ? conv_before[(size_t)at * channels + channel]
+                                    : projected[(size_t)(at - before) * width + channel];
+        sum += (double)conv[(size_t)k * channels + channel] * (double)x;
+    }
+    return sum * sigm(sum);
+}
+
+static void unit(uint32_t t, uint32_t channel, double *x)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < net.dim; i++) {
+        x[i] = convolved(t, channel + i);
+        sum += x[i] * x[i];
+    }
+    for (uint32_t i = 0; i < net.dim; i++) x[i] /= fmax(sqrt(sum), (double)net.eps);
+}
+
+/* One token of one head.  Rounding adds to each column of the state an error of some
+ * hundred half units of its length and of the value's: products of `dim` numbers in
+ * chains of at most 32, convolutions, norms and gates, all with a few roundings.  A step
+ * never makes an error longer, since keys have length 1 and decay and beta are below 1;
+ * so errors add up. */
+static void exact_token(uint32_t t, uint32_t head)
+{
+    const uint32_t dim = net.dim, shares = net.n_v_heads / net.n_k_heads;
+    const uint32_t k_head = head / shares;
+    const float *row = projected + (size_t)t * width;
+    const float *ba = row + channels + dim * net.n_v_heads + 2 * shares * k_head;
+    const double a = (double)ba[shares + head % shares] + (double)dt[head];
+    const double decay = exp((double)decays[head] * log1p(exp(a)));
+    const double beta = sigm((double)ba[head % shares]), u = 256 * 0x1p-24;
+    double q[MOST_DIM], k[MOST_DIM], o[MOST_DIM], squares = 0, longest = 0;
+    unit(t, k_head * dim, q);
+    unit(t, (net.n_k_heads + k_head) * dim, k);
+    for (uint32_t j = 0; j < dim; j++) {
+        const double v = convolved(t, (2 * net.n_k_heads + head) * dim + j);
+        double p = 0, length = 0;
+        o[j] = 0;
+        for (uint32_t i = 0; i < dim; i++) p += decay * exact_s[head][i][j] * k[i];
+        for (uint32_t i = 0; i < dim; i++) {
+            double *s = &exact_s[head][i][j];
+            *s = decay * *s + k[i] * beta * (v - p);
+            o[j] += *s * q[i] / sqrt(dim);
+            length += *s * *s;
+        }
+        squares += o[j] * o[j];
+        longest = fmax(longest, sqrt(length) + fabs(v));
+    }
+    near_s[head] += u * longest;
+    const double rms = sqrt(squares / dim + (double)net.eps);
+    for (uint32_t j = 0; j < dim; j++) {
+        const double z = (double)row[channels + head * dim + j];
+        const double gate = (double)norm[j] * z * sigm(z) / rms;
+        exact_out[t][head * dim + j] = o[j] * gate;
+        near_out[t][head * dim + j] =
+            fabs(gate) *
+            (2 * (near_s[head] + u * longest) / sqrt(dim) + 32 * 0x1p-24 * fabs(o[j]));
+    }
+}
+
+static void exact(void)
+{
+    for (uint32_t h = 0; h < net.n_v_heads; h++) {
+        near_s[h] = 0;
+        for (uint32_t i = 0; i < net.dim; i++)
+            for (uint32_t j = 0; j < net.dim; j++)
+                exact_s[h][i][j] = (double)s_before[element(h, i, j)];
+        for (uint32_t t = 0; t < TOKENS; t++) exact_token(t, h);
+    }
+}
+
+static void check_out(const float *out, uint32_t from, uint32_t to)
+{
+    for (uint32_t t = from; t < to; t++)
+        for (uint32_t i = 0; i < out_row; i++)
+            near_to((double)out[(size_t)(t - from) * out_row + i], exact_out[t][i],
+                    near_out[t][i]);
+}
+
+static void check_s(const float *s)
+{
+    for (uint32_t h = 0; h < net.n_v_heads; h++)
+        for (uint32_t i = 0; i < net.dim; i++)
+            for (uint32_t j = 0; j < net.dim; j++)
+                near_to((double)s[element(h, i, j)], exact_s[h][i][j], near_s[h]);
+}
+
+/* ---- On the device --------------------------------------------------------------- */
+
+struct device {
+    gpu *g;
+    struct gpu_delta d;
+    struct gpu_delta_state state;
+    float *projected_d, *out_d;
+};
+
+static const float *upload(gpu *g, const float *x, size_t n)
+{
+    return gpu_memory(g, x, n * sizeof *x);
+}
+
+static void device_new(struct device *v)
+{
+    gpu *g = v->g = gpu_new();
+    v->d = (struct gpu_delta){ .dim = net.dim,
+                               .n_k_heads = net.n_k_heads,
+                               .n_v_heads = net.n_v_heads,
+                               .taps = net.taps,
+                               .eps = net.eps,
+                               .conv_d = upload(g, conv, (size_t)net.taps * channels),
+                               .dt_d = upload(g, dt, net.n_v_heads),
+                               .a_d = upload(g, decays, net.n_v_heads),
+                               .norm_d = upload(g, norm, net.dim) };
+    v->state.conv_d = gpu_memory(g, NULL, conv_floats() * sizeof(float) + 4);
+    v->state.s_d = gpu_memory(g, NULL, s_floats() * sizeof(float));
+    v->projected_d = gpu_memory(g, projected, (size_t)TOKENS * width * sizeof(float));
+    v->out_d = gpu_memory(g, NULL, (size_t)TOKENS * out_row * sizeof(float));
+}
+
+static void device_free(struct device *v)
+{
+    gpu_free(v->g, (void *)v->d.conv_d);
+    gpu_free(v->g, (void *)v->d.dt_d);
+    gpu_free(v->g, (void *)v->d.a_d);
+    gpu_free(v->g, (void *)v->d.norm_d);
+    gpu_free(v->g, v->state.conv_d);
+    gpu_free(v->g, v->state.s_d);
+    gpu_free(v->g, v->projected_d);
+    gpu_free(v->g, v->out_d);
+    gpu_done(v->g);
+}
+
+static void device_remember(const struct device *v, const float *kept, const float *s)
+{
+    gpu_upload(v->g, v->state.conv_d, kept, conv_floats() * sizeof *kept);
+    gpu_upload(v->g, v->state.s_d, s, s_floats() * sizeof *s);
+}
+
+static void device_run(const struct device *v, uint32_t from, uint32_t to)
+{
+    gpu_delta_rule(v->g, &v->d, &v->state, to - from,
+                   v->projected_d + (size_t)from * width, width,
+                   v->out_d + (size_t)from * out_row);
+}
+
+/* ---- On the CPU ------------------------------------------------------------------ */
+
+struct call {
+    struct delta_state state;
+    uint32_t from, to;
+    float *out;
+};
+
+static void work(const struct member *me, void *arg)
+{
+    const struct call *c = arg;
+    struct vec_ops ops;
+    float *scratch = malloc(delta_scratch(&net) * sizeof *scratch);
+    ck_assert_ptr_nonnull(scratch);
+    vec_ops_init(&ops);
+    delta_team(me, &net, &ops, &c->state, c->to - c->from,
+               projected + (size_t)c->from * width, scratch, c->out);
+    free(scratch);
+}
+
+/* ---- Tests ----------------------------------------------------------------------- */
+
+START_TEST(by_definition)
+{
+    struct device v;
+    setup(_i);
+    exact();
+    device_new(&v);
+    device_remember(&v, conv_before, s_before);
+    device_run(&v, 0, TOKENS);
+    const size_t bytes = (size_t)TOKENS * out_row * sizeof(float);
+    float *out = gpu_bytes(v.g, v.out_d, bytes);
+    float *s = gpu_bytes(v.g, v.state.s_d, s_floats() * sizeof *s);
+    float *kept = gpu_bytes(v.g, v.state.conv_d, conv_floats() * sizeof *kept + 4);
+    check_out(out, 0, TOKENS);
+    check_s(s);
+    for (uint32_t i = 0; i + 1 < net.taps; i++)
+        ck_assert_mem_eq(kept + (size_t)i * channels,
+                         projected + (size_t)(TOKENS - (net.taps - 1) + i) * width,
+                         channels * sizeof *kept);
+
+    /* The same text in pieces. */
+    static const uint32_t cuts[][4] = {
+        { 1, 1, 1, 1 }, { 16, 16, 1, 4 }, { 5, 32 }, { 2, 3, 17, 9 }
+    };
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        device_remember(&v, conv_before, s_before);
+        gpu_zero(v.g, v.out_d, bytes);
+        for (uint32_t at = 0, k = 0; at < TOKENS; k++) {
+            uint32_t n = cuts[i][k % 4] ? cuts[i][k % 4] : 1;
+            if (n > TOKENS - at) n = TOKENS - at;
+            device_run(&v, at, at + n);
+            at += n;
+        }
+        float *again = gpu_bytes(v.g, v.out_d, bytes);
+        float *s_again = gpu_bytes(v.g, v.state.s_d, s_floats() * sizeof *s);
+        float *kept_again =
+            gpu_bytes(v.g, v.state.conv_d, conv_floats() * sizeof *kept + 4);
+        ck_assert_mem_eq(again, out, bytes);
+        ck_assert_mem_eq(s_again, s, s_floats() * sizeof *s);
+        ck_assert_mem_eq(kept_again, kept, conv_floats() * sizeof *kept);
+        free(again);
+        free(s_again);
+        free(kept_again);
+    }
+    free(out);
+    free(s);
+    free(kept);
+    device_free(&v);
+}
+END_TEST
+
+/* CPU, device and CPU again. */
+START_TEST(states_move)
+{
+    static float kept[MOST_TAPS * MOST_CHANNELS], s[MOST_HEADS * MOST_DIM * MOST_DIM],
+        out[TOKENS * MOST_OUT];
+    enum { FIRST = 11, SECOND = 25 };
+    struct device v;
+    setup(_i);
+    exact();
+    device_new(&v);
+    memcpy(kept, conv_before, sizeof kept);
+    memcpy(s, s_before, sizeof s);
+    struct call c = { { kept, s }, 0, FIRST, out };
+    team_run(1, work, &c);
+    check_out(out, 0, FIRST);
+
+    device_remember(&v, kept, s);
+    device_run(&v, FIRST, SECOND);
+    gpu_download(v.g, kept, v.state.conv_d, conv_floats() * sizeof *kept);
+    gpu_download(v.g, s, v.state.s_d, s_floats() * sizeof *s);
+    gpu_download(v.g, out, v.out_d + (size_t)FIRST * out_row,
+                 (size_t)(SECOND - FIRST) * out_row * sizeof *out);
+    gpu_wait(v.g);
+    check_out(out, FIRST, SECOND);
+
+    c.from = SECOND;
+    c.to = TOKENS;
+    team_run(1, work, &c);
+    check_out(out, SECOND, TOKENS);
+    check_s(s);
+    device_free(&v);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("delta");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, by_definition, 0, SHAPES);
+    tcase_add_loop_test(tc, states_move, 0, SHAPES);
+    return GPU_SUITE_RUN("gpu_delta", tc);
+}
