@@ -119,6 +119,7 @@ ifeq ($(origin CXX),default)
 CXX := $(or $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC))),$(if $(findstring gcc,$(CC)),$(subst gcc,g++,$(CC))),g++)
 endif
 EMULATED_OBJ := $(CU:infer/gpu/%.cu=$(BUILD)/tests/gpu/emulated/%.o) $(BUILD)/tests/gpu/emulate.o
+GPU_TEST_OBJ := $(BUILD)/tests/gpu/random.o $(BUILD)/tests/kernels/blocks.o
 CXXBASE = -std=c++17 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -Wall -Wextra -Wno-unknown-pragmas \
           $(WERROR) $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 
@@ -158,13 +159,13 @@ $(addprefix $(BUILD)/tests/,$(UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm
 
-$(addprefix $(BUILD)/tests/,$(GPU_UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/gpu/%.o $(EMULATED_OBJ) \
-    $(BUILD)/libcommon.a $(ARCHIVES)
+$(addprefix $(BUILD)/tests/,$(GPU_UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/gpu/%.o $(GPU_TEST_OBJ) \
+    $(EMULATED_OBJ) $(BUILD)/libcommon.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
 
-$(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS)): $(BUILD)/gpu/tests/%: $(BUILD)/tests/gpu/%.o \
+$(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS)): $(BUILD)/gpu/tests/%: $(BUILD)/tests/gpu/%.o $(GPU_TEST_OBJ) \
     $(BUILD)/tests/gpu/no_emulator.o $(BUILD)/libcommon.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

@@ -1,0 +1,36 @@
+/* linear.cu - matrices that multiply the same activations, in one launch. */
+#include "product.cuh"
+
+/* Up to two tiles of few columns: more rows at a time are worth reading weights twice. */
+enum { FEW_TOKENS = 2 * FEW_COLUMNS };
+
+void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, float *y_d,
+                size_t y_stride)
+{
+    const bool few = x->tokens <= FEW_TOKENS;
+    const uint32_t columns = few ? FEW_COLUMNS : MANY_COLUMNS;
+    struct product p = {};
+    uint32_t blocks = 0;
+    for (uint32_t i = 0; i < l->n_parts; i++) {
+        const struct gpu_matrix *m = &l->parts[i].m;
+        p.matrices[i] = { (const uint8_t *)m->data_d,
+                          m->row_bytes,
+                          m->type,
+                          m->n,
+                          m->rows,
+                          l->parts[i].out,
+                          m->scale,
+                          blocks };
+        blocks += div_up(m->rows, few ? few_rows(m->n) : (uint32_t)MANY_ROWS);
+    }
+    p.grids = g->tables_d;
+    p.q = (const struct act_chunk *)x->q_d;
+    p.x = x->x_d;
+    p.act_stride = act_chunks(l->n);
+    p.x_stride = l->n;
+    p.y = y_d;
+    p.y_stride = y_stride;
+    p.columns = x->tokens;
+    p.n_matrices = l->n_parts;
+    product_launch(g, &p, few, div_up(x->tokens, columns), blocks);
+}

@@ -1,0 +1,66 @@
+/* product.cuh - what a launch of the product kernels (product.cu) is to do: for linear.cu
+ * and experts.cu, which say where weights and activations are.
+ *
+ * A tile is some rows of one matrix times some columns, tokens or (token, expert) pairs:
+ * y[column][out + row] = scale * (row . activations of the column). */
+#ifndef INFER_GPU_PRODUCT_CUH
+#define INFER_GPU_PRODUCT_CUH
+
+#include "acts.cuh"
+
+enum {
+    FEW_COLUMNS = 8,   /* columns of a tile of product_few(), */
+    MANY_COLUMNS = 64, /* and of product_many() */
+    MANY_ROWS = 64,
+    /* Weights of a row that are summed up before they are added to the rest. */
+    SEGMENT = 512
+};
+
+struct product_matrix {
+    const uint8_t *data;
+    size_t row_bytes;
+    uint32_t type, n, rows, out;
+    float scale;
+    uint32_t first_block; /* of rows, counted through all matrices */
+};
+
+/* Columns of one expert; count 0: nothing. */
+struct expert_tile {
+    uint32_t expert, first, count;
+};
+
+/* How the blocks of a launch find their tiles: matrices with the same columns, or parts
+ * of experts. */
+struct product {
+    const struct grid_tables *grids;
+    const struct act_chunk *q; /* encoded activations, a row has act_stride chunks */
+    const float *x;            /* the same as floats, x_stride apart */
+    uint32_t act_stride, x_stride;
+    float *y;
+    size_t y_stride;
+    uint32_t columns; /* in all */
+    uint32_t n_matrices;
+    struct product_matrix matrices[GPU_PARTS];
+
+    /* experts: parts part .. part + n_parts - 1, `part_width` columns of y each */
+    const struct gpu_expert *experts; /* NULL: matrices */
+    uint32_t part, n_parts, part_width, n_expert, n_used, n_ff, n_ff_shared, n_embd,
+        pairs;
+    struct gpu_matrix shared[3];
+    const uint32_t *ids;             /* [pairs]: a tile is a pair, or */
+    const struct expert_tile *tiles; /* NULL, or the tiles that were found, */
+    const uint32_t *act_rows;        /* [pairs] of whose columns the activations are here;
+                                        NULL: column i's are in row i */
+};
+
+/* Rows that a block of product_few() has of a matrix with rows of n weights. */
+static inline __host__ __device__ uint32_t few_rows(uint32_t n)
+{
+    return n > 2 * SEGMENT ? 16 : n > SEGMENT ? 32 : 64;
+}
+
+/* few: tiles of few columns.  tiles, row_blocks: how many of each. */
+void product_launch(struct gpu *g, const struct product *p, bool few, uint32_t tiles,
+                    uint32_t row_blocks);
+
+#endif

@@ -1,0 +1,174 @@
+/* Matrices on the device: rows of them, and products with any number of tokens. */
+#include "problem.h"
+
+/* ---- Rows ---------------------------------------------------------------------------
+ */
+
+START_TEST(rows_are_decoded_to_the_same_bits)
+{
+    uint32_t types[GGF_TYPE_COUNT];
+    if ((uint32_t)_i >= problem_types(types)) return;
+    const uint32_t type = types[_i], n = 768, n_rows = 9;
+    static const int32_t ids[] = { 8, 0, 3, 3, 7 };
+    gpu *g = gpu_new();
+    struct problem_matrix m = problem_matrix_new(g, type, n, n_rows, _i % 2 ? 1 : 0.75f);
+    int32_t *ids_d = gpu_memory(g, ids, sizeof ids);
+    float *y_d = gpu_memory(g, NULL, 5 * n * sizeof(float));
+    gpu_rows(g, &m.m, ids_d, 5, y_d);
+    float *y = gpu_bytes(g, y_d, 5 * n * sizeof(float));
+    for (uint32_t k = 0; k < 5; k++)
+        for (uint32_t i = 0; i < n; i++)
+            ck_assert_msg(y[k * n + i] == m.w[(uint32_t)ids[k] * n + i],
+                          "%s: weight %u of row %d: %g and not %g",
+                          ggf_type_info(type)->name, i, ids[k], (double)y[k * n + i],
+                          (double)m.w[(uint32_t)ids[k] * n + i]);
+    free(y);
+    gpu_free(g, y_d);
+    gpu_free(g, ids_d);
+    problem_matrix_free(g, &m);
+    gpu_done(g);
+}
+END_TEST
+
+START_TEST(which_types)
+{
+    ck_assert(gpu_type(GGF_Q4_K));
+    ck_assert(gpu_type(GGF_BF16));
+    ck_assert(!gpu_type(GGF_F64));
+    ck_assert(!gpu_type(GGF_TQ1_0));
+    ck_assert(!gpu_type(UINT32_MAX));
+}
+END_TEST
+
+/* ---- Products -------------------------------------------------------------------------
+ */
+
+enum { MAX_PARTS = 3, HOLE = 5 };
+
+struct product {
+    struct gpu_linear l;
+    struct gpu_part parts[MAX_PARTS];
+    struct problem_matrix m[MAX_PARTS];
+    struct problem_acts x;
+    float *y_d;
+};
+
+static struct product product_new(gpu *g, uint32_t n, uint32_t tokens, uint32_t n_parts,
+                                  const uint32_t *types, const uint32_t *rows)
+{
+    struct product p = { .l = { .n = n, .width = HOLE, .n_parts = n_parts } };
+    for (uint32_t i = 0; i < n_parts; i++) {
+        p.m[i] = problem_matrix_new(g, types[i], n, rows[i], i == 1 ? 1.5f : 1);
+        p.parts[i] = (struct gpu_part){ p.m[i].m, p.l.width };
+        p.l.width += rows[i] + HOLE;
+    }
+    p.x = problem_acts_new(g, NULL, n, tokens);
+    p.y_d = gpu_memory(g, NULL, (uint64_t)tokens * p.l.width * sizeof(float));
+    return p;
+}
+
+static float *product_run(gpu *g, struct product *p, const struct gpu_acts *x)
+{
+    const uint64_t bytes = (uint64_t)x->tokens * p->l.width * sizeof(float);
+    p->l.parts = p->parts;
+    gpu_zero(g, p->y_d, bytes);
+    gpu_linear(g, &p->l, x, p->y_d, p->l.width);
+    return gpu_bytes(g, p->y_d, bytes);
+}
+
+static void check_values(const struct product *p, const float *y)
+{
+    const uint32_t n = p->l.n;
+    for (uint32_t i = 0; i < p->l.n_parts; i++)
+        for (uint32_t t = 0; t < p->x.a.tokens; t++)
+            for (uint32_t r = 0; r < p->m[i].m.rows; r++) {
+                double bound;
+                const double want = problem_dot(p->m[i].m.type, p->m[i].w + (size_t)r * n,
+                                                p->x.x + (size_t)t * n,
+                                                p->x.rounded + (size_t)t * n, n, &bound);
+                const double got =
+                    (double)y[(size_t)t * p->l.width + p->parts[i].out + r];
+                ck_assert_msg(fabs(got - want) <= bound,
+                              "%s n=%u rows=%u token %u row %u: %g and not %g +- %g",
+                              ggf_type_info(p->m[i].m.type)->name, n, p->m[i].m.rows, t,
+                              r, got, want, bound);
+            }
+    for (uint32_t t = 0; t < p->x.a.tokens; t++) /* holes stay */
+        for (uint32_t k = 0; k < HOLE; k++) {
+            const float *row = y + (size_t)t * p->l.width;
+            ck_assert_float_eq(row[k], 0);
+            ck_assert_float_eq(row[p->l.width - 1 - k], 0);
+        }
+}
+
+/* Token t by itself. */
+static void check_alone(gpu *g, struct product *p, const float *y, uint32_t t)
+{
+    struct gpu_acts one = p->x.a;
+    one.x_d += (size_t)t * one.n;
+    one.q_d = (char *)one.q_d + t * gpu_acts_bytes(one.n, 1);
+    one.tokens = 1;
+    float *alone = product_run(g, p, &one);
+    ck_assert_mem_eq(alone, y + (size_t)t * p->l.width, p->l.width * sizeof *y);
+    free(alone);
+}
+
+static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
+                          const uint32_t *types, const uint32_t *rows, uint64_t seed)
+{
+    gpu *g = gpu_new();
+    emulator_seed(seed);
+    struct product p = product_new(g, n, tokens, n_parts, types, rows);
+    float *y = product_run(g, &p, &p.x.a);
+    check_values(&p, y);
+    check_alone(g, &p, y, 0);
+    check_alone(g, &p, y, tokens / 2);
+    check_alone(g, &p, y, tokens - 1);
+    free(y);
+    for (uint32_t i = 0; i < n_parts; i++) problem_matrix_free(g, &p.m[i]);
+    problem_acts_free(g, &p.x);
+    gpu_free(g, p.y_d);
+    gpu_done(g);
+}
+
+/* Every type: one tile and many, n that ends inside a segment or a chunk. */
+START_TEST(every_type)
+{
+    uint32_t types[GGF_TYPE_COUNT];
+    if ((uint32_t)_i >= problem_types(types)) return;
+    const bool blocks32 = ggf_type_info(types[_i])->block <= 32;
+    static const uint32_t sizes[][2] = { { 1, 1 },   { 37, 3 },  { 15, 8 }, { 70, 9 },
+                                         { 16, 17 }, { 65, 31 }, { 33, 70 } };
+    static const uint32_t n_of[2][7] = { { 256, 768, 1280, 256, 512, 768, 1280 },
+                                         { 32, 544, 1120, 96, 512, 608, 1056 } };
+    for (int k = 0; k < 7; k++)
+        product_check(n_of[blocks32][k], sizes[k][1], 1, &types[_i], &sizes[k][0],
+                      (uint64_t)(7 * _i + k));
+}
+END_TEST
+
+START_TEST(parts_of_several_types)
+{
+    static const uint32_t types[][MAX_PARTS] = {
+        { GGF_Q4_K, GGF_Q6_K, GGF_F32 },
+        { GGF_F16, GGF_Q8_0, GGF_Q8_0 },
+        { GGF_IQ2_XS, GGF_BF16, GGF_Q2_K },
+    };
+    static const uint32_t rows[][MAX_PARTS] = { { 130, 17, 3 }, { 1, 64, 65 } };
+    static const uint32_t tokens[] = { 1, 16, 33, 65 };
+    product_check(512, tokens[_i % 4], MAX_PARTS, types[_i / 4], rows[_i % 2],
+                  (uint64_t)_i);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *rows = tcase_create("rows");
+    tcase_add_test(rows, which_types);
+    tcase_add_loop_test(rows, rows_are_decoded_to_the_same_bits, 0, GGF_TYPE_COUNT);
+    TCase *products = tcase_create("products");
+    tcase_set_timeout(products, 60);
+    tcase_add_loop_test(products, every_type, 0, GGF_TYPE_COUNT);
+    tcase_add_loop_test(products, parts_of_several_types, 0, 12);
+    return GPU_SUITE_RUN("gpu_linear", rows, products);
+}
