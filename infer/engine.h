@@ -147,6 +147,9 @@ struct q3n_expert_stats {
     uint64_t short_bytes; /* most that a cgroup's limit was below what one token needs */
 };
 void q3n_model_expert_stats(q3n_model *model, struct q3n_expert_stats *out);
+/* Let memory for experts follow the limits of cgroups, as computing does by itself: for
+ * who computes nothing for long.  Not while something is computed. */
+void q3n_model_follow_limits(q3n_model *model);
 /* What traces and histories of this model are marked with (experts/trace.h); to be freed.
  */
 struct trace_model;

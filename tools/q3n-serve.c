@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NAME "q3n-serve"
@@ -262,11 +263,23 @@ static int watch_signals(ggf_error *err)
     return 0;
 }
 
-static void wait_for_stop(void)
+/* Until a signal comes; each second memory for experts is looked at, which follows the
+ * limits of cgroups. */
+static void wait_for_stop(q3n_model *model)
 {
+    struct q3n_expert_stats seen, now;
+    q3n_model_expert_stats(model, &seen);
     pthread_mutex_lock(&state.lock);
     state.loading = false;
-    while (!state.stop) pthread_cond_wait(&state.changed, &state.lock);
+    while (!state.stop) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_sec++;
+        pthread_cond_timedwait(&state.changed, &state.lock, &t);
+        q3n_model_expert_stats(model, &now);
+        memory_notice(stderr, NAME ": ", &seen, &now);
+        seen = now;
+    }
     pthread_mutex_unlock(&state.lock);
 }
 
@@ -395,7 +408,7 @@ static int serve(struct work *w, ggf_error *err)
     if (!r) r = start(w, alias, err);
     if (!r) {
         fprintf(stderr, NAME ": %s is ready\n", alias);
-        wait_for_stop();
+        wait_for_stop(w->model);
     }
     q3n_server_close(w->server);
     if (!r && w->checkpoints && opt.save_path)

@@ -305,6 +305,8 @@ bool expert_store_lock(const struct expert_store *s)
     return !s->slots.base || s->slots.locked;
 }
 
+void expert_store_follow_limits(struct expert_store *s) { cache_follow_limits(s, 0); }
+
 /* ---- Figures ------------------------------------------------------------- */
 
 void expert_store_stats(struct expert_store *s, struct q3n_expert_stats *out)

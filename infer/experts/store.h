@@ -93,6 +93,10 @@ bool expert_store_lock(const struct expert_store *store);
  * nothing if no experts are read. */
 int expert_store_measure(struct expert_store *store, double seconds, ggf_error *err);
 
+/* Look at the limits of cgroups, as begin() does.  Not while a layer's experts are in
+ * use. */
+void expert_store_follow_limits(struct expert_store *store);
+
 void expert_store_stats(struct expert_store *store, struct q3n_expert_stats *out);
 
 /* ---- Use ----------------------------------------------------------------- */

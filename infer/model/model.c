@@ -245,6 +245,8 @@ int q3n_model_measure_disk(q3n_model *m, double seconds, ggf_error *err)
     return expert_store_measure(m->experts, seconds, err);
 }
 
+void q3n_model_follow_limits(q3n_model *m) { expert_store_follow_limits(m->experts); }
+
 void q3n_model_expert_stats(q3n_model *m, struct q3n_expert_stats *out)
 {
     expert_store_stats(m->experts, out);

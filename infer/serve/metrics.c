@@ -65,6 +65,14 @@ static void write_experts(FILE *f, const struct q3n_expert_stats *e)
            (double)e->read_bytes);
     metric(f, "q3n:experts_wait_seconds_total", "counter", "Seconds computing waited.",
            e->wait_seconds);
+    metric(f, "q3n:experts_memory_bytes", "gauge", "Memory for experts.",
+           (double)e->slot_bytes);
+    metric(f, "q3n:experts_memory_shrinks_total", "counter",
+           "Times that a cgroup's limit took of it.", (double)e->shrinks);
+    metric(f, "q3n:experts_memory_grows_total", "counter", "Times that it was extended.",
+           (double)e->grows);
+    metric(f, "q3n:experts_memory_short_bytes", "gauge",
+           "Most that a cgroup left less than one token needs.", (double)e->short_bytes);
 }
 
 enum MHD_Result api_metrics(struct call *call)

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct action {
     uint32_t slot;
@@ -270,6 +271,23 @@ static void publish(struct scheduler *s)
     if (s->o.means.checkpoints) t->kept = q3n_checkpoints_stats(s->o.means.checkpoints);
 }
 
+/* Holding the lock.  Memory for experts must follow the limits of cgroups also while
+ * nothing is computed. */
+static void wait_for_work(struct scheduler *s)
+{
+    if (!q3n_model_info(s->o.means.model)->bytes_slots) {
+        pthread_cond_wait(&s->work, &s->lock);
+        return;
+    }
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec++;
+    if (!pthread_cond_timedwait(&s->work, &s->lock, &t)) return;
+    pthread_mutex_unlock(&s->lock);
+    q3n_model_follow_limits(s->o.means.model);
+    pthread_mutex_lock(&s->lock);
+}
+
 static void *run(void *user)
 {
     struct scheduler *s = user;
@@ -282,7 +300,7 @@ static void *run(void *user)
         publish(s);
         if (stopping && !n && !s->first) break;
         if (!n) {
-            if (!s->first && !s->actions) pthread_cond_wait(&s->work, &s->lock);
+            if (!s->first && !s->actions) wait_for_work(s);
             continue;
         }
         s->totals.n_steps++;

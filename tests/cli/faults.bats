@@ -123,3 +123,28 @@ count_of() { sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" stats; }
     [ "$(count_of experts_memory_shrinks)" -gt 0 ]
     [ "$(count_of experts_memory_least)" -lt "$(count_of experts_memory)" ]
 }
+
+@test "a limit is lowered while a server waits: it says so, and answers as before" {
+    nm -D "$BUILD/q3n-serve" | grep -q __asan && skip "a sanitizer needs memory of its own"
+    group=$(limited_group $((1 << 30))) || skip "no cgroup can be made"
+    gguf-synth idle.gguf --pack idle.xpack --type Q8_0 --embd 512 --ff 512 --ff-shared 512 \
+        --experts 64 --vocab-from "$BUILD/samples/q3n-mini-bf16.gguf"
+    # shellcheck disable=SC2016
+    bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" q3n-serve -m idle.gguf -t 1 \
+        -np 1 -c 512 --cache-ram 8 --port 0 --metrics --load-mode direct 2>log 3>&- &
+    pid=$!
+    for ((i = 0; i < 100; i++)); do grep -q ready log && break; sleep 0.1; done
+    url=$(sed -n 's/.*listening on //p' log)
+    ask() { curl -s "$url/v1/completions" -d '{"prompt": "'"$1"'", "max_tokens": 8, "temperature": 0}' |
+        jq -c '.choices[0].text'; }
+    before=$(ask one)
+    for word in one two three; do ask "$(printf "$word %.0s" $(seq 30))" >/dev/null; done
+    lower_limit "$group" $(($(held_by "$group") + (2 << 20)))
+    for ((i = 0; i < 50; i++)); do grep -q 'limits of cgroups' log && break; sleep 0.1; done
+    grep -q '^q3n-serve: limits of cgroups have changed: .* of memory for experts now$' log
+    curl -s "$url/metrics" | grep -q '^q3n:experts_memory_shrinks_total [1-9]'
+    [ "$(ask one)" = "$before" ]
+    kill $pid
+    wait $pid
+    rmdir "$group"
+}

@@ -295,3 +295,24 @@ END
     run q3n-serve --port 0
     [ "$status" -eq 2 ]
 }
+
+@test "a packed model, its experts in little memory: the same texts, and figures of it" {
+    ask() { post /v1/completions '{"prompt": "And God said", "max_tokens": 12, "temperature": 0, "ignore_eos": true}' |
+        field '.choices[0].text'; }
+    ask >plain
+    expert-pack "$MODEL" -o packed 2>/dev/null
+    start -np 2 -c 512 --metrics -m packed.gguf --experts-cache 8M
+    ask >little
+    cmp plain little
+    count() { curl -s "$url/metrics" | sed -n "s/^q3n:experts_$1 //p"; }
+    [ "$(count mapped_total)" = 0 ]
+    [ "$(count misses_total)" -gt 100 ]
+    [ "$(count hits_total)" -gt 0 ]
+    [ "$(count memory_bytes)" -le $((8 << 20)) ]
+    [ "$(count memory_bytes)" -gt 0 ]
+    curl -s "$url/experts" >e.json
+    [ "$(field .misses <e.json)" = "$(count misses_total)" ]
+    [ "$(field .read_bytes <e.json)" = "$(count read_bytes_total)" ]
+    [ "$(field .slot_bytes <e.json)" = "$(count memory_bytes)" ]
+    kill "$pid"; wait "$pid"
+}

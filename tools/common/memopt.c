@@ -114,18 +114,18 @@ void memory_print(FILE *f, const struct q3n_model_info *info,
                 out_size(size, s->short_bytes));
 }
 
-void memory_notice(FILE *f, const struct q3n_expert_stats *a,
+void memory_notice(FILE *f, const char *lead, const struct q3n_expert_stats *a,
                    const struct q3n_expert_stats *b)
 {
     char size[24];
     if (a->shrinks != b->shrinks || a->grows != b->grows)
-        fprintf(f, "\nlimits of cgroups have changed: %s of memory for experts now\n",
-                out_size(size, b->slot_bytes));
+        fprintf(f, "%slimits of cgroups have changed: %s of memory for experts now\n",
+                lead, out_size(size, b->slot_bytes));
     if (b->short_bytes > a->short_bytes && !a->short_bytes)
         fprintf(f,
-                "\nwarning: a cgroup leaves %s less than the experts of one token need; "
+                "%swarning: a cgroup leaves %s less than the experts of one token need; "
                 "the system may end this program\n",
-                out_size(size, b->short_bytes));
+                lead, out_size(size, b->short_bytes));
 }
 
 void memory_json(struct json *j, const struct q3n_model_info *info,

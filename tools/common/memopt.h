@@ -50,9 +50,9 @@ void memory_since(struct q3n_expert_stats *counts, const struct q3n_expert_stats
 /* What a run has done with experts so far.  Nothing is printed if all are mapped. */
 void memory_print(FILE *f, const struct q3n_model_info *info,
                   const struct q3n_expert_stats *stats);
-/* Says so when memory for experts was cut or extended since `before`, or is less than
- * works well. */
-void memory_notice(FILE *f, const struct q3n_expert_stats *before,
+/* Says so, on a line that starts with `lead`, when memory for experts was cut or extended
+ * since `before`, or is less than works well. */
+void memory_notice(FILE *f, const char *lead, const struct q3n_expert_stats *before,
                    const struct q3n_expert_stats *now);
 /* The members of an object; also if all are mapped. */
 void memory_json(struct json *j, const struct q3n_model_info *info,

@@ -20,7 +20,7 @@ static void show_limits(struct run *run)
 {
     struct q3n_expert_stats now;
     q3n_model_expert_stats(run->model, &now);
-    memory_notice(stderr, &run->seen_limits, &now);
+    memory_notice(stderr, "\n", &run->seen_limits, &now);
     run->seen_limits = now;
 }
 
