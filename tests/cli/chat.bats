@@ -190,6 +190,52 @@ need_terminal() { python3 -c 'import os; os.openpty()' 2>err || skip "no pseudo-
     grep -q '<think>' shown
 }
 
+# A model of random weights that thinks: Qwen3's tokens, and </think> likely enough to come
+# soon; the templates are like those of the models that think.
+thinker() {
+    local dir=$BATS_FILE_TMPDIR
+    if [ ! -e "$dir/thinker.gguf" ]; then
+        zstd -q -d "$ROOT/tests/data/tokenizer/qwen3-vocab.gguf.zst" -o "$dir/vocab.gguf"
+        gguf-synth "$dir/thinker.gguf" --type Q4_K --vocab-from "$dir/vocab.gguf" 2>/dev/null
+    fi
+    q3n-run -m "$dir/thinker.gguf" -t 1 -cnv --temp 1 --top-k 0 --top-p 1 --min-p 0 \
+        --logit-bias 151668+10.5 -n 60 --chat-template-file "$ROOT/tests/data/templates/$1.jinja" "${@:2}"
+}
+
+@test "thoughts that the template opens: told apart, saved, left out of later prompts" {
+    form='root ::= "\n\n" [A-Z] [a-z]{2,5} "."'
+    for seed in $(seq 40); do # some have no thoughts, or no end of them
+        printf 'one\ntwo\n/save c.json\n' | thinker thinking -s "$seed" --grammar "$form" --json \
+            --force >out 2>err
+        jq -se 'all(.[]; (.reasoning | length) > 5 and .text != "")' out && break
+    done
+    jq -se 'length == 2 and all(.[]; .finish == "end" and (.text | test("^[A-Z][a-z]{2,5}\\.$")))' out
+    jq -se '.[0].messages[1].reasoning_content == .[1].reasoning and .[0].messages[1].content == .[1].text' c.json out
+    # The second prompt is the conversation without thoughts, of which the first message was known.
+    jq '.messages[:3]' c.json >asked.json
+    n=$(q3n-tokenize -m "$BATS_FILE_TMPDIR/thinker.gguf" --chat asked.json --ids \
+        --chat-template-file "$ROOT/tests/data/templates/thinking.jinja" | tr -cd , | wc -c)
+    jq -se --argjson n $((n + 1)) '.[1].tokens.prompt == $n and .[1].tokens.reused >= 5 and
+        .[1].tokens.reused < .[0].tokens.prompt' out
+    printf 'one\ntwo\n' | thinker thinking -s "$seed" --grammar "$form" --json --ctx-checkpoints 0 \
+        2>err | jq '[.reasoning, .text]' >cold
+    jq '[.reasoning, .text]' out | cmp - cold
+}
+
+@test "thoughts that the model opens: marked, or dimmed at a terminal" {
+    form='root ::= "<think>\n" [a-z]{4,9} "\n</think>\n\n" [A-Z] [a-z]{2,5} "."'
+    said=$(thinker qwen3 -s 1 --grammar "$form" <<<one 2>err)
+    [[ "$said" =~ ^'<think>'$'\n'([a-z]{4,9})$'\n''</think>'$'\n\n'([A-Z][a-z]{2,5}\.)$ ]]
+    thoughts=${BASH_REMATCH[1]} text=${BASH_REMATCH[2]}
+    thinker qwen3 -s 1 --grammar "$form" --json <<<one 2>err |
+        jq -e --arg r "$thoughts" --arg t "$text" '.reasoning == $r and .text == $t'
+    need_terminal
+    terminal prompt "type one" prompt "keys \x04" \
+        -- q3n-run -m "$BATS_FILE_TMPDIR/thinker.gguf" -t 1 -cnv -s 1 --temp 1 --top-k 0 --top-p 1 --min-p 0 \
+        --logit-bias 151668+10.5 --chat-template-file "$ROOT/tests/data/templates/qwen3.jinja" --grammar "$form" >shown
+    tr -d '\r\n' <shown | grep -q $'\x1b\\[2m'"$thoughts"$'\x1b\\[0m'"$text"
+}
+
 @test "a terminal that can do nothing is read like a file" {
     need_terminal
     TERM=dumb terminal "keys hello\n" "wait hello" "keys \x04" \

@@ -316,3 +316,26 @@ END
     [ "$(field .slot_bytes <e.json)" = "$(count memory_bytes)" ]
     kill "$pid"; wait "$pid"
 }
+
+@test "thoughts that the template opens and the model ends, and then a form" {
+    zstd -q -d "$BATS_TEST_DIRNAME/../data/tokenizer/qwen3-vocab.gguf.zst" -o vocab.gguf
+    gguf-synth thinker.gguf --type Q4_K --vocab-from vocab.gguf 2>/dev/null # of random weights
+    start -np 1 -c 512 -m thinker.gguf --chat-template-file "$BATS_TEST_DIRNAME/../data/templates/thinking.jinja"
+    # </think> is 151668, made likely enough to come soon
+    ask() { post /v1/chat/completions '{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 60, "top_k": 0,
+        "top_p": 1, "min_p": 0, "temperature": 1, "logit_bias": {"151668": 10.5}, "seed": '"$seed, $1"',
+        "grammar": "root ::= \"\\n\\n\" [A-Z] [a-z]{2,5} \".\""}'; }
+    for seed in $(seq 20); do # some have no thoughts, or no end of them
+        ask '"stream": false' >whole.json
+        [ "$(field '.choices[0] | .finish_reason == "stop" and (.message.reasoning_content | length) > 5' <whole.json)" = true ] && break
+    done
+    [[ "$(field '.choices[0].message.content' <whole.json)" =~ ^[A-Z][a-z]{2,5}\.$ ]]
+    ask '"stream": true' | grep '^data: {' | cut -c 7- >parts.json
+    for part in reasoning_content content; do
+        jq -rj ".choices[].delta.$part // empty" parts.json >part
+        field ".choices[0].message.$part" <whole.json | tr -d '\n' | cmp - <(tr -d '\n' <part)
+    done
+    ask '"reasoning_format": "none"' | field '.choices[0].message.content' |
+        grep -q '</think>'
+    kill "$pid"; wait "$pid"
+}
