@@ -163,7 +163,6 @@ struct gpu_expert {
 struct gpu_moe {
     uint32_t n_embd, n_expert, n_used, n_ff, n_ff_shared;
     const struct gpu_expert *experts_d; /* [n_expert] */
-    uint32_t types[3]; /* if all experts have the same; else UINT32_MAX */
     struct gpu_matrix shared[3];
     const float *shared_gate_d; /* [n_embd]: the shared one counts sigmoid(gate . norm) */
 };

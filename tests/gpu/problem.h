@@ -20,7 +20,8 @@ static inline uint32_t problem_types(uint32_t types[GGF_TYPE_COUNT])
     return n;
 }
 
-/* A matrix here and on the device, and its weights as floats times the scale. */
+/* A matrix here and on the device, and its weights as floats times the scale; scale 0:
+ * one that makes products with activations of about 1 about 1. */
 struct problem_matrix {
     struct gpu_matrix m;
     uint8_t *bytes;
@@ -40,6 +41,12 @@ static inline struct problem_matrix problem_matrix_new(gpu *g, uint32_t type, ui
     for (uint32_t r = 0; r < rows; r++) {
         fill_row(type, p.bytes + r * p.m.row_bytes, n, ROW_RANDOM);
         decode_for(type)(p.bytes + r * p.m.row_bytes, p.w + (size_t)r * n, n);
+    }
+    if (scale == 0) {
+        double square = 0;
+        for (size_t i = 0; i < (size_t)n * rows; i++)
+            square += (double)p.w[i] * (double)p.w[i];
+        p.m.scale = scale = (float)sqrt(rows / square);
     }
     for (size_t i = 0; i < (size_t)n * rows; i++) p.w[i] *= scale;
     p.m.data_d = gpu_memory(g, p.bytes, p.m.row_bytes * rows);

@@ -1,0 +1,273 @@
+/* experts.cu - the routed experts and the shared one: which tokens go to which, and what
+ * becomes of their results.  The products are product.cu's.
+ *
+ * A row is a (token, expert) pair or, behind all pairs, a token of the shared expert. For
+ * few tokens rows are in the order of the routing and every pair is a tile of its own;
+ * for more they are sorted by expert, and the tokens of an expert are multiplied
+ * together. Either way a row's result is the same, and the rows of a token are added in
+ * the order of the routing. */
+#include "product.cuh"
+
+enum {
+    SORT_THREADS = 1024,
+    ACTIVATE_THREADS = 128,
+    SUM_THREADS = 128,
+    PAIR_TOKENS = FEW_COLUMNS /* with so many tokens pairs stay as they are */
+};
+
+/* What lies in the scratch memory, and how large it is. */
+struct layout {
+    uint32_t pairs, rows, ff, chunks, tiles;
+    bool sorted;
+    struct expert_tile *tile; /* [tiles] */
+    uint32_t *token_of;       /* [pairs] in sorted order */
+    uint32_t *place;          /* [pairs] in the routing's order: their rows */
+    float *shared_weight;     /* [tokens] */
+    float *ff_d; /* [2 ff, rows]: gate and up; then the middle in gate's place */
+    struct act_chunk *mid; /* [chunks, rows] */
+    float *down;           /* [n_embd, rows] */
+    uint64_t bytes;
+};
+
+static uint8_t *take(uint8_t *base, uint64_t *at, uint64_t bytes)
+{
+    uint8_t *p = base + *at;
+    *at += (bytes + 255) / 256 * 256;
+    return p;
+}
+
+static struct layout layout_of(const struct gpu_moe *m, uint32_t tokens, void *scratch)
+{
+    struct layout l = {};
+    uint8_t *const base = (uint8_t *)scratch;
+    l.sorted = tokens > PAIR_TOKENS;
+    l.pairs = tokens * m->n_used;
+    l.rows = l.pairs + (m->n_ff_shared ? tokens : 0);
+    l.ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
+    l.chunks = act_chunks(l.ff);
+    l.tiles = l.sorted
+                  ? (l.pairs < m->n_expert ? l.pairs : m->n_expert) +
+                        l.pairs / MANY_COLUMNS + div_up(l.rows - l.pairs, MANY_COLUMNS)
+                  : l.pairs + (m->n_ff_shared ? 1 : 0);
+    l.tile = (struct expert_tile *)take(base, &l.bytes, l.tiles * sizeof *l.tile);
+    l.token_of = (uint32_t *)take(base, &l.bytes, l.pairs * sizeof *l.token_of);
+    l.place = (uint32_t *)take(base, &l.bytes, l.pairs * sizeof *l.place);
+    l.shared_weight = (float *)take(base, &l.bytes, tokens * sizeof *l.shared_weight);
+    l.ff_d = (float *)take(base, &l.bytes, (uint64_t)l.rows * 2 * l.ff * sizeof *l.ff_d);
+    l.mid = (struct act_chunk *)take(base, &l.bytes,
+                                     (uint64_t)l.rows * l.chunks * sizeof *l.mid);
+    l.down = (float *)take(base, &l.bytes, (uint64_t)l.rows * m->n_embd * sizeof *l.down);
+    return l;
+}
+
+uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens)
+{
+    return layout_of(m, tokens, NULL).bytes;
+}
+
+/* ---- Sorting ------------------------------------------------------------------------
+ */
+
+/* By a warp: from[i] becomes the sum of everything before it; returns the sum of all. */
+static __device__ uint32_t sums_before(uint32_t *from, uint32_t n)
+{
+    uint32_t before = 0;
+    for (uint32_t i0 = 0; i0 < n; i0 += WARP) {
+        const uint32_t i = i0 + lane_of(), own = i < n ? from[i] : 0;
+        uint32_t sum = own;
+        for (uint32_t d = 1; d < WARP; d *= 2) {
+            const uint32_t left = lane_get(sum, (lane_of() - d) % WARP);
+            if (lane_of() >= d) sum += left;
+        }
+        if (i < n) from[i] = before + sum - own;
+        before += lane_get(sum, WARP - 1);
+    }
+    return before;
+}
+
+/* One block.  Where the pairs of an expert start, its tiles, and then the pairs. */
+static __global__ void sort_pairs(const uint32_t *ids, uint32_t pairs, uint32_t n_used,
+                                  uint32_t n_expert, uint32_t rows,
+                                  struct expert_tile *tile, uint32_t n_tiles,
+                                  uint32_t *token_of, uint32_t *place)
+{
+    SHARED_BYTES(bytes); /* three numbers for each expert */
+    SHARED(uint32_t, routed_tiles, );
+    uint32_t *const count = (uint32_t *)bytes, *const first = count + n_expert,
+                    *const first_tile = first + n_expert;
+    const uint32_t me = threadIdx.x;
+    for (uint32_t e = me; e < n_expert; e += SORT_THREADS) count[e] = 0;
+    block_sync();
+    for (uint32_t i = me; i < pairs; i += SORT_THREADS) atomic_add(&count[ids[i]], 1);
+    block_sync();
+    for (uint32_t e = me; e < n_expert; e += SORT_THREADS) {
+        first[e] = count[e];
+        first_tile[e] = div_up(count[e], MANY_COLUMNS);
+    }
+    block_sync();
+    if (warp_of() == 0) sums_before(first, n_expert);
+    if (warp_of() == 1) {
+        const uint32_t all = sums_before(first_tile, n_expert);
+        if (lane_of() == 0) routed_tiles = all;
+    }
+    block_sync();
+    for (uint32_t e = me; e < n_expert; e += SORT_THREADS)
+        for (uint32_t i = 0; i < count[e]; i += MANY_COLUMNS)
+            tile[first_tile[e] + i / MANY_COLUMNS] = {
+                e, first[e] + i, min(count[e] - i, (uint32_t)MANY_COLUMNS)
+            };
+    for (uint32_t i = routed_tiles + me; i < n_tiles; i += SORT_THREADS) {
+        const uint32_t at = pairs + (i - routed_tiles) * MANY_COLUMNS;
+        tile[i] = { n_expert, at,
+                    at < rows ? min(rows - at, (uint32_t)MANY_COLUMNS) : 0 };
+    }
+    block_sync();
+    for (uint32_t i = me; i < pairs; i += SORT_THREADS) {
+        const uint32_t at = atomic_add(&first[ids[i]], 1);
+        token_of[at] = i / n_used;
+        place[i] = at;
+    }
+}
+
+/* ---- Between the products
+ * --------------------------------------------------------------- */
+
+static __device__ float sigmoid_of(float v)
+{
+    return quotient(1.0f, add(1.0f, expf(-v)));
+}
+
+/* What the shared expert counts for a token. */
+static __device__ void weigh_shared(const float *gate, const float *norm, uint32_t n,
+                                    float *weight)
+{
+    SHARED(float, scratch, [ACTIVATE_THREADS / WARP]);
+    float sum = 0;
+    for (uint32_t i = threadIdx.x; i < n; i += ACTIVATE_THREADS)
+        sum = fma1(gate[i], norm[i], sum);
+    sum = block_sum(sum, scratch);
+    if (threadIdx.x == 0) *weight = sigmoid_of(sum);
+}
+
+static __device__ float silu_mul(float gate, float up)
+{
+    return mul(mul(gate, sigmoid_of(gate)), up);
+}
+
+/* A block for each row: silu(gate) * up, as floats and encoded. */
+static __global__ void activate(float *ff_d, uint32_t ff, struct act_chunk *mid,
+                                uint32_t chunks, uint32_t pairs, uint32_t n_ff,
+                                uint32_t n_ff_shared, const float *shared_gate,
+                                const float *norm, uint32_t n_embd, float *shared_weight)
+{
+    const uint32_t row = blockIdx.x, n = row < pairs ? n_ff : n_ff_shared;
+    float *const gate = ff_d + (size_t)row * 2 * ff, *const up = gate + ff;
+    if (row >= pairs)
+        weigh_shared(shared_gate, norm + (size_t)(row - pairs) * n_embd, n_embd,
+                     shared_weight + row - pairs);
+    for (uint32_t i = 4 * threadIdx.x; i < acts_end(n); i += 4 * ACTIVATE_THREADS) {
+        float4 v = make_float4(0, 0, 0, 0);
+        if (i < n) {
+            const float4 g = *(const float4 *)(gate + i), u = *(const float4 *)(up + i);
+            v = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
+                            silu_mul(g.w, u.w));
+            *(float4 *)(gate + i) = v;
+        }
+        acts_put(mid + (size_t)row * chunks, n, i, v);
+    }
+}
+
+static __device__ void add_scaled(float4 *sum, float w, const float *row)
+{
+    const float4 v = *(const float4 *)row;
+    sum->x = fma1(w, v.x, sum->x);
+    sum->y = fma1(w, v.y, sum->y);
+    sum->z = fma1(w, v.z, sum->z);
+    sum->w = fma1(w, v.w, sum->w);
+}
+
+/* Four columns a thread.  place: NULL if pairs are where they were. */
+static __global__ void sum_experts(const float *down, const uint32_t *place,
+                                   const float *weights, uint32_t n_used, uint32_t pairs,
+                                   const float *shared_weight, uint32_t n_embd, float *x)
+{
+    const uint32_t token = blockIdx.y;
+    const uint32_t i = 4 * (blockIdx.x * SUM_THREADS + threadIdx.x);
+    if (i >= n_embd) return;
+    float4 sum = make_float4(0, 0, 0, 0);
+    for (uint32_t k = 0; k < n_used; k++) {
+        const uint32_t pair = token * n_used + k, row = place ? place[pair] : pair;
+        add_scaled(&sum, weights[pair], down + (size_t)row * n_embd + i);
+    }
+    if (shared_weight)
+        add_scaled(&sum, shared_weight[token],
+                   down + (size_t)(pairs + token) * n_embd + i);
+    float4 *const to = (float4 *)(x + (size_t)token * n_embd + i);
+    *to = make_float4(add(to->x, sum.x), add(to->y, sum.y), add(to->z, sum.z),
+                      add(to->w, sum.w));
+}
+
+/* ---- All of it
+ * ------------------------------------------------------------------------------ */
+
+static uint32_t blocks_of(const struct layout *l, uint32_t rows, uint32_t n)
+{
+    return div_up(rows, l->sorted ? (uint32_t)MANY_ROWS : few_rows(n));
+}
+
+void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
+                 const uint32_t *ids_d, const float *weights_d, void *scratch_d,
+                 float *x_d)
+{
+    const uint32_t tokens = acts->tokens;
+    const struct layout l = layout_of(m, tokens, scratch_d);
+    struct product p = {};
+    if (l.sorted)
+        LAUNCH(g, sort_pairs, 1, SORT_THREADS, 3 * m->n_expert * sizeof(uint32_t), ids_d,
+               l.pairs, m->n_used, m->n_expert, l.rows, l.tile, l.tiles, l.token_of,
+               l.place);
+    p.grids = g->tables_d;
+    p.q = (const struct act_chunk *)acts->q_d;
+    p.x = acts->x_d;
+    p.act_stride = act_chunks(m->n_embd);
+    p.x_stride = m->n_embd;
+    p.y = l.ff_d;
+    p.y_stride = 2 * (size_t)l.ff;
+    p.columns = l.rows;
+    p.experts = m->experts_d;
+    p.part = GGF_GATE;
+    p.n_parts = 2;
+    p.part_width = l.ff;
+    p.n_expert = m->n_expert;
+    p.n_used = m->n_used;
+    p.n_ff = m->n_ff;
+    p.n_ff_shared = m->n_ff_shared;
+    p.n_embd = m->n_embd;
+    p.pairs = l.pairs;
+    for (int i = 0; i < 3; i++) p.shared[i] = m->shared[i];
+    p.ids = ids_d;
+    p.tiles = l.sorted ? l.tile : NULL;
+    p.act_rows = l.sorted ? l.token_of : NULL;
+    product_launch(g, &p, !l.sorted, l.tiles, 2 * blocks_of(&l, l.ff, m->n_embd));
+
+    LAUNCH(g, activate, l.rows, ACTIVATE_THREADS, 0, l.ff_d, l.ff, l.mid, l.chunks,
+           l.pairs, m->n_ff, m->n_ff_shared, m->shared_gate_d, acts->x_d, m->n_embd,
+           l.shared_weight);
+
+    p.q = l.mid;
+    p.x = l.ff_d;
+    p.act_stride = l.chunks;
+    p.x_stride = 2 * l.ff;
+    p.y = l.down;
+    p.y_stride = m->n_embd;
+    p.part = GGF_DOWN;
+    p.n_parts = 1;
+    const uint32_t routed = blocks_of(&l, m->n_embd, m->n_ff),
+                   shared = blocks_of(&l, m->n_embd, m->n_ff_shared);
+    product_launch(g, &p, !l.sorted, l.tiles, routed > shared ? routed : shared);
+
+    const dim3 grid(div_up(m->n_embd, 4 * SUM_THREADS), tokens);
+    LAUNCH(g, sum_experts, grid, SUM_THREADS, 0, l.down, l.sorted ? l.place : NULL,
+           weights_d, m->n_used, l.pairs, m->n_ff_shared ? l.shared_weight : NULL,
+           m->n_embd, x_d);
+}

@@ -1,0 +1,247 @@
+/* Routed experts and the shared one on the device, for any number of tokens. */
+#include "problem.h"
+
+enum {
+    N_EXPERT = 7,
+    N_USED = 3,
+    PARTS = 3,
+    ABSENT = 5 /* an expert that is not there */
+};
+
+struct experts {
+    struct gpu_moe m;
+    struct problem_matrix routed[N_EXPERT][PARTS], shared[PARTS];
+    float *shared_gate;
+    struct problem_acts acts;
+    uint32_t tokens, *ids;
+    float *weights, *x;
+    uint32_t *ids_d;
+    float *weights_d;
+};
+
+static const uint32_t mixed[] = { GGF_Q4_K, GGF_Q6_K, GGF_IQ3_XXS, GGF_Q8_0,
+                                  GGF_Q2_K, GGF_BF16, GGF_F32 };
+
+/* type: of all matrices, or UINT32_MAX: each its own. */
+static void experts_matrices(gpu *g, struct experts *e, uint32_t type)
+{
+    struct gpu_expert there[N_EXPERT] = { 0 };
+    const uint32_t n_embd = e->m.n_embd;
+    uint32_t k = 0;
+    for (uint32_t i = 0; i <= N_EXPERT; i++)
+        for (uint32_t p = 0; p < PARTS; p++, k++) {
+            const uint32_t n_ff = i < N_EXPERT ? e->m.n_ff : e->m.n_ff_shared;
+            const uint32_t t = type == UINT32_MAX ? mixed[k % 7] : type;
+            if (i == ABSENT || !n_ff) continue;
+            struct problem_matrix *m = i < N_EXPERT ? &e->routed[i][p] : &e->shared[p];
+            *m = p == GGF_DOWN ? problem_matrix_new(g, t, n_ff, n_embd, 0)
+                               : problem_matrix_new(g, t, n_embd, n_ff, 0);
+            if (i == N_EXPERT) {
+                e->m.shared[p] = m->m;
+            } else {
+                there[i].data_d[p] = m->m.data_d;
+                there[i].type[p] = t;
+                there[i].scale[p] = m->m.scale;
+            }
+        }
+    e->m.experts_d = gpu_memory(g, there, sizeof there);
+}
+
+/* Different experts for a token, the second one for all of them. */
+static void experts_routing(gpu *g, struct experts *e)
+{
+    const uint32_t pairs = e->tokens * N_USED;
+    e->ids = malloc(pairs * sizeof *e->ids);
+    e->weights = malloc(pairs * sizeof *e->weights);
+    ck_assert(e->ids && e->weights);
+    for (uint32_t i = 0; i < pairs; i++) {
+        static const uint32_t of[] = { 0, 1, 2, 3, 4, 6 };
+        const uint32_t t = i / N_USED, k = i % N_USED;
+        e->ids[i] = k == 1 ? 2 : of[(t + (k ? 1 : 0)) % 6];
+        if (k != 1 && e->ids[i] == 2) e->ids[i] = k ? 6 : 1;
+        e->weights[i] = 0.1f + 0.3f * (float)(check_rnd() % 100) / 100;
+    }
+    e->ids_d = gpu_memory(g, e->ids, pairs * sizeof *e->ids);
+    e->weights_d = gpu_memory(g, e->weights, pairs * sizeof *e->weights);
+}
+
+static struct experts experts_new(gpu *g, uint32_t type, uint32_t n_embd, uint32_t n_ff,
+                                  uint32_t n_ff_shared, uint32_t tokens)
+{
+    struct experts e = { .tokens = tokens };
+    e.m = (struct gpu_moe){ .n_embd = n_embd, .n_expert = N_EXPERT, .n_used = N_USED };
+    e.m.n_ff = n_ff;
+    e.m.n_ff_shared = n_ff_shared;
+    experts_matrices(g, &e, type);
+    experts_routing(g, &e);
+    e.acts = problem_acts_new(g, NULL, n_embd, tokens);
+    e.shared_gate = malloc(n_embd * sizeof(float));
+    e.x = malloc((size_t)n_embd * tokens * sizeof(float));
+    ck_assert(e.shared_gate && e.x);
+    for (uint32_t i = 0; i < n_embd; i++) e.shared_gate[i] = check_rnd_normal() / 16;
+    for (uint32_t i = 0; i < n_embd * tokens; i++) e.x[i] = check_rnd_normal();
+    e.m.shared_gate_d = gpu_memory(g, e.shared_gate, n_embd * sizeof(float));
+    return e;
+}
+
+static void experts_free(gpu *g, struct experts *e)
+{
+    for (uint32_t p = 0; p < PARTS; p++) {
+        for (uint32_t i = 0; i < N_EXPERT; i++)
+            if (i != ABSENT) problem_matrix_free(g, &e->routed[i][p]);
+        if (e->m.n_ff_shared) problem_matrix_free(g, &e->shared[p]);
+    }
+    gpu_free(g, (void *)(uintptr_t)e->m.experts_d);
+    gpu_free(g, (void *)(uintptr_t)e->m.shared_gate_d);
+    gpu_free(g, e->ids_d);
+    gpu_free(g, e->weights_d);
+    problem_acts_free(g, &e->acts);
+    free(e->shared_gate);
+    free(e->ids);
+    free(e->weights);
+    free(e->x);
+}
+
+/* x after tokens [first, first + n). */
+static float *experts_run(gpu *g, const struct experts *e, uint32_t first, uint32_t n)
+{
+    const uint32_t n_embd = e->m.n_embd;
+    const uint64_t bytes = (uint64_t)n * n_embd * sizeof(float);
+    float *x_d = gpu_memory(g, e->x + (size_t)first * n_embd, bytes);
+    void *scratch_d = gpu_memory(g, NULL, gpu_moe_scratch(&e->m, n));
+    const struct gpu_acts acts = { e->acts.a.x_d + (size_t)first * n_embd,
+                                   (char *)e->acts.a.q_d + gpu_acts_bytes(n_embd, first),
+                                   n_embd, n };
+    gpu_experts(g, &e->m, &acts, e->ids_d + first * N_USED, e->weights_d + first * N_USED,
+                scratch_d, x_d);
+    float *x = gpu_bytes(g, x_d, bytes);
+    gpu_free(g, x_d);
+    gpu_free(g, scratch_d);
+    return x;
+}
+
+/* y += weight * expert(token); bound likewise. */
+static void add_expert(const struct experts *e, const struct problem_matrix *m,
+                       uint32_t n_ff, uint32_t token, double weight, double *y,
+                       double *bound)
+{
+    enum { MAX_FF = 512 };
+    const uint32_t n_embd = e->m.n_embd;
+    const float *x = e->acts.x + (size_t)token * n_embd,
+                *rounded = e->acts.rounded + (size_t)token * n_embd;
+    float mid[MAX_FF];
+    double off[MAX_FF]; /* how far from it the device's may be */
+    for (uint32_t i = 0; i < n_ff; i++) {
+        double a, b;
+        const double gate =
+            problem_dot(m[0].m.type, m[0].w + (size_t)i * n_embd, x, rounded, n_embd, &a);
+        const double up =
+            problem_dot(m[1].m.type, m[1].w + (size_t)i * n_embd, x, rounded, n_embd, &b);
+        mid[i] = (float)(gate / (1 + exp(-gate)) * up);
+        off[i] = 1.2 * (a * fabs(up) + b * fabs(gate)) + 1e-6 * fabs((double)mid[i]);
+    }
+    for (uint32_t blk = 0; blk < n_ff; blk += 32) { /* codes: half a step more */
+        double max = 0;
+        for (uint32_t i = blk; i < blk + 32; i++)
+            max = fmax(max, fabs((double)mid[i]) + off[i]);
+        for (uint32_t i = blk; i < blk + 32 && !is_float_type(m[2].m.type); i++)
+            off[i] += max / 254 * 1.001;
+    }
+    for (uint32_t r = 0; r < n_embd; r++) {
+        const float *w = m[2].w + (size_t)r * n_ff;
+        double sum_bound, more = 0;
+        y[r] += weight * problem_dot(GGF_F32, w, mid, mid, n_ff, &sum_bound);
+        for (uint32_t i = 0; i < n_ff; i++) more += fabs((double)w[i]) * off[i];
+        bound[r] += fabs(weight) * (2 * sum_bound + more);
+    }
+}
+
+static void check_token(const struct experts *e, const float *x, uint32_t t)
+{
+    enum { MAX_EMBD = 512 };
+    const uint32_t n_embd = e->m.n_embd;
+    double y[MAX_EMBD], bound[MAX_EMBD], gate = 0, moved = 0, slack = 0;
+    for (uint32_t i = 0; i < n_embd; i++) {
+        y[i] = (double)e->x[(size_t)t * n_embd + i];
+        bound[i] = 1e-6 * fabs(y[i]);
+        gate += (double)e->shared_gate[i] * (double)e->acts.x[(size_t)t * n_embd + i];
+    }
+    for (uint32_t k = 0; k < N_USED; k++)
+        add_expert(e, e->routed[e->ids[t * N_USED + k]], e->m.n_ff, t,
+                   (double)e->weights[t * N_USED + k], y, bound);
+    if (e->m.n_ff_shared)
+        add_expert(e, e->shared, e->m.n_ff_shared, t, 1 / (1 + exp(-gate)), y, bound);
+    for (uint32_t i = 0; i < n_embd; i++) {
+        const double got = (double)x[(size_t)t * n_embd + i];
+        ck_assert_msg(fabs(got - y[i]) <= bound[i],
+                      "token %u of %u, column %u: %g and not %g +- %g", t, e->tokens, i,
+                      got, y[i], bound[i]);
+        moved += pow(y[i] - (double)e->x[(size_t)t * n_embd + i], 2);
+        slack += bound[i] * bound[i];
+    }
+    ck_assert_double_lt(slack, moved / 4); /* or nothing would have been said */
+}
+
+static void experts_check(uint32_t type, uint32_t n_embd, uint32_t n_ff,
+                          uint32_t n_ff_shared, uint32_t tokens)
+{
+    gpu *g = gpu_new();
+    emulator_seed(tokens + type);
+    struct experts e = experts_new(g, type, n_embd, n_ff, n_ff_shared, tokens);
+    float *x = experts_run(g, &e, 0, tokens);
+    for (uint32_t t = 0; t<tokens; t += tokens> 4 ? tokens / 4 : 1) check_token(&e, x, t);
+    /* The same bits alone, and cut in another way. */
+    const uint32_t cut = tokens / 3;
+    float *head = experts_run(g, &e, 0, cut ? cut : 1);
+    ck_assert_mem_eq(head, x, (cut ? cut : 1) * (size_t)n_embd * sizeof *x);
+    float *last = experts_run(g, &e, tokens - 1, 1);
+    ck_assert_mem_eq(last, x + (size_t)(tokens - 1) * n_embd, n_embd * sizeof *x);
+    free(x);
+    free(head);
+    free(last);
+    experts_free(g, &e);
+    gpu_done(g);
+}
+
+static const uint32_t batches[] = { 1, 2, 8, 9, 40, 150 };
+
+START_TEST(each_expert_its_own_types)
+{
+    experts_check(UINT32_MAX, 256, 256, 512, batches[_i]);
+}
+END_TEST
+
+START_TEST(one_type_for_all)
+{
+    experts_check(_i % 2 ? GGF_Q8_0 : GGF_MXFP4, 320, 96, 64, batches[_i]);
+}
+END_TEST
+
+START_TEST(no_shared_expert) { experts_check(GGF_Q4_K, 256, 256, 0, batches[_i]); }
+END_TEST
+
+START_TEST(scratch_grows_with_tokens)
+{
+    const struct gpu_moe m = {
+        .n_embd = 2048, .n_expert = 512, .n_used = 10, .n_ff = 512, .n_ff_shared = 512
+    };
+    uint64_t before = 0;
+    for (uint32_t tokens = 1; tokens < 600; tokens++) {
+        const uint64_t now = gpu_moe_scratch(&m, tokens);
+        ck_assert_uint_gt(now, before);
+        before = now;
+    }
+    ck_assert_uint_lt(before, 600 * 11 * 16384ull);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("experts");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, each_expert_its_own_types, 0, 6);
+    tcase_add_loop_test(tc, one_type_for_all, 0, 6);
+    tcase_add_loop_test(tc, no_shared_expert, 0, 6);
+    tcase_add_test(tc, scratch_grows_with_tokens);
+    return GPU_SUITE_RUN("gpu_experts", tc);
+}
