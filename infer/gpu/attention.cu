@@ -149,25 +149,28 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *WARP)
 
 /* ---- Few tokens ------------------------------------------------------------------ */
 
-/* The sums over all lanes of 32 numbers: lane l gets that of number l.  In each step a
- * lane gives one half of what it has and keeps the other; which one is chosen by bits, as
- * nvcc would choose among addresses, and the numbers would have to be in memory. */
-static __device__ float fold(const float *numbers)
+/* Of 2 N numbers a lane gives one half to its partner and adds what it gets to the other.
+ */
+template <uint32_t N> static __device__ void fold_half(float *s)
 {
-    uint32_t s[WARP];
+    const bool upper = lane_of() & N;
 #pragma unroll
-    for (uint32_t i = 0; i < WARP; i++) s[i] = float_bits(numbers[i]);
-#pragma unroll
-    for (uint32_t n = WARP / 2; n; n /= 2) {
-        const uint32_t upper = lane_of() & n ? ~0u : 0;
-#pragma unroll
-        for (uint32_t i = 0; i < n; i++) {
-            const uint32_t swap = (s[i] ^ s[i + n]) & upper;
-            const uint32_t got = lane_xor(s[i + n] ^ swap, n);
-            s[i] = float_bits(bits_float(s[i] ^ swap) + bits_float(got));
-        }
+    for (uint32_t i = 0; i < N; i++) {
+        const float low = s[i], high = s[i + N];
+        const float got = lane_xor(upper ? low : high, N);
+        s[i] = (upper ? high : low) + got;
     }
-    return bits_float(s[0]);
+}
+
+/* The sums over all lanes of 32 numbers: lane l gets that of number l. */
+static __device__ float fold(float *s)
+{
+    fold_half<16>(s);
+    fold_half<8>(s);
+    fold_half<4>(s);
+    fold_half<2>(s);
+    fold_half<1>(s);
+    return s[0];
 }
 
 /* Of neighbouring keys with the same head, which are GROUP lanes apart. */

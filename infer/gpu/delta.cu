@@ -164,7 +164,7 @@ static __device__ void move(float *s, float *panel, uint32_t dim, uint32_t colum
 /* A block for each panel of each value head.  REGS: rows of a column that a thread holds;
  * dim is at most SHARE * REGS, and what is beyond it is zero and stays zero. */
 template <uint32_t REGS, uint32_t TAPS>
-static __global__ void __launch_bounds__(RULE_THREADS)
+static __global__ void __launch_bounds__(RULE_THREADS, 64 / REGS)
     rule(struct gpu_delta d, struct gpu_delta_state state, uint32_t tokens,
          const float *projected, size_t width, float *out)
 {

@@ -60,6 +60,7 @@ static void setup(int i)
     fill(&state, decays, s->n_v_heads, -0.5, -0.01);
     fill(&state, norm, s->dim, 0.5, 1.5);
     fill(&state, projected, (size_t)TOKENS * width, -2, 2);
+    memset(projected + (size_t)20 * width, 0, 4 * width * sizeof *projected);
     fill(&state, conv_before, conv_floats(), -2, 2);
     fill(&state, s_before, s_floats(), -1, 1);
 }
@@ -102,11 +103,12 @@ static void unit(uint32_t t, uint32_t channel, double *x)
     for (uint32_t i = 0; i < net.dim; i++) x[i] /= fmax(sqrt(sum), (double)net.eps);
 }
 
-/* One token of one head.  Rounding adds to each column of the state an error of some
- * hundred half units of its length and of the value's: products of `dim` numbers in
- * chains of at most 32, convolutions, norms and gates, all with a few roundings.  A step
- * never makes an error longer, since keys have length 1 and decay and beta are below 1;
- * so errors add up. */
+/* One token of one head.  Each column of the state is rounded twice where it is
+ * multiplied and added to, and what is added has errors of its own: products summed in
+ * chains of at most 32, whose roundings partly cancel, convolutions, norms and gates.
+ * Together that is less than 16 half units of the column's and the value's length.  A
+ * step makes no error longer, since keys have length 1 and decay and beta are below 1, so
+ * they add up. */
 static void exact_token(uint32_t t, uint32_t head)
 {
     const uint32_t dim = net.dim, shares = net.n_v_heads / net.n_k_heads;
@@ -115,7 +117,7 @@ static void exact_token(uint32_t t, uint32_t head)
     const float *ba = row + channels + dim * net.n_v_heads + 2 * shares * k_head;
     const double a = (double)ba[shares + head % shares] + (double)dt[head];
     const double decay = exp((double)decays[head] * log1p(exp(a)));
-    const double beta = sigm((double)ba[head % shares]), u = 256 * 0x1p-24;
+    const double beta = sigm((double)ba[head % shares]), u = 16 * 0x1p-24;
     double q[MOST_DIM], k[MOST_DIM], o[MOST_DIM], squares = 0, longest = 0;
     unit(t, k_head * dim, q);
     unit(t, (net.n_k_heads + k_head) * dim, k);

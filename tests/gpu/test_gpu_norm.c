@@ -20,6 +20,7 @@ static void norm_new(struct norm *m, uint32_t n, uint64_t seed)
     m->n = n;
     for (uint32_t i = 0; i < TOKENS * n; i++) {
         m->x[i] = (float)splitmix_uniform(&seed) * 6 - 3;
+        if (i / n == 1) m->x[i] *= 0x1p-10f; /* so that eps counts */
         m->more[i] = (float)splitmix_uniform(&seed) - 0.5f;
     }
     for (uint32_t i = 0; i < n; i++) m->weight[i] = 1 + (float)splitmix_uniform(&seed);
