@@ -149,7 +149,7 @@ static int check_numbers(void)
         { "--timeout", opt.timeout, 1, 1000000 },
         { "--threads-http", opt.connections, 1, 10000 },
         { "--sse-ping-interval", opt.ping, -1, 1000000 },
-        { "--queue", opt.queue, 0, 1000000 },
+        { "--queue", opt.queue, 1, 1000000 },
         { "--ctx-checkpoints", opt.n_checkpoints, 0, 1000000 },
         { "--cache-ram", opt.cache_ram == OPT_NOT_GIVEN ? 0 : opt.cache_ram, 0, INT_MAX },
         { "--checkpoint-every-n-tokens", opt.every, -1, INT_MAX },

@@ -120,6 +120,12 @@ static bool drop_all_but(q3n_matcher *m, uint32_t *path, uint32_t n)
     return ok;
 }
 
+/* NULL if there are none: then nothing may ever have been kept. */
+static const struct thread *threads_of(const struct q3n_matcher *m, const struct place *p)
+{
+    return p->n ? m->kept + p->first : NULL;
+}
+
 /* Where a byte leads from the last of the places path[0 .. n); they may get other
  * numbers.  UNKNOWN if out of memory. */
 static uint32_t follow(q3n_matcher *m, uint32_t *path, uint32_t n, uint8_t byte)
@@ -134,7 +140,7 @@ static uint32_t follow(q3n_matcher *m, uint32_t *path, uint32_t n, uint8_t byte)
     }
     struct thread_set set;
     const struct place *p = &m->places[from];
-    if (!threads_follow(&m->threads, m->kept + p->first, p->n, byte, &set))
+    if (!threads_follow(&m->threads, threads_of(m, p), p->n, byte, &set))
         return UNKNOWN;
     m->work += m->threads.n_seen;
     const uint32_t to = intern(m, &set);
@@ -265,7 +271,7 @@ int q3n_matcher_clone(q3n_matcher **out, const q3n_matcher *m, ggf_error *err)
     const int r = q3n_matcher_new(out, m->threads.grammar, m->trie, err);
     if (r) return r;
     const struct place *p = &m->places[m->here];
-    const struct thread_set set = { m->kept + p->first, p->n, p->done };
+    const struct thread_set set = { threads_of(m, p), p->n, p->done };
     drop_places(*out);
     const bool ok = threads_copy(&(*out)->threads, &m->threads) &&
                     intern(*out, &(struct thread_set){ 0 }) == DEAD;
