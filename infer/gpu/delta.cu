@@ -161,81 +161,121 @@ static __device__ void move(float *s, float *panel, uint32_t dim, uint32_t colum
     }
 }
 
+/* What a block of the rule works on: a panel of a value head. */
+struct panel {
+    uint32_t head, k_head, first, columns;
+};
+
+/* A tile in shared memory: queries and keys [DIM, TILE], values and outputs [PANEL,
+ * TILE]. */
+struct tile {
+    float *q, *k, *v, *o, *decay, *beta, *kq;
+};
+
+/* Queries, keys and values of run->n tokens, convolved. */
+template <uint32_t TAPS, uint32_t TILE>
+static __device__ void convolve_tile(const struct gpu_delta *d, const float *state,
+                                     const struct run *run, const struct panel *p,
+                                     const struct tile *tile)
+{
+    constexpr uint32_t DIM = STAGE / TILE;
+    const uint32_t q_channel = p->k_head * d->dim;
+    const uint32_t k_channel = (d->n_k_heads + p->k_head) * d->dim;
+    const uint32_t v_channel = (2 * d->n_k_heads + p->head) * d->dim + p->first;
+    struct window<TAPS, TILE> queries, keys, values;
+    if (threadIdx.x < p->columns) load(&values, d, state, run, v_channel + threadIdx.x);
+    for (uint32_t c = threadIdx.x; c < DIM; c += RULE_THREADS)
+        if (c < d->dim) {
+            load(&queries, d, state, run, q_channel + c);
+            load(&keys, d, state, run, k_channel + c);
+            convolve(&queries, run->n, tile->q + c, DIM);
+            convolve(&keys, run->n, tile->k + c, DIM);
+        } else {
+            for (uint32_t t = 0; t < run->n; t++)
+                tile->q[t * DIM + c] = tile->k[t * DIM + c] = 0;
+        }
+    if (threadIdx.x < p->columns) convolve(&values, run->n, tile->v + threadIdx.x, PANEL);
+}
+
+/* decay = exp(a softplus(alpha + dt)), beta = sigmoid(b), a thread for each token. */
+static __device__ void gates(const struct gpu_delta *d, const struct run *run,
+                             const struct panel *p, const struct tile *tile)
+{
+    const uint32_t shares = d->n_v_heads / d->n_k_heads, t = threadIdx.x;
+    if (t >= run->n) return;
+    const float *ba = run->projected + (run->first + t) * run->width + channels(d) +
+                      (size_t)d->dim * d->n_v_heads + 2 * shares * p->k_head +
+                      p->head % shares;
+    tile->beta[t] = sigmoid(ba[0]);
+    tile->decay[t] = expf(d->a_d[p->head] * softplus(ba[shares] + d->dt_d[p->head]));
+}
+
+/* The tokens of a tile, one after the other; then their outputs. */
+template <uint32_t REGS>
+static __device__ void rule_tile(const struct gpu_delta *d, const struct run *run,
+                                 const struct panel *p, const struct tile *tile, float *s,
+                                 float *out)
+{
+    constexpr uint32_t DIM = SHARE * REGS;
+    const uint32_t column = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
+    const float scale = 1.0f / sqrtf((float)d->dim);
+    for (uint32_t t = warp_of(); t < run->n; t += RULE_THREADS / WARP)
+        tile->kq[t] = unit_length(tile->q + t * DIM, tile->k + t * DIM, d->dim, d->eps);
+    block_sync();
+    for (uint32_t t = 0; t < run->n; t++) {
+        const float4 *const q = (const float4 *)(tile->q + t * DIM) + share;
+        const float4 *const k = (const float4 *)(tile->k + t * DIM) + share;
+        const float v = column < p->columns ? tile->v[t * PANEL + column] : 0;
+        const float o =
+            step<REGS>(s, q, k, v, tile->decay[t], tile->beta[t], tile->kq[t]);
+        if (share == 0) tile->o[t * PANEL + column] = scale * o;
+    }
+    block_sync();
+    for (uint32_t i = threadIdx.x; i < run->n * PANEL; i += RULE_THREADS) {
+        const size_t t = run->first + i / PANEL, c = i % PANEL;
+        if (c < p->columns)
+            out[(t * d->n_v_heads + p->head) * d->dim + p->first + c] = tile->o[i];
+    }
+}
+
 /* A block for each panel of each value head.  REGS: rows of a column that a thread holds;
  * dim is at most SHARE * REGS, and what is beyond it is zero and stays zero. */
 template <uint32_t REGS, uint32_t TAPS>
-static __global__ void __launch_bounds__(RULE_THREADS, 64 / REGS)
+static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     rule(struct gpu_delta d, struct gpu_delta_state state, uint32_t tokens,
          const float *projected, size_t width, float *out)
 {
-    constexpr uint32_t DIM = SHARE * REGS, TILE = STAGE / DIM;
+    constexpr uint32_t TILE = STAGE / (SHARE * REGS);
     SHARED(float4, stage, [2 * STAGE / 4]);
     SHARED(float, v, [TILE * PANEL]);
     SHARED(float, o, [TILE * PANEL]);
     SHARED(float, decay, [TILE]);
     SHARED(float, beta, [TILE]);
     SHARED(float, kq, [TILE]);
-    float *const q = (float *)stage, *const k = q + STAGE;
-    const uint32_t dim = d.dim, panel = blockIdx.x * PANEL, head = blockIdx.y;
-    const uint32_t columns = dim - panel < PANEL ? dim - panel : PANEL;
-    const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = head / shares;
-    const uint32_t thread = threadIdx.x, column = thread / SHARE, share = thread % SHARE;
-    const uint32_t q_channel = k_head * dim, k_channel = (d.n_k_heads + k_head) * dim;
-    const uint32_t v_channel = (2 * d.n_k_heads + head) * dim + panel;
-    const float scale = 1.0f / sqrtf((float)dim);
-    float *const mine = state.s_d + (size_t)head * dim * dim + (size_t)panel * dim;
+    float *const q = (float *)stage;
+    const struct tile tile = { q, q + STAGE, v, o, decay, beta, kq };
+    const uint32_t dim = d.dim, first = blockIdx.x * PANEL, head = blockIdx.y;
+    const struct panel p = { head, head / (d.n_v_heads / d.n_k_heads), first,
+                             dim - first < PANEL ? dim - first : PANEL };
+    float *const mine = state.s_d + ((size_t)head * dim + first) * dim;
     float s[REGS];
 
     /* The state passes through shared memory, so that global memory is met in order. */
-    for (uint32_t i = thread; i < dim * columns; i += RULE_THREADS) q[i] = mine[i];
+    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS) q[i] = mine[i];
     block_sync();
-    move<REGS, false>(s, q, dim, columns);
-
+    move<REGS, false>(s, q, dim, p.columns);
     struct run run = { projected, width, 0, 0 };
     for (; run.first < tokens; run.first += TILE) {
         run.n = tokens - run.first < TILE ? tokens - run.first : TILE;
         block_sync(); /* nobody reads the last tile any more */
-        struct window<TAPS, TILE> queries, keys, values;
-        if (thread < columns) load(&values, &d, state.conv_d, &run, v_channel + thread);
-        for (uint32_t c = thread; c < DIM; c += RULE_THREADS)
-            if (c < dim) {
-                load(&queries, &d, state.conv_d, &run, q_channel + c);
-                load(&keys, &d, state.conv_d, &run, k_channel + c);
-                convolve(&queries, run.n, q + c, DIM);
-                convolve(&keys, run.n, k + c, DIM);
-            } else {
-                for (uint32_t t = 0; t < run.n; t++) q[t * DIM + c] = k[t * DIM + c] = 0;
-            }
-        if (thread < columns) convolve(&values, run.n, v + thread, PANEL);
-        if (thread < run.n) {
-            const float *ba = projected + (run.first + thread) * width + channels(&d) +
-                              (size_t)dim * d.n_v_heads + 2 * shares * k_head +
-                              head % shares;
-            beta[thread] = sigmoid(ba[0]);
-            decay[thread] = expf(d.a_d[head] * softplus(ba[shares] + d.dt_d[head]));
-        }
+        convolve_tile<TAPS, TILE>(&d, state.conv_d, &run, &p, &tile);
+        gates(&d, &run, &p, &tile);
         block_sync();
-        for (uint32_t t = warp_of(); t < run.n; t += RULE_THREADS / WARP)
-            kq[t] = unit_length(q + t * DIM, k + t * DIM, dim, d.eps);
-        block_sync();
-        for (uint32_t t = 0; t < run.n; t++) {
-            const float x = column < columns ? v[t * PANEL + column] : 0;
-            const float y = step<REGS>(s, stage + t * DIM / 4 + share,
-                                       stage + (STAGE + t * DIM) / 4 + share, x, decay[t],
-                                       beta[t], kq[t]);
-            if (share == 0) o[t * PANEL + column] = scale * y;
-        }
-        block_sync();
-        for (uint32_t i = thread; i < run.n * PANEL; i += RULE_THREADS) {
-            const uint32_t t = run.first + i / PANEL, c = i % PANEL;
-            if (c < columns)
-                out[((size_t)t * d.n_v_heads + head) * dim + panel + c] = o[i];
-        }
+        rule_tile<REGS>(&d, &run, &p, &tile, s, out);
     }
-
-    move<REGS, true>(s, q, dim, columns);
+    move<REGS, true>(s, q, dim, p.columns);
     block_sync();
-    for (uint32_t i = thread; i < dim * columns; i += RULE_THREADS) mine[i] = q[i];
+    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS) mine[i] = q[i];
 }
 
 /* ---- What follows ---------------------------------------------------------------- */

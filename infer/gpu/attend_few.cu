@@ -1,0 +1,194 @@
+/* attend_few.cu - a few tokens meet all keys before them: reading those is what takes
+ * time, so every key is read once for all query heads that share it.  See attention.cuh.
+ */
+#include "attention.cuh"
+
+constexpr uint32_t GROUP = 8; /* query heads of a block */
+constexpr uint32_t KEYS = 4;  /* that a warp takes at once */
+constexpr uint32_t WARPS = 4;
+static_assert(KEYS * GROUP == WARP, "a lane has one score");
+
+/* Of 2 N numbers a lane gives one half to its partner and adds what it gets to the other.
+ */
+template <uint32_t N> static __device__ void fold_half(float *s)
+{
+    const bool upper = lane_of() & N;
+#pragma unroll
+    for (uint32_t i = 0; i < N; i++) {
+        const float low = s[i], high = s[i + N];
+        const float got = lane_xor(upper ? low : high, N);
+        s[i] = (upper ? high : low) + got;
+    }
+}
+
+/* The sums over all lanes of 32 numbers: lane l gets that of number l. */
+static __device__ float fold(float *s)
+{
+    fold_half<16>(s);
+    fold_half<8>(s);
+    fold_half<4>(s);
+    fold_half<2>(s);
+    fold_half<1>(s);
+    return s[0];
+}
+
+/* Of neighbouring keys with the same head, which are GROUP lanes apart. */
+static __device__ float max_of_keys(float v)
+{
+#pragma unroll
+    for (uint32_t mask = GROUP; mask < WARP; mask *= 2) v = fmaxf(v, lane_xor(v, mask));
+    return v;
+}
+static __device__ float sum_of_keys(float v)
+{
+#pragma unroll
+    for (uint32_t mask = GROUP; mask < WARP; mask *= 2) v += lane_xor(v, mask);
+    return v;
+}
+
+/* What a warp knows of its keys: lane l has largest score and sum of weights of head l %
+ * GROUP, and for each head N numbers of the weighted sum of values. */
+template <uint32_t N> struct part {
+    float max, sum, values[GROUP][N];
+};
+
+/* KEYS keys from key i on meet the queries, [N * WARP] floats a head; those from `end` on
+ * count nothing.  scores: [KEYS * GROUP], of the warp. */
+template <uint32_t N>
+static __device__ void meet(const struct attend *a, struct part<N> *p,
+                            const float *queries, const uint8_t *keys,
+                            const uint8_t *values, uint32_t i, uint32_t end,
+                            float *scores)
+{
+    const uint32_t lane = lane_of(), at = lane * N;
+    const bool there = at < a->head_dim;
+    uint32_t rows[KEYS];
+    float x[KEYS][N] = {}, s[KEYS * GROUP];
+#pragma unroll
+    for (uint32_t k = 0; k < KEYS; k++) rows[k] = i + k < end ? i + k : end - 1;
+    if (there) kv_read<N, KEYS>(&a->k, keys, rows, at, x);
+#pragma unroll
+    for (uint32_t h = 0; h < GROUP; h++) {
+        const float4 *const q = (const float4 *)(queries + h * N * WARP + at);
+#pragma unroll
+        for (uint32_t k = 0; k < KEYS; k++) s[k * GROUP + h] = 0;
+#pragma unroll
+        for (uint32_t j = 0; j < N; j += 4) {
+            const float4 y = q[j / 4];
+#pragma unroll
+            for (uint32_t k = 0; k < KEYS; k++)
+                s[k * GROUP + h] += x[k][j] * y.x + x[k][j + 1] * y.y +
+                                    x[k][j + 2] * y.z + x[k][j + 3] * y.w;
+        }
+    }
+    if (there) kv_read<N, KEYS>(&a->v, values, rows, at, x);
+    float score = fold(s);
+    if (i + lane / GROUP >= end) score = -INFINITY;
+
+    const float max = fmaxf(p->max, max_of_keys(score));
+    const float shrink = weight_of(p->max, max), weight = weight_of(score, max);
+    p->sum = p->sum * shrink + sum_of_keys(weight);
+    p->max = max;
+    warp_sync(); /* the last weights have been read */
+    scores[lane] = weight;
+    if (lanes_vote(shrink != 1)) {
+#pragma unroll
+        for (uint32_t h = 0; h < GROUP; h++) {
+            const float c = lane_get(shrink, h);
+#pragma unroll
+            for (uint32_t j = 0; j < N; j++) p->values[h][j] *= c;
+        }
+    }
+    warp_sync();
+#pragma unroll
+    for (uint32_t k = 0; k < KEYS; k++)
+#pragma unroll
+        for (uint32_t h = 0; h < GROUP; h++) {
+            const float w = scores[k * GROUP + h];
+#pragma unroll
+            for (uint32_t j = 0; j < N; j++) p->values[h][j] += w * x[k][j];
+        }
+}
+
+/* The parts of the warps become one, added in order: rows, [N * WARP] floats a head.
+ * maxima, totals: [GROUP * WARPS]; each warp's largest score, and sum of weights relative
+ * to the largest of all.  Returns that, of head lane % GROUP. */
+template <uint32_t N>
+static __device__ float add_up(const struct part<N> *p, float *rows, float *maxima,
+                               float *totals)
+{
+    const uint32_t head = lane_of() % GROUP, mine = warp_of() * GROUP + head;
+    if (lane_of() < GROUP) maxima[mine] = p->max;
+    block_sync();
+    float max = maxima[head];
+    for (uint32_t w = 1; w < WARPS; w++) max = fmaxf(max, maxima[w * GROUP + head]);
+    const float shrink = weight_of(p->max, max);
+    if (lane_of() < GROUP) totals[mine] = p->sum * shrink;
+    for (uint32_t w = 0; w < WARPS; w++) {
+#pragma unroll
+        for (uint32_t h = 0; h < GROUP; h++) {
+            const float c = lane_get(shrink, h);
+#pragma unroll
+            for (uint32_t j = 0; j < N; j++) {
+                float *const sum = rows + h * N * WARP + lane_of() * N + j;
+                if (w == warp_of()) *sum = (w ? *sum : 0) + c * p->values[h][j];
+            }
+        }
+        block_sync();
+    }
+    return max;
+}
+
+/* Grid: splits, groups of query heads for each key head, tokens.  Warps take KEYS keys in
+ * turn; in the end their parts are added up in order.  A lane has N numbers of a row. */
+template <uint32_t N>
+static __global__ void __launch_bounds__(WARPS *WARP) few(struct attend a)
+{
+    SHARED(float4, memory, [GROUP * N * WARP / 4]); /* queries, then sums of values */
+    SHARED(float, scores, [WARPS * KEYS * GROUP]);
+    SHARED(float, maxima, [WARPS * GROUP]);
+    SHARED(float, totals, [WARPS * GROUP]);
+    float *const rows = (float *)memory;
+    const uint32_t split = blockIdx.x, token = blockIdx.z, dim = a.head_dim;
+    const uint32_t groups = div_up(share(&a), GROUP), kv_head = blockIdx.y / groups;
+    const uint32_t before = blockIdx.y % groups * GROUP; /* heads of the key head */
+    const uint32_t first = kv_head * share(&a) + before;
+    const uint32_t heads = share(&a) - before < GROUP ? share(&a) - before : GROUP;
+    const uint32_t seen = visible(&a, token), each = split_keys(&a, seen);
+    if (split * each >= seen) return;
+    const uint32_t end = seen - split * each < each ? seen : (split + 1) * each;
+
+    for (uint32_t i = threadIdx.x; i < GROUP * N * WARP; i += blockDim.x) {
+        const uint32_t h = i / (N * WARP), at = i % (N * WARP);
+        rows[i] = h < heads && at < dim ? query(&a, token, first + h)[at] : 0;
+    }
+    block_sync();
+
+    const uint8_t *const keys = a.k.data + (size_t)kv_head * a.n_ctx * a.k.row_bytes;
+    const uint8_t *const values = a.v.data + (size_t)kv_head * a.n_ctx * a.v.row_bytes;
+    struct part<N> p = {
+        - INFINITY, 0, {}
+    };
+    for (uint32_t i = split * each + warp_of() * KEYS; i < end; i += WARPS * KEYS)
+        meet(&a, &p, rows, keys, values, i, end, scores + warp_of() * KEYS * GROUP);
+
+    const uint32_t head = lane_of() % GROUP;
+    const float max = add_up(&p, rows, maxima, totals);
+    for (uint32_t i = threadIdx.x; i < heads * dim; i += blockDim.x)
+        a.parts[part_of(&a, token, first + i / dim, split) * dim + i % dim] =
+            rows[i / dim * N * WARP + i % dim];
+    if (threadIdx.x < heads) {
+        float *const sums = a.sums + 2 * part_of(&a, token, first + head, split);
+        float total = 0;
+        for (uint32_t w = 0; w < WARPS; w++) total += totals[w * GROUP + head];
+        sums[0] = max;
+        sums[1] = total;
+    }
+}
+
+void attend_few(gpu *g, const struct attend *a)
+{
+    const dim3 grid(a->splits, a->n_head_kv * div_up(share(a), GROUP), a->tokens);
+    auto *const kernel = a->head_dim > 128 ? few<8> : few<4>;
+    LAUNCH(g, kernel, grid, WARPS * WARP, 0, *a);
+}
