@@ -209,6 +209,51 @@ static inline __device__ uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t s)
 }
 static inline __device__ uint32_t count_bits(uint32_t v) { return (uint32_t)__popc(v); }
 
+/* *p, in memory of the device that nobody writes while the kernel runs.  (The __ldg() of
+ * CUDA is volatile: what is read twice would be loaded twice.) */
+#ifdef EMULATED_GPU
+template <class T> static inline T read(const T *p) { return *p; }
+#else
+static inline __device__ uint32_t read(const uint8_t *p)
+{
+    uint32_t v;
+    asm("ld.global.nc.u8 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
+static inline __device__ uint32_t read(const uint16_t *p)
+{
+    uint16_t v;
+    asm("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(p));
+    return v;
+}
+static inline __device__ uint32_t read(const uint32_t *p)
+{
+    uint32_t v;
+    asm("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
+static inline __device__ float read(const float *p)
+{
+    float v;
+    asm("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(p));
+    return v;
+}
+static inline __device__ uint2 read(const uint2 *p)
+{
+    uint2 v;
+    asm("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+    return v;
+}
+static inline __device__ float4 read(const float4 *p)
+{
+    float4 v;
+    asm("ld.global.nc.v4.f32 {%0,%1,%2,%3}, [%4];"
+        : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+        : "l"(p));
+    return v;
+}
+#endif
+
 static inline __device__ uint32_t atomic_add(uint32_t *at, uint32_t v)
 {
     return atomicAdd(at, v);

@@ -22,7 +22,7 @@ enum {
     THREADS = 128,
     WARPS = THREADS / WARP,
     UNITS = SEGMENT / 32, /* of a segment */
-    STEP = 4,             /* units that product_many() has in shared memory at a time */
+    STEP = 4,             /* units that are loaded together */
     TILES = MANY_COLUMNS / FEW_COLUMNS,
     COLUMN_WORDS = STEP * 8 + 4 /* so that 8 columns have different banks */
 };
@@ -74,13 +74,14 @@ static __device__ struct expert_tile columns_of(const struct product &p)
 static __device__ bool expert_tile_of(const struct product &p, bool few, struct tile *t)
 {
     const struct expert_tile e = columns_of(p);
+    if (!e.count) return false;
     const bool shared = e.expert == p.n_expert;
     const uint32_t n_ff = shared ? p.n_ff_shared : p.n_ff;
     t->n = p.part == GGF_DOWN ? n_ff : p.n_embd;
     t->rows = p.part == GGF_DOWN ? p.n_embd : n_ff;
     const uint32_t each = few ? few_rows(t->n) : (uint32_t)MANY_ROWS;
     const uint32_t blocks = div_up(t->rows, each), k = blockIdx.y / blocks;
-    if (!e.count || k >= p.n_parts) return false;
+    if (k >= p.n_parts) return false;
     const uint32_t part = p.part + k;
     t->row = (blockIdx.y - k * blocks) * each;
     t->w = (const uint8_t *)(shared ? p.shared[part].data_d
@@ -178,16 +179,16 @@ template <class W>
 static __device__ void columns_load(struct two_columns *c, const struct act_chunk *x0,
                                     const struct act_chunk *x1, uint32_t half)
 {
-    c->d[0] = x0->d[half];
-    c->d[1] = x1->d[half];
+    c->d[0] = read(&x0->d[half]);
+    c->d[1] = read(&x1->d[half]);
     if (W::has_min && W::groups == 1) {
-        c->sum[0][0] = x0->sum32[half];
-        c->sum[1][0] = x1->sum32[half];
+        c->sum[0][0] = read(&x0->sum32[half]);
+        c->sum[1][0] = read(&x1->sum32[half]);
     } else if (W::has_min) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            c->sum[0][i] = x0->sum16[2 * half + i];
-            c->sum[1][i] = x1->sum16[2 * half + i];
+            c->sum[0][i] = read(&x0->sum16[2 * half + i]);
+            c->sum[1][i] = read(&x1->sum16[2 * half + i]);
         }
     }
 }
@@ -198,7 +199,7 @@ static __device__ void few_coded(const struct product &p, const struct tile &t,
                                  uint32_t row, uint32_t segment, float acc[4])
 {
     typedef weights<type> W;
-    enum { units = W::block / 32, together = 8 };
+    enum { units = W::block / 32 };
     const uint32_t g = lane_of() / 4, word = lane_of() % 4, last = t.count - 1;
     const uint8_t *row0 = weight_row(t, row + g), *row1 = weight_row(t, row + g + 8);
     const struct act_chunk *x = p.q + (size_t)act_row(t, min(g, last)) * p.act_stride;
@@ -207,19 +208,24 @@ static __device__ void few_coded(const struct product &p, const struct tile &t,
     const struct act_chunk *x1 =
         p.q + (size_t)act_row(t, min(2 * word + 1, last)) * p.act_stride;
     const uint32_t end = min((segment + 1) * UNITS, t.n / 32);
-    for (uint32_t u0 = segment * UNITS; u0 < end; u0 += together) {
+    for (uint32_t u0 = segment * UNITS; u0 < end; u0 += STEP) {
+        struct unit<W> v[STEP];
+        struct two_columns c[STEP];
+        uint32_t b[STEP][2];
 #pragma unroll
-        for (uint32_t k = 0; k < together; k++) {
-            const uint32_t u = u0 + k, half = k & 1;
-            if (units == 1 && u >= end) break;
-            struct unit<W> v;
-            struct two_columns c;
-            const uint32_t b[2] = { x[u / 2].q[8 * half + word],
-                                    x[u / 2].q[8 * half + 4 + word] };
-            unit_load<W>(&v, row0, row1, u / units, u % units, word, p.grids);
-            columns_load<W>(&c, x0 + u / 2, x1 + u / 2, half);
-            unit_multiply<W>(acc, v, b, c);
+        for (uint32_t k = 0; k < STEP; k++) {
+            /* Behind the end the last unit is read again and counts nothing: with a
+               branch loads would not be on their way together. */
+            const uint32_t u = units == 1 ? min(u0 + k, end - 1) : u0 + k, half = u % 2;
+            const uint32_t *q = x[u / 2].q + 8 * half + word;
+            unit_load<W>(&v[k], row0, row1, u / units, u % units, word, p.grids);
+            columns_load<W>(&c[k], x0 + u / 2, x1 + u / 2, half);
+            b[k][0] = read(q);
+            b[k][1] = read(q + 4);
+            if (u0 + k >= end) c[k].d[0] = c[k].d[1] = 0;
         }
+#pragma unroll
+        for (uint32_t k = 0; k < STEP; k++) unit_multiply<W>(acc, v[k], b[k], c[k]);
     }
 }
 
@@ -252,7 +258,7 @@ static __device__ void few_floats(const struct product &p, const struct tile &t,
             for (uint32_t k = 0; k < pieces; k++) {
                 const uint32_t i = segment * SEGMENT + 128 * k + 4 * lane;
                 if (i >= t.n) break;
-                const float4 a = *(const float4 *)(x + i);
+                const float4 a = read((const float4 *)(x + i));
                 sum = fma1(v[k].x, a.x, sum);
                 sum = fma1(v[k].y, a.y, sum);
                 sum = fma1(v[k].z, a.z, sum);
@@ -338,6 +344,12 @@ struct staged {
     float sum[2 * STEP][MANY_COLUMNS]; /* [STEP] of 32 codes, or all of 16 */
 };
 
+/* Tiles of 8 columns that are worked on for `count` columns: 2, 4 or all. */
+static __device__ uint32_t tiles_of(uint32_t count)
+{
+    return count <= 2 * FEW_COLUMNS ? 2 : count <= 4 * FEW_COLUMNS ? 4 : (uint32_t)TILES;
+}
+
 template <class W>
 static __device__ void stage(struct staged *to, const struct product &p,
                              const struct tile &t, uint32_t unit, uint32_t columns)
@@ -345,7 +357,11 @@ static __device__ void stage(struct staged *to, const struct product &p,
     const uint32_t units = act_chunks(t.n) * 2; /* what there is, zeros at the end */
     for (uint32_t i = threadIdx.x; i < columns * STEP * 2; i += THREADS) {
         const uint32_t c = i / (STEP * 2), piece = i % (STEP * 2), u = unit + piece / 2;
-        if (u >= units) continue;
+        if (u >= units) { /* counts nothing */
+            to->d[piece / 2][c] = 0;
+            to->sum[piece / 2][c] = to->sum[piece][c] = 0;
+            continue;
+        }
         const struct act_chunk *x =
             p.q + (size_t)act_row(t, min(c, t.count - 1)) * p.act_stride + u / 2;
         copy_begin<16>(&to->q[c][4 * piece], &x->q[8 * (u % 2) + 4 * (piece % 2)]);
@@ -360,34 +376,50 @@ static __device__ void stage(struct staged *to, const struct product &p,
     copy_end();
 }
 
+/* Tile j of 8 columns and unit k of those that are staged. */
+template <class W>
+static __device__ void many_multiply(float acc[4], const struct unit<W> &v,
+                                     const struct staged *x, uint32_t k, uint32_t j)
+{
+    const uint32_t g = lane_of() / 4, word = lane_of() % 4, c0 = 8 * j + 2 * word;
+    const uint32_t *q = x->q[8 * j + g] + 8 * k + word;
+    const uint32_t b[2] = { q[0], q[4] };
+    struct two_columns c;
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+        c.d[i] = x->d[k][c0 + i];
+        if (W::has_min && W::groups == 1) c.sum[i][0] = x->sum[k][c0 + i];
+        else if (W::has_min)
+            c.sum[i][0] = x->sum[2 * k][c0 + i], c.sum[i][1] = x->sum[2 * k + 1][c0 + i];
+    }
+    unit_multiply<W>(acc, v, b, c);
+}
+
 template <class W>
 static __device__ void many_step(const struct staged *x, const struct product &p,
                                  const uint8_t *row0, const uint8_t *row1, uint32_t unit0,
                                  uint32_t end, uint32_t tiles, float acc[TILES][4])
 {
-    enum { units = W::block / 32 };
-    const uint32_t g = lane_of() / 4, word = lane_of() % 4;
+    enum { units = W::block / 32, together = 2 /* there are not registers for more */ };
 #pragma unroll
-    for (uint32_t k = 0; k < STEP; k++) {
-        const uint32_t at = unit0 + k;
-        if (at >= end) break;
-        struct unit<W> v;
-        unit_load<W>(&v, row0, row1, at / units, at % units, word, p.grids);
+    for (uint32_t k0 = 0; k0 < STEP; k0 += together) {
+        struct unit<W> v[together];
 #pragma unroll
-        for (uint32_t j = 0; j < TILES; j++) {
-            if (j >= tiles) break;
-            const uint32_t *q = x->q[8 * j + g] + 8 * k + word;
-            const uint32_t b[2] = { q[0], q[4] }, c0 = 8 * j + 2 * word;
-            struct two_columns c;
+        for (uint32_t i = 0; i < together; i++) {
+            const uint32_t at = unit0 + k0 + i, u = units == 1 ? min(at, end - 1) : at;
+            unit_load<W>(&v[i], row0, row1, u / units, u % units, lane_of() % 4, p.grids);
+        }
 #pragma unroll
-            for (uint32_t i = 0; i < 2; i++) {
-                c.d[i] = x->d[k][c0 + i];
-                if (W::has_min && W::groups == 1) c.sum[i][0] = x->sum[k][c0 + i];
-                else if (W::has_min)
-                    c.sum[i][0] = x->sum[2 * k][c0 + i],
-                    c.sum[i][1] = x->sum[2 * k + 1][c0 + i];
-            }
-            unit_multiply<W>(acc[j], v, b, c);
+        for (uint32_t i = 0; i < together; i++) {
+            const uint32_t k = k0 + i;
+#pragma unroll
+            for (uint32_t j = 0; j < 2; j++) many_multiply<W>(acc[j], v[i], x, k, j);
+            if (tiles <= 2) continue;
+#pragma unroll
+            for (uint32_t j = 2; j < 4; j++) many_multiply<W>(acc[j], v[i], x, k, j);
+            if (tiles <= 4) continue;
+#pragma unroll
+            for (uint32_t j = 4; j < TILES; j++) many_multiply<W>(acc[j], v[i], x, k, j);
         }
     }
 }
@@ -399,7 +431,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
 {
     typedef weights<type> W;
     const uint32_t row = t.row + 16 * warp_of(), units = t.n / 32;
-    const uint32_t tiles = div_up(t.count, FEW_COLUMNS);
+    const uint32_t tiles = tiles_of(t.count);
     const uint8_t *row0 = weight_row(t, row + lane_of() / 4),
                   *row1 = weight_row(t, row + lane_of() / 4 + 8);
     float total[TILES][4], acc[TILES][4];

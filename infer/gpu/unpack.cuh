@@ -25,10 +25,14 @@
 /* ---- Loads: 4 bytes from p, which is aligned to so many -----------------------------
  */
 
-static inline __device__ uint32_t word4(const uint8_t *p) { return *(const uint32_t *)p; }
+static inline __device__ uint32_t byte_at(const uint8_t *p) { return read(p); }
+static inline __device__ uint32_t word4(const uint8_t *p)
+{
+    return read((const uint32_t *)p);
+}
 static inline __device__ uint32_t bits16(const uint8_t *p)
 {
-    return *(const uint16_t *)p;
+    return read((const uint16_t *)p);
 }
 static inline __device__ uint32_t word2(const uint8_t *p)
 {
@@ -36,7 +40,7 @@ static inline __device__ uint32_t word2(const uint8_t *p)
 }
 static inline __device__ uint32_t word1(const uint8_t *p)
 {
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    return byte_at(p) | byte_at(p + 1) << 8 | byte_at(p + 2) << 16 | byte_at(p + 3) << 24;
 }
 static inline __device__ float half_at(const uint8_t *p)
 {
@@ -75,8 +79,9 @@ static inline __device__ void levels16(const uint32_t table[4], uint32_t q, uint
 #pragma unroll
     for (int i = 0; i < 2; i++, q >>= 16) {
         const uint32_t at = q & 0x7777;
-        v[i] = pick_bytes(pick_bytes(table[0], table[1], at),
-                          pick_bytes(table[2], table[3], at), 0x3210 | (q >> 1 & 0x4444));
+        v[i] = pick_bytes(pick_bytes(read(table), read(table + 1), at),
+                          pick_bytes(read(table + 2), read(table + 3), at),
+                          0x3210 | (q >> 1 & 0x4444));
     }
     *lo = pick_bytes(v[0], v[1], 0x6420);
     *hi = pick_bytes(v[0], v[1], 0x7531);
@@ -198,7 +203,7 @@ CODES(GGF_MXFP4)
 SCALES(GGF_MXFP4)
 {
     UNUSED(u), UNUSED(m);
-    const uint32_t e = b[0];
+    const uint32_t e = byte_at(b + 0);
     s[0] = bits_float(e > 1 ? (e - 1) << 23 : 0x00200000u << e);
 }
 
@@ -249,8 +254,8 @@ SCALES(GGF_Q3_K)
 #pragma unroll
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t j = 2 * u + i;
-        const int low = packed[j % 8] >> 4 * (j / 8) & 15;
-        const int high = packed[8 + j % 4] >> 2 * (j / 4) & 3;
+        const int low = byte_at(packed + j % 8) >> 4 * (j / 8) & 15;
+        const int high = byte_at(packed + 8 + j % 4) >> 2 * (j / 4) & 3;
         s[i] = mul(d, (float)((low | high << 4) - 32));
     }
 }
@@ -322,7 +327,8 @@ SCALES(GGF_IQ4_XS)
 {
     UNUSED(m);
     const uint32_t head = word4(b); /* d, and the upper bits of the scales */
-    const int low = b[4 + u / 2] >> 4 * (u & 1) & 15, high = head >> (16 + 2 * u) & 3;
+    const int low = byte_at(b + 4 + u / 2) >> 4 * (u & 1) & 15,
+              high = head >> (16 + 2 * u) & 3;
     s[0] = mul(half_to_float((uint16_t)head), (float)((low | high << 4) - 32));
 }
 
@@ -334,7 +340,7 @@ SCALES(GGF_IQ4_XS)
 static inline __device__ uint32_t on_grid8(const uint32_t (*grid)[2], uint32_t index,
                                            uint32_t signs, uint32_t t)
 {
-    return bytes_signed(grid[index][t & 1], signs >> 4 * (t & 1));
+    return bytes_signed(read(&grid[index][t & 1]), signs >> 4 * (t & 1));
 }
 static inline __device__ float scale_iq2(float d, uint32_t scale)
 {
@@ -347,8 +353,9 @@ CODES(GGF_IQ2_XXS)
 {
     const uint8_t *q = b + 2 + 8 * u;
     const uint32_t word = word2(q + 4) >> 7 * (t / 2);
-    *lo = on_grid8(grids->iq2_xxs, q[t / 2], all_signs(word & 127), t);
-    *hi = on_grid8(grids->iq2_xxs, q[2 + t / 2], all_signs(word >> 14 & 127), t);
+    *lo = on_grid8(grids->iq2_xxs, byte_at(q + t / 2), all_signs(word & 127), t);
+    *hi =
+        on_grid8(grids->iq2_xxs, byte_at(q + 2 + t / 2), all_signs(word >> 14 & 127), t);
 }
 SCALES(GGF_IQ2_XXS)
 {
@@ -369,24 +376,25 @@ SCALES(GGF_IQ2_XS)
 {
     UNUSED(m);
     const float d = half_at(b);
-    s[0] = scale_iq2(d, b[66 + u] & 15);
-    s[1] = scale_iq2(d, b[66 + u] >> 4);
+    s[0] = scale_iq2(d, byte_at(b + 66 + u) & 15);
+    s[1] = scale_iq2(d, byte_at(b + 66 + u) >> 4);
 }
 
 WEIGHTS(GGF_IQ2_S, 256, 82, 2, 0)
 CODES(GGF_IQ2_S)
 {
     const uint8_t *q = b + 2 + 4 * u + t / 2, *signs = q + 32;
-    const uint32_t high = (uint32_t)b[66 + u] >> 2 * (t / 2);
-    *lo = on_grid8(grids->iq2_s, q[0] | (high & 3) << 8, signs[0], t);
-    *hi = on_grid8(grids->iq2_s, q[2] | (high >> 4 & 3) << 8, signs[2], t);
+    const uint32_t high = byte_at(b + 66 + u) >> 2 * (t / 2);
+    *lo = on_grid8(grids->iq2_s, byte_at(q + 0) | (high & 3) << 8, byte_at(signs + 0), t);
+    *hi = on_grid8(grids->iq2_s, byte_at(q + 2) | (high >> 4 & 3) << 8,
+                   byte_at(signs + 2), t);
 }
 SCALES(GGF_IQ2_S)
 {
     UNUSED(m);
     const float d = half_at(b);
-    s[0] = scale_iq2(d, b[74 + u] & 15);
-    s[1] = scale_iq2(d, b[74 + u] >> 4);
+    s[0] = scale_iq2(d, byte_at(b + 74 + u) & 15);
+    s[1] = scale_iq2(d, byte_at(b + 74 + u) >> 4);
 }
 
 WEIGHTS(GGF_IQ3_XXS, 256, 98, 1, 0)
@@ -394,8 +402,10 @@ CODES(GGF_IQ3_XXS)
 {
     const uint8_t *q = b + 2 + 8 * u + t;
     const uint32_t word = word2(b + 66 + 4 * u) >> 7 * (t / 2);
-    *lo = bytes_signed(grids->iq3_xxs[q[0]], all_signs(word & 127) >> 4 * (t & 1));
-    *hi = bytes_signed(grids->iq3_xxs[q[4]], all_signs(word >> 14 & 127) >> 4 * (t & 1));
+    *lo = bytes_signed(read(&grids->iq3_xxs[byte_at(q + 0)]),
+                       all_signs(word & 127) >> 4 * (t & 1));
+    *hi = bytes_signed(read(&grids->iq3_xxs[byte_at(q + 4)]),
+                       all_signs(word >> 14 & 127) >> 4 * (t & 1));
 }
 SCALES(GGF_IQ3_XXS)
 {
@@ -408,15 +418,16 @@ WEIGHTS(GGF_IQ3_S, 256, 110, 1, 0)
 CODES(GGF_IQ3_S)
 {
     const uint8_t *q = b + 2 + 8 * u + t, *signs = b + 74 + 4 * u + t / 2;
-    const uint32_t high = (uint32_t)b[66 + u] >> t;
-    *lo = bytes_signed(grids->iq3_s[q[0] | (high & 1) << 8], signs[0] >> 4 * (t & 1));
-    *hi =
-        bytes_signed(grids->iq3_s[q[4] | (high >> 4 & 1) << 8], signs[2] >> 4 * (t & 1));
+    const uint32_t high = byte_at(b + 66 + u) >> t;
+    *lo = bytes_signed(read(&grids->iq3_s[byte_at(q + 0) | (high & 1) << 8]),
+                       byte_at(signs + 0) >> 4 * (t & 1));
+    *hi = bytes_signed(read(&grids->iq3_s[byte_at(q + 4) | (high >> 4 & 1) << 8]),
+                       byte_at(signs + 2) >> 4 * (t & 1));
 }
 SCALES(GGF_IQ3_S)
 {
     UNUSED(m);
-    const int scale = b[106 + u / 2] >> 4 * (u & 1) & 15;
+    const int scale = byte_at(b + 106 + u / 2) >> 4 * (u & 1) & 15;
     s[0] = mul(half_at(b), (float)(1 + 2 * scale));
 }
 
@@ -424,7 +435,7 @@ SCALES(GGF_IQ3_S)
 static inline __device__ uint32_t ternary(const struct grid_tables *grids, uint32_t index,
                                           uint32_t down, uint32_t t)
 {
-    return bytes_less(grids->iq1[index][t & 1] * 8 + (down ? 0 : 0x02020202), 9);
+    return bytes_less(read(&grids->iq1[index][t & 1]) * 8 + (down ? 0 : 0x02020202), 9);
 }
 
 WEIGHTS(GGF_IQ1_S, 256, 50, 1, 0)
@@ -432,8 +443,8 @@ CODES(GGF_IQ1_S)
 {
     const uint8_t *q = b + 2 + 4 * u + t / 2;
     const uint32_t head = bits16(b + 34 + 2 * u), high = head >> 3 * (t / 2);
-    *lo = ternary(grids, q[0] | (high & 7) << 8, head >> 15, t);
-    *hi = ternary(grids, q[2] | (high >> 6 & 7) << 8, head >> 15, t);
+    *lo = ternary(grids, byte_at(q + 0) | (high & 7) << 8, head >> 15, t);
+    *hi = ternary(grids, byte_at(q + 2) | (high >> 6 & 7) << 8, head >> 15, t);
 }
 SCALES(GGF_IQ1_S)
 {
@@ -447,10 +458,10 @@ WEIGHTS(GGF_IQ1_M, 256, 56, 2, 0)
 CODES(GGF_IQ1_M)
 {
     const uint8_t *q = b + 4 * u + t / 2, *head = b + 32 + 2 * u;
-    const uint32_t first = head[0] >> 4 * (t / 2) & 15,
-                   second = head[1] >> 4 * (t / 2) & 15;
-    *lo = ternary(grids, q[0] | (first & 7) << 8, first & 8, t);
-    *hi = ternary(grids, q[2] | (second & 7) << 8, second & 8, t);
+    const uint32_t first = byte_at(head + 0) >> 4 * (t / 2) & 15,
+                   second = byte_at(head + 1) >> 4 * (t / 2) & 15;
+    *lo = ternary(grids, byte_at(q + 0) | (first & 7) << 8, first & 8, t);
+    *hi = ternary(grids, byte_at(q + 2) | (second & 7) << 8, second & 8, t);
 }
 SCALES(GGF_IQ1_M)
 {
@@ -476,14 +487,14 @@ template <> struct floats<GGF_F32> {
     enum { bytes = 4 };
     static __device__ float4 four(const uint8_t *row, uint32_t i)
     {
-        return *(const float4 *)(row + 4 * (size_t)i);
+        return read((const float4 *)(row + 4 * (size_t)i));
     }
 };
 template <> struct floats<GGF_F16> {
     enum { bytes = 2 };
     static __device__ float4 four(const uint8_t *row, uint32_t i)
     {
-        const uint2 v = *(const uint2 *)(row + 2 * (size_t)i);
+        const uint2 v = read((const uint2 *)(row + 2 * (size_t)i));
         return make_float4(
             half_to_float((uint16_t)v.x), half_to_float((uint16_t)(v.x >> 16)),
             half_to_float((uint16_t)v.y), half_to_float((uint16_t)(v.y >> 16)));
@@ -493,7 +504,7 @@ template <> struct floats<GGF_BF16> {
     enum { bytes = 2 };
     static __device__ float4 four(const uint8_t *row, uint32_t i)
     {
-        const uint2 v = *(const uint2 *)(row + 2 * (size_t)i);
+        const uint2 v = read((const uint2 *)(row + 2 * (size_t)i));
         return make_float4(bits_float(v.x << 16), bits_float(v.x & 0xffff0000),
                            bits_float(v.y << 16), bits_float(v.y & 0xffff0000));
     }
