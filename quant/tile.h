@@ -14,7 +14,8 @@
  *   over activation blocks                         fma(total, d of the activation, y)
  *
  * With a single token and registers enough (FUSE_SINGLE) the tile is left out: codes go
- * straight into the sums.
+ * straight into the sums.  The next tile is asked for while codes are unpacked, or, where
+ * only many tokens are left for tiles, while these are multiplied.
  *
  * What the includer defines:
  *
@@ -97,7 +98,8 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
     for (size_t i = 0; i < n; i += ACT_BLOCK) {
         const size_t width = n - i < ACT_BLOCK ? n - i : ACT_BLOCK;
         const size_t at = i / k->block * k->bytes, len = width / k->block * k->bytes;
-        struct rows r = { w + at, next + at * LANES, w_stride };
+        struct rows r = { .p = w + at, .next = next + at * LANES, .stride = w_stride };
+        const struct ask ask = { r.next, next != w && FUSE_SINGLE ? len * LANES : 0 };
         if (nr < LANES) { /* rows that are not there are zero */
             for (size_t j = 0; j < nr; j++)
                 memcpy(few + j * len, w + at + j * w_stride, len);
@@ -110,7 +112,7 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
         }
         k->unpack(&tile, r, (int)(width / 32));
         k->product(acc, &tile, (const char *)x + i / ACT_BLOCK * sizeof(struct act_block),
-                   x_stride, tokens, (int)(width / 32));
+                   x_stride, tokens, (int)(width / 32), ask);
     }
     for (size_t t = 0; t < tokens; t++) memcpy(y + t * y_stride, acc + t, nr * sizeof *y);
 }
@@ -168,6 +170,7 @@ INLINE void init_sums(struct sink *s, int columns)
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
         struct sink to = { .x = x->q, .fused = true };                                   \
+        r.quiet = false;                                                                 \
         vf total = { 0 };                                                                \
         (void)blocks;                                                                    \
         init_sums(&to, ACT_BLOCK);                                                       \
@@ -183,6 +186,7 @@ INLINE void init_sums(struct sink *s, int columns)
     {                                                                                    \
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
+        r.quiet = false;                                                                 \
         for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
             struct sink to = { .x = x->q + 32 * j, .fused = true };                      \
             vi sum;                                                                      \
@@ -204,6 +208,7 @@ INLINE void init_sums(struct sink *s, int columns)
     {                                                                                    \
         struct sink to = { .code = w->code };                                            \
         (void)blocks;                                                                    \
+        r.quiet = FUSE_SINGLE;                                                           \
         super_##name(&to, w, &r);                                                        \
     }
 
@@ -215,6 +220,7 @@ INLINE void init_sums(struct sink *s, int columns)
 #define BLOCK_32_FNS(name, product, ...)                                                 \
     static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
     {                                                                                    \
+        r.quiet = FUSE_SINGLE;                                                           \
         for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
             struct sink to = { .code = w->code + 8 * j };                                \
             block_##name(&to, w, j, &r);                                                 \

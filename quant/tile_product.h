@@ -97,14 +97,28 @@ INLINE vf add_block(vf y, vi sum, const struct tile *w, int at, const struct act
     return madd(total, splat_float(x->d[j]), y);
 }
 
+/* Memory that will be needed, asked for bit by bit between products. */
+struct ask {
+    const uint8_t *p;
+    size_t bytes;
+};
+
+/* Part i of n. */
+INLINE void ask_for(struct ask a, int i, int n)
+{
+    const size_t part = a.bytes / n;
+    for (size_t b = 0; b < part; b += 64) __builtin_prefetch(a.p + i * part + b, 0, 2);
+}
+
 /* acc[t] += a super-block that shares one activation scale. */
 INLINE void super_block(vf acc[], const struct tile *w, const void *x, size_t x_stride,
-                        const int T, const struct shape s)
+                        struct ask ask, const int T, const struct shape s)
 {
     vf total[MAX_TOKENS];
     LOOP for (int t = 0; t < T; t++) total[t] = (vf){ 0 };
     for (int j = 0; j < ACT_BLOCK / s.group; j++) {
         vi sum[MAX_TOKENS];
+        ask_for(ask, j, ACT_BLOCK / s.group);
         sum_group(sum, w, j, x, x_stride, T, s);
         LOOP for (int t = 0; t < T; t++) total[t] = add_group(total[t], sum[t], w, j);
     }
@@ -114,12 +128,13 @@ INLINE void super_block(vf acc[], const struct tile *w, const void *x, size_t x_
 
 /* acc[t] += blocks of 32 with an activation scale each. */
 INLINE void blocks_of_32(vf acc[], const struct tile *w, const void *x, size_t x_stride,
-                         int blocks, const int T, const struct shape s)
+                         int blocks, struct ask ask, const int T, const struct shape s)
 {
     vf y[MAX_TOKENS];
     LOOP for (int t = 0; t < T; t++) y[t] = acc[t];
     for (int j = 0; j < blocks; j++) {
         vi sum[MAX_TOKENS];
+        ask_for(ask, j, blocks);
         sum_group(sum, w, j, x, x_stride, T, s);
         LOOP for (int t = 0; t < T; t++) y[t] =
             add_block(y[t], sum[t], w, j, token(x, x_stride, t), j, s);
@@ -127,17 +142,17 @@ INLINE void blocks_of_32(vf acc[], const struct tile *w, const void *x, size_t x
     LOOP for (int t = 0; t < T; t++) acc[t] = y[t];
 }
 
-/* acc[t] += the tile times token t; `blocks` of 32 columns. */
+/* acc[t] += the tile times token t; `blocks` of 32 columns.  The first tokens ask. */
 typedef void (*product_fn)(vf *acc, const struct tile *w, const void *x, size_t x_stride,
-                           size_t tokens, int blocks);
+                           size_t tokens, int blocks, struct ask ask);
 
 #define TOKENS(n, call)                                                                  \
     for (const int T = n; tokens >= T; tokens -= T, acc += T)                            \
-        call, x = (const char *)x + T * x_stride;
+        call, x = (const char *)x + T * x_stride, ask.bytes = 0;
 
 #define PRODUCT(name, body, ...)                                                         \
     static void name(vf *acc, const struct tile *w, const void *x, size_t x_stride,      \
-                     size_t tokens, int blocks)                                          \
+                     size_t tokens, int blocks, struct ask ask)                          \
     {                                                                                    \
         const struct shape s = { __VA_ARGS__ };                                          \
         (void)blocks;                                                                    \
@@ -146,8 +161,8 @@ typedef void (*product_fn)(vf *acc, const struct tile *w, const void *x, size_t 
         TOKENS(2, body)                                                                  \
         TOKENS(1, body)                                                                  \
     }
-#define SUPER_BLOCK  super_block(acc, w, x, x_stride, T, s)
-#define BLOCKS_OF_32 blocks_of_32(acc, w, x, x_stride, blocks, T, s)
+#define SUPER_BLOCK  super_block(acc, w, x, x_stride, ask, T, s)
+#define BLOCKS_OF_32 blocks_of_32(acc, w, x, x_stride, blocks, ask, T, s)
 
 /* Chunks: a step adds at most 2 * 127 * the largest code to each 16-bit sum. */
 #define K32_4BIT   .group = 32, .chunk = 8, .has_min = true

@@ -8,10 +8,13 @@
  * every take() asks for some of the next tile.  It does so twice: what is FAR behind that
  * comes to L2, since a core has few slots for lines on their way from memory and drops
  * what it is asked for when all are taken; the second time finds it near or asks again.
+ * Where products with many tokens follow, which leave memory idle, those ask (struct
+ * ask).
  */
 struct rows {
     const uint8_t *p, *next;
     size_t stride;
+    bool quiet; /* take() does not ask */
 };
 
 #define AT(name, field) offsetof(struct block_##name, field)
@@ -28,10 +31,12 @@ INLINE void peek(vu c[4], const struct rows *r, size_t at)
 INLINE void take(vu c[4], struct rows *r, size_t at)
 {
     columns(c, r->p + at, r->stride);
-    LOOP for (int i = 0; i < AHEAD; i += 64)
-    {
-        __builtin_prefetch(r->next + i, 0, 3);
-        __builtin_prefetch(r->next + FAR + i, 0, 2);
+    if (!r->quiet) {
+        LOOP for (int i = 0; i < AHEAD; i += 64)
+        {
+            __builtin_prefetch(r->next + i, 0, 3);
+            __builtin_prefetch(r->next + FAR + i, 0, 2);
+        }
     }
     __asm__ volatile("" ::: "memory"); /* or the compiler gathers them all in one place */
     r->next += AHEAD;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FF_ROWS = 128, OUT_ROWS = 512, SUM_COLUMNS = 512 }; /* pieces of work */
+enum { FF_ROWS = 256, OUT_ROWS = 1024, SUM_COLUMNS = 512 }; /* pieces of work */
 enum { FEW_TOKENS = 8 }; /* weights are what takes time, not products with them */
 
 void moe_top(float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights)

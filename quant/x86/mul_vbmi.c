@@ -272,14 +272,15 @@ INLINE void transpose(struct act_block *to, const struct act_block *x)
 #define TRANSPOSED_PRODUCT(name, ...)                                                    \
     PRODUCT(columns_##name, SUPER_BLOCK, __VA_ARGS__)                                    \
     static void name(vf *acc, const struct tile *w, const void *x, size_t x_stride,      \
-                     size_t tokens, int blocks)                                          \
+                     size_t tokens, int blocks, struct ask ask)                          \
     {                                                                                    \
         struct act_block few[MAX_TOKENS];                                                \
         for (size_t t = 0; t < tokens; t += MAX_TOKENS) {                                \
             const size_t n = tokens - t < MAX_TOKENS ? tokens - t : MAX_TOKENS;          \
             for (size_t i = 0; i < n; i++)                                               \
                 transpose(few + i, token(x, x_stride, (int)(t + i)));                    \
-            columns_##name(acc + t, w, few, sizeof *few, n, blocks);                     \
+            columns_##name(acc + t, w, few, sizeof *few, n, blocks, ask);                \
+            ask.bytes = 0;                                                               \
         }                                                                                \
     }
 
