@@ -56,7 +56,32 @@ enum q3n_expert_tier {
     Q3N_EXPERTS_ANYWHERE, /* where the load mode puts them */
     Q3N_EXPERTS_MEMORY,   /* all in memory of our own, from the start and for good */
     Q3N_EXPERTS_MAPPED,
-    Q3N_EXPERTS_DISK, /* read when they are needed */
+    Q3N_EXPERTS_DISK,   /* read when they are needed */
+    Q3N_EXPERTS_DEVICE, /* all in memory of the device that computes the layer */
+};
+
+/* Who computes all else of a layer. */
+enum q3n_layer_place { Q3N_LAYER_ANYWHERE, Q3N_LAYER_HOST, Q3N_LAYER_DEVICE };
+
+/* q3n_model_options.n_gpu_layers: as many as there is memory for, or every one.  Without
+ * a device the first means none, and the second fails. */
+enum { Q3N_GPU_AUTO = -1, Q3N_GPU_ALL = INT32_MAX };
+
+/* What of a model a device computes, one that CUDA finds. */
+struct q3n_device_options {
+    /* The output matrix counts as the first, then come the layers from the last one down;
+     * routed experts of a layer go with it while there is room, those of late layers
+     * first.  0: nothing is computed on a device. */
+    int32_t n_gpu_layers;
+    int main_gpu;        /* which device, from 0 */
+    uint64_t vram_bytes; /* most of its memory for weights, a session with options
+                            `session`, and buffers; 0: what is free, with a reserve */
+    bool kv_on_host;     /* keys and values stay in memory of the host, and attention is
+                            computed there; recurrent states go with their layers */
+    /* Of layers 0, 1, ..., and behind the last one the output matrix.  The others are
+     * where n_gpu_layers puts them. */
+    const uint8_t *places; /* enum q3n_layer_place; read while the model is opened */
+    uint32_t n_places;
 };
 
 struct q3n_model_options {
@@ -75,9 +100,9 @@ struct q3n_model_options {
     struct q3n_session_options session;
     enum q3n_verify_reads verify_reads;
     enum q3n_cache_policy cache_policy;
-    /* Of layers 0, 1, ...; the others are anywhere.  With one that is not, the load mode
-     * is AUTO or DIRECT, and becomes DIRECT. */
-    const uint8_t *expert_tiers; /* enum q3n_expert_tier; must outlive the model */
+    /* Of layers 0, 1, ...; the others are anywhere.  With one that is neither that nor on
+     * a device, the load mode is AUTO or DIRECT, and becomes DIRECT. */
+    const uint8_t *expert_tiers; /* enum q3n_expert_tier; read while it is opened */
     uint32_t n_expert_tiers;
     int io_threads;  /* that read experts, up to 64; 0: 6 */
     bool look_ahead; /* read what the next layer is likely to need: in decoding by its
@@ -91,12 +116,29 @@ struct q3n_model_options {
     /* Decide what goes where, and that is all: info says it, q3n_model_disk_speed() may
      * be asked, but weights are not read and memory for experts is not taken. */
     bool plan;
+    struct q3n_device_options device;
 };
 
 /* Open and bind everything; no weight is read yet unless options ask for it. */
 int q3n_model_open(q3n_model **out, const char *path,
                    const struct q3n_model_options *options, ggf_error *err);
 void q3n_model_close(q3n_model *model); /* NULL is allowed; sessions first */
+
+/* What a device was given of a model; see struct q3n_device_options. */
+struct q3n_device_info {
+    uint32_t n_layers, n_expert_layers; /* 0 layers and no head: nothing */
+    bool head, embedding;
+    char name[128];                /* of the device; or, if nothing: */
+    char none[200];                /* why; empty if none was asked for */
+    uint64_t free_bytes;           /* of its memory, before */
+    uint64_t limit_bytes;          /* what may be taken of that */
+    uint64_t dense_bytes;          /* weights there, but for routed experts; */
+    uint64_t expert_bytes;         /* those of whole layers; */
+    uint64_t pool_bytes;           /* slots for those of the other layers, that come */
+    uint32_t pool_slots;           /* when they are needed; 0: none do; */
+    uint64_t kv_bytes, work_bytes; /* and of all sessions together keys and values, */
+    uint64_t state_bytes;          /* buffers, and recurrent states */
+};
 
 struct q3n_model_info {
     const char *architecture;
@@ -117,6 +159,7 @@ struct q3n_model_info {
     bool packed;            /* experts come from a pack */
     bool locked;            /* all weights in memory are locked there */
     enum q3n_load_mode load_mode; /* never AUTO */
+    struct q3n_device_info device;
 };
 const struct q3n_model_info *q3n_model_info(const q3n_model *model);
 /* Memory that keys and values take for each token of context. */
@@ -125,7 +168,8 @@ uint64_t q3n_kv_bytes(const struct q3n_model_info *info,
 /* The options with everything that is 0 or too much filled in. */
 struct q3n_session_options q3n_session_complete(
     const q3n_model *model, const struct q3n_session_options *options);
-/* Memory that a session takes: caches, state, buffers and the caller's logits. */
+/* Memory that a session takes: caches, state, buffers and the caller's logits; not what
+ * of them is on a device. */
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options);
 
@@ -141,6 +185,8 @@ struct q3n_expert_stats {
     double disk_gb_s; /* 10^9 bytes per second that can be read: q3n_model_measure_disk();
                          or 0 */
     uint64_t guesses, guesses_used, guesses_wasted, guesses_cancelled; /* read ahead */
+    /* Of a device's slots: found there, or brought for this use; bytes of these. */
+    uint64_t device_hits, device_misses, device_bytes;
     uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts, ... */
     uint64_t slot_bytes_least;            /* ... and the least that it was */
     uint64_t shrinks, grows; /* it was cut because a cgroup left less; it was extended */
@@ -175,7 +221,8 @@ void q3n_session_free(q3n_session *session);
 /* Forget everything: position 0. */
 void q3n_session_reset(q3n_session *session);
 /* From now on show the inputs of all matrices to an observer (ops/observe.h); NULL: to
- * nobody. */
+ * nobody.  Nobody can see what a device computes: of such a model q3n_session_eval()
+ * fails with GGF_E_ARG. */
 struct observer;
 struct route_watch;
 void q3n_session_observe(q3n_session *session, const struct observer *observer);
@@ -204,7 +251,8 @@ const int32_t *q3n_session_tokens(const q3n_session *session);
  * number `first_logits` of this call on (n - 1: just the last one).  Fails with
  * GGF_E_ARG when the context is full or an id is not in the vocabulary, with
  * GGF_E_HASH or GGF_E_IO when an expert's bytes are damaged or cannot be read; the
- * session must then be reset. */
+ * session must then be reset.  With GGF_E_IO, too, when a device fails; the model is then
+ * of no use any more. */
 int q3n_session_eval(q3n_session *session, const int32_t *tokens, uint32_t n,
                      uint32_t first_logits, float *logits, ggf_error *err);
 

@@ -16,12 +16,14 @@ enum q3n_expert_tier cache_tier(const struct expert_store *s, uint32_t layer)
 bool cache_reads(const struct expert_store *s, uint32_t layer, bool direct)
 {
     const enum q3n_expert_tier tier = cache_tier(s, layer);
-    return tier == Q3N_EXPERTS_ANYWHERE ? direct : tier != Q3N_EXPERTS_MAPPED;
+    if (tier == Q3N_EXPERTS_ANYWHERE) return direct;
+    return tier != Q3N_EXPERTS_MAPPED && tier != Q3N_EXPERTS_DEVICE;
 }
 
 bool cache_holds(const struct expert_store *s, uint32_t layer, uint32_t expert)
 {
     if (cache_reads(s, layer, s->o.direct)) return true;
+    if (cache_tier(s, layer) == Q3N_EXPERTS_DEVICE) return false;
     const struct ggf_pack_record *r = source_record(&s->sources[layer], expert);
     return r && r->compressed;
 }

@@ -262,6 +262,50 @@ void expert_store_seed(struct expert_store *s, const uint64_t *counts)
     pthread_mutex_unlock(&s->mutex);
 }
 
+/* ---- Experts for a device ------------------------------------------------ */
+
+uint64_t expert_store_unpacked(const struct expert_store *s, uint32_t layer)
+{
+    const struct source *src = &s->sources[layer];
+    uint64_t most = 0;
+    for (uint32_t e = 0; src->pack && e < s->o.dims.n_expert; e++) {
+        const struct ggf_pack_record *r = source_record(src, e);
+        if (r->compressed && most < r->raw_bytes) most = r->raw_bytes;
+    }
+    return most;
+}
+
+int expert_store_look(const struct expert_store *s, uint32_t layer, uint32_t id,
+                      void *buffer, struct expert *out, ggf_error *err)
+{
+    const struct source *src = &s->sources[layer];
+    const struct ggf_pack_record *r = source_record(src, id);
+    const bool packed = r && r->compressed;
+    int e = 0;
+    if (r && s->o.verify != Q3N_VERIFY_NEVER)
+        e = ggf_pack_verify_record(src->pack, r, NULL, err);
+    if (!e && packed) e = ggf_pack_read(src->pack, r, NULL, buffer, r->raw_bytes, err);
+    source_expert(src, &s->o.dims, id, packed ? buffer : NULL, out);
+    return e;
+}
+
+void expert_store_shape(const struct expert_store *s, uint32_t layer, uint32_t id,
+                        struct expert *out)
+{
+    source_expert(&s->sources[layer], &s->o.dims, id, NULL, out);
+}
+
+bool expert_store_types(const struct expert_store *s, uint32_t layer,
+                        bool (*can)(uint32_t type))
+{
+    const struct source *src = &s->sources[layer];
+    for (uint32_t e = 0; e < (src->pack ? s->o.dims.n_expert : 1); e++)
+        for (int p = 0; p < GGF_PARTS; p++)
+            if (!can(src->pack ? source_record(src, e)->type[p] : src->slab[p].type))
+                return false;
+    return true;
+}
+
 /* ---- Mapped experts ------------------------------------------------------ */
 
 /* The whole pages that hold the bytes. */
@@ -280,6 +324,7 @@ void expert_store_populate(const struct expert_store *s)
     for (uint32_t l = 0; l < s->o.dims.n_layer; l++) {
         const struct source *src = &s->sources[l];
         struct expert last;
+        if (cache_tier(s, l) == Q3N_EXPERTS_DEVICE) continue;
         source_expert(src, &s->o.dims, n - 1, NULL, &last);
         const struct matrix *m[GGF_PARTS] = { &last.gate, &last.up, &last.down };
         for (int p = 0; p < GGF_PARTS && !src->pack; p++)
@@ -297,6 +342,7 @@ bool expert_store_lock(const struct expert_store *s)
         const struct source *src = &s->sources[l];
         /* They are mapped so that they need not be in memory. */
         if (cache_tier(s, l) == Q3N_EXPERTS_MAPPED) return false;
+        if (cache_tier(s, l) == Q3N_EXPERTS_DEVICE) continue;
         for (uint32_t e = 0; src->pack && e < s->o.dims.n_expert; e++) {
             const struct ggf_pack_record *r = source_record(src, e);
             if (!cache_holds(s, l, e) && mlock(r->stored, r->stored_bytes)) return false;

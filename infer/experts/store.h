@@ -82,6 +82,17 @@ int expert_store_load(struct expert_store *store, uint32_t layer, const uint32_t
                       uint32_t n, ggf_error *err);
 /* Earlier uses of all experts, counts[n_expert, n_layer], for the policy. */
 void expert_store_seed(struct expert_store *store, const uint64_t *counts);
+/* An expert that is going to be copied to a device: mapped, or unpacked into a buffer of
+ * expert_store_unpacked() bytes if that is not 0.  Hashed unless records never are. */
+uint64_t expert_store_unpacked(const struct expert_store *store, uint32_t layer);
+int expert_store_look(const struct expert_store *store, uint32_t layer, uint32_t id,
+                      void *buffer, struct expert *out, ggf_error *err);
+/* Its matrices but for their data. */
+void expert_store_shape(const struct expert_store *store, uint32_t layer, uint32_t id,
+                        struct expert *out);
+/* Can a device multiply with all matrices of a layer?  can: with that type. */
+bool expert_store_types(const struct expert_store *store, uint32_t layer,
+                        bool (*can)(uint32_t type));
 /* Bring the mapped experts into memory. */
 void expert_store_populate(const struct expert_store *store);
 /* Lock mapped records of packs; false if the system refuses, or did so with memory of the

@@ -167,7 +167,8 @@ struct gpu_moe {
     const float *shared_gate_d; /* [n_embd]: the shared one counts sigmoid(gate . norm) */
 };
 uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens);
-/* x += routed experts, most probable first, then the shared one; acts: the norm. */
+/* x += routed experts, most probable first, then the shared one; acts: the norm.  n_used
+ * may be 0: then only the shared one counts, and there need be no experts. */
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
                  float *x_d);

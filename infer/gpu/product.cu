@@ -107,7 +107,7 @@ static __device__ bool block_tile(const struct product &p, uint32_t columns, boo
                                   struct tile *t)
 {
     if (threadIdx.x == 0 &&
-        !(p.experts ? expert_tile_of(p, few, t) : matrix_tile(p, columns, few, t)))
+        !(p.n_matrices ? matrix_tile(p, columns, few, t) : expert_tile_of(p, few, t)))
         t->count = 0;
     block_sync();
     return t->count != 0;

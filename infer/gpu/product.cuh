@@ -39,11 +39,11 @@ struct product {
     float *y;
     size_t y_stride;
     uint32_t columns; /* in all */
-    uint32_t n_matrices;
+    uint32_t n_matrices; /* 0: experts */
     struct product_matrix matrices[GPU_PARTS];
 
     /* experts: parts part .. part + n_parts - 1, `part_width` columns of y each */
-    const struct gpu_expert *experts; /* NULL: matrices */
+    const struct gpu_expert *experts;
     uint32_t part, n_parts, part_width, n_expert, n_used, n_ff, n_ff_shared, n_embd,
         pairs;
     struct gpu_matrix shared[3];

@@ -433,8 +433,8 @@ int model_bind(struct q3n_model *m, const struct q3n_model_options *o, bool dire
         .policy = o->cache_policy,
         .io_threads = o->io_threads,
         .look_ahead = o->look_ahead,
-        .tiers = o->expert_tiers,
-        .n_tiers = o->n_expert_tiers,
+        .tiers = m->tiers,
+        .n_tiers = m->hp.n_layer,
         .limits_root = o->limits_root,
     };
     int e = bind_ends(&b);

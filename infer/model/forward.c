@@ -1,9 +1,12 @@
 /* forward.c - the model card as code.
  *
  * Every thread of a team walks the layers; in the steps named _team they share the
- * work. */
+ * work.  Where a device has a part in it, the first thread tells it what to do. */
 #include "forward.h"
+#include "../gpu/offload.h"
 #include "../ops/rope.h"
+
+#include <string.h>
 
 /* What the steps of a batch have in common; each thread has its own. */
 struct pass {
@@ -11,7 +14,8 @@ struct pass {
     const q3n_model *model;
     struct workspace *w;
     const struct batch *batch;
-    uint32_t n_wanted; /* tokens whose logits are wanted: w->wanted, ascending */
+    uint32_t n_wanted;          /* tokens whose logits are wanted: w->wanted, ascending */
+    struct device_pass *device; /* for the first thread; unused if there is none */
     ggf_error *err;
 };
 
@@ -21,19 +25,22 @@ static void done(const struct pass *p, enum op op)
     op_done(p->me, p->batch->clock, op);
 }
 
+void embed_row(const q3n_model *m, int32_t token, float *x)
+{
+    const struct matrix *e = &m->embedding;
+    m->decode_embedding(e->data + (size_t)token * e->row_bytes, x, e->n);
+    if (e->scale != 1.0f)
+        for (uint32_t i = 0; i < e->n; i++) x[i] *= e->scale;
+}
+
 static void embed_team(const struct pass *p)
 {
     const q3n_model *m = p->model;
     const struct hparams *hp = &m->hp;
     for (uint64_t t; team_next(p->me, p->batch->n, &t);) {
-        const struct matrix *e = &m->embedding;
         const struct run *run = &p->batch->runs[p->w->run_of[t]];
         const uint32_t at = (uint32_t)t - run->first;
-        float *x = p->w->x + t * hp->n_embd;
-        m->decode_embedding(e->data + (size_t)run->tokens[at] * e->row_bytes, x,
-                            hp->n_embd);
-        if (e->scale != 1.0f)
-            for (uint32_t i = 0; i < hp->n_embd; i++) x[i] *= e->scale;
+        embed_row(m, run->tokens[at], p->w->x + t * hp->n_embd);
         rope_table(p->w->rope + t * hp->n_rot, hp->n_rot, hp->rope_base, run->pos + at);
     }
     done(p, OP_EMBED);
@@ -123,16 +130,21 @@ static void mixer_team(const struct pass *p, const struct layer *l, uint32_t ind
     project_team(p, out);
 }
 
+/* Behind the last mixer tokens before the first whose logits are wanted do not matter,
+ * unless somebody watches. */
+static uint32_t first_routed(const struct pass *p, uint32_t layer)
+{
+    const bool all = layer + 1 < p->model->hp.n_layer || p->batch->observer;
+    const uint32_t wanted = p->n_wanted ? p->w->wanted[0] : p->batch->n;
+    return all ? 0 : wanted;
+}
+
 static int layer_team(const struct pass *p, uint32_t index)
 {
     const q3n_model *m = p->model;
     const struct layer *l = &m->layers[index];
     mixer_team(p, l, index);
-    /* Behind the last mixer tokens before the first whose logits are wanted do not
-     * matter, unless somebody watches. */
-    const bool all = index + 1 < m->hp.n_layer || p->batch->observer;
-    const uint32_t wanted = p->n_wanted ? p->w->wanted[0] : p->batch->n;
-    const uint32_t first = all ? 0 : wanted;
+    const uint32_t first = first_routed(p, index);
     const size_t at = (size_t)first * m->hp.n_embd;
     const struct acts acts = norm_team(p, first, p->w->out, l->ffn_norm, l->moe.kinds);
     if (first == p->batch->n) return 0;
@@ -161,9 +173,143 @@ static void head_team(const struct pass *p)
     done(p, OP_HEAD);
 }
 
+/* ---- With a device --------------------------------------------------------------- */
+
+/* All threads get what the first has come to, and go on together. */
+static int joined(const struct pass *p, int status)
+{
+    if (status) team_fail(p->me, status);
+    team_barrier(p->me);
+    status = atomic_load(&p->me->team->status);
+    team_barrier(p->me);
+    return status;
+}
+
+static bool leads(const struct pass *p) { return p->me->id == 0; }
+
+static int to_device(const struct pass *p)
+{
+    if (leads(p)) device_put_x(p->device);
+    return 0;
+}
+
+/* behind: x has yet to get the sum of the experts of the layer before, in w->out. */
+static int to_host(const struct pass *p, bool behind)
+{
+    const uint32_t n = p->model->hp.n_embd;
+    int e = 0;
+    if (leads(p)) {
+        device_get_x(p->device);
+        p->device->add = NULL;
+        e = gpu_sync(p->model->offload->gpu, p->err);
+    }
+    if ((e = joined(p, e)) || !behind) return e;
+    for (uint64_t t; team_next(p->me, p->batch->n, &t);)
+        p->model->ops.axpy(p->w->x + t * n, 1, p->w->out + t * n, n);
+    return 0;
+}
+
+/* Attention of a layer on the device whose keys and values are the host's. */
+static int mix_at_host(const struct pass *p, uint32_t index)
+{
+    const struct layer *l = &p->model->layers[index];
+    int e = 0;
+    if (leads(p)) e = device_get_projected(p->device, index, p->err);
+    if ((e = joined(p, e))) return e;
+    for (uint32_t i = 0; i < p->batch->n_runs; i++)
+        mix_team(p, l, index, &p->batch->runs[i]);
+    if (leads(p)) device_put_mixed(p->device, index);
+    return 0;
+}
+
+/* The routed experts of a layer on the device, which the host has. */
+static int experts_at_host(const struct pass *p, uint32_t index, uint32_t first)
+{
+    const q3n_model *m = p->model;
+    const struct moe *moe = &m->layers[index].moe;
+    const unsigned kinds =
+        moe->in_kinds | (moe->next_router ? moe->next_router->kinds : 0);
+    const uint32_t n = m->hp.n_embd, tokens = p->batch->n - first;
+    float *sum = p->w->out + (size_t)first * n;
+    struct acts acts;
+    int e = 0;
+    if (leads(p)) {
+        p->w->moe.routed_only = true;
+        e = device_get_choice(p->device, first, true, p->err);
+        device_experts(p->device, index, first);
+    }
+    if ((e = joined(p, e))) return e;
+    acts_place(&acts, p->w->norm_acts, kinds, n, p->w->n_batch);
+    for (uint64_t t; team_next(p->me, tokens, &t);) {
+        acts_encode(&acts, kinds, t, p->w->norm + t * n);
+        memset(sum + t * n, 0, n * sizeof *sum);
+    }
+    e = moe_team(p->me, moe, &m->ops, m->experts, &p->w->moe, tokens, p->w->norm, &acts,
+                 sum, NULL, p->batch->watch, p->err);
+    if (!e && leads(p)) device_put_sum(p->device, first);
+    return e;
+}
+
+static int device_layer_team(const struct pass *p, uint32_t index)
+{
+    const q3n_model *m = p->model;
+    const uint32_t first = first_routed(p, index);
+    const bool keeps = offload_keeps(m, index);
+    int e = 0;
+    if (leads(p)) {
+        device_mixer_in(p->device, index);
+        if (keeps) device_mix(p->device, index);
+    }
+    if (!keeps && (e = mix_at_host(p, index))) return e;
+    if (leads(p)) {
+        device_mixer_out(p->device, index);
+        device_route(p->device, index, first);
+    }
+    if (first == p->batch->n) return 0;
+    if (m->offload->layers[index].pooled)
+        return joined(p, leads(p) ? device_pooled(p->device, index, first, p->err) : 0);
+    if (!m->offload->layers[index].experts) return experts_at_host(p, index, first);
+    if (leads(p)) {
+        e = device_tell(p->device, index, first, p->err);
+        device_experts(p->device, index, first);
+    }
+    return p->batch->watch ? joined(p, e) : 0;
+}
+
+/* Does the host sum up the experts of a layer on the device? */
+static bool experts_behind(const q3n_model *m, uint32_t layer)
+{
+    const struct offload_layer *l = &m->offload->layers[layer];
+    return !l->experts && !l->pooled;
+}
+
+/* The layers, and the head as the last of them, each where it belongs. */
+static int shared_team(const struct pass *p)
+{
+    const q3n_model *m = p->model;
+    const uint32_t n = m->hp.n_layer;
+    bool there = false, behind = false;
+    if (leads(p)) device_begin(p->device);
+    for (uint32_t i = 0; i <= n; i++) {
+        const bool here = i < n ? offload_layer_here(m, i) : m->offload->head;
+        int e = 0;
+        if (here != there) e = here ? to_device(p) : to_host(p, behind);
+        if (e) return e;
+        there = here;
+        if (i == n) break;
+        if (!here && leads(p)) p->w->moe.routed_only = false;
+        if ((e = here ? device_layer_team(p, i) : layer_team(p, i))) return e;
+        behind = here && experts_behind(m, i);
+    }
+    if (!there) head_team(p);
+    return there ? joined(p, leads(p) ? device_head(p->device, p->n_wanted, p->err) : 0)
+                 : 0;
+}
+
 static int forward_team(const struct pass *p)
 {
     embed_team(p);
+    if (p->model->offload) return shared_team(p);
     for (uint32_t i = 0; i < p->model->hp.n_layer; i++) {
         int e = layer_team(p, i);
         if (e) return e;
@@ -198,12 +344,28 @@ static uint32_t number(struct workspace *w, const struct batch *b)
     return n;
 }
 
+static int forward_with(struct device_pass *d, uint32_t n_wanted, ggf_error *err)
+{
+    struct offload *o = d->model->offload;
+    struct call call = { .pass = { NULL, d->model, d->w, d->batch, n_wanted, d, err } };
+    pthread_mutex_lock(&o->mutex);
+    device_fill(d);
+    if (o->all) call.status = device_forward(d, n_wanted, err);
+    else team_run(d->model->threads, work, &call);
+    if (call.status) gpu_sync(o->gpu, NULL); /* what was asked for ends before we do */
+    pthread_mutex_unlock(&o->mutex);
+    return call.status;
+}
+
 int forward(const q3n_model *model, struct workspace *w, const struct batch *batch,
             ggf_error *err)
 {
+    const uint32_t n_wanted = number(w, batch);
+    struct device_pass device = { model, w->device, w, batch, NULL };
+    struct call call = { .pass = { NULL, model, w, batch, n_wanted, &device, err } };
     w->moe.clock = batch->clock;
     op_start(batch->clock);
-    struct call call = { .pass = { NULL, model, w, batch, number(w, batch), err } };
+    if (model->offload) return forward_with(&device, n_wanted, err);
     team_run(model->threads, work, &call);
     return call.status;
 }

@@ -6,8 +6,10 @@
 
 /* What one sequence remembers: for each layer its keys and values, or its state. */
 struct sequence {
-    struct kv_cache *kv;       /* [n_layer]; unused in recurrent layers */
-    struct delta_state *delta; /* [n_layer]; unused in attention layers */
+    struct kv_cache *kv;            /* [n_layer]; unused in recurrent layers */
+    struct delta_state *delta;      /* [n_layer]; unused in attention layers */
+    struct device_sequence *device; /* of layers on a device, whose others are unused;
+                                       NULL: there are none */
 };
 
 /* Buffers for a batch of up to n_batch tokens and n_ctx positions. */
@@ -25,7 +27,8 @@ struct workspace {
     size_t thread_floats;
     float *shared; /* scratch of all */
     struct moe_work moe;
-    struct model_memory memory; /* owns all of them */
+    struct device_work *device; /* the same on a device, of the lane; NULL: none */
+    struct model_memory memory; /* owns all of them but for buffers of the device */
     uint64_t bytes;             /* of all of them */
     bool counting;              /* only that: nothing is allocated */
 };
@@ -54,6 +57,9 @@ struct batch {
     const struct route_watch *watch; /* NULL: nobody */
     struct op_clock *clock;          /* NULL: none */
 };
+
+/* The embedding of a token: n_embd floats. */
+void embed_row(const q3n_model *model, int32_t token, float *x);
 
 /* Results depend neither on how a sequence is cut into batches, nor on what else is in a
  * batch, nor on threads: no sum is ever split.  After a failure the sequences are half

@@ -1,9 +1,11 @@
 /* model.c - opening a model: file, pack, memory; and what there is to know about it. */
 #include "model.h"
+#include "../gpu/offload.h"
 
 #include <inttypes.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MAX_THREADS = 1024 }; /* beyond what OpenMP can start, it ends the process */
 
@@ -64,7 +66,7 @@ static void count(struct q3n_model *m)
 {
     const struct hparams *hp = &m->hp;
     struct q3n_model_info *info = &m->info;
-    *info = (struct q3n_model_info){ .architecture = hp->arch };
+    *info = (struct q3n_model_info){ .architecture = hp->arch, .device = info->device };
     info->n_vocab = m->embedding.rows;
     info->n_layer = hp->n_layer;
     info->n_embd = hp->n_embd;
@@ -134,7 +136,8 @@ static int load_experts(struct q3n_model *m, ggf_error *err)
     for (uint32_t i = 0; i < n; i++) all[i] = i;
     int e = 0;
     for (uint32_t l = 0; l < m->hp.n_layer && !e; l++)
-        e = expert_store_load(m->experts, l, all, n, err);
+        if (m->tiers[l] != Q3N_EXPERTS_DEVICE)
+            e = expert_store_load(m->experts, l, all, n, err);
     free(all);
     return e;
 }
@@ -152,6 +155,7 @@ static int place(struct q3n_model *m, const struct q3n_model_options *o,
         expert_store_populate(m->experts);
     }
     if (o->no_mmap && (e = load_experts(m, err))) return e;
+    if (m->offload && (e = offload_load(m, err))) return e;
     expert_store_stats(m->experts, &stats);
     count(m);
     m->info.load_mode = p->mode;
@@ -162,7 +166,8 @@ static int place(struct q3n_model *m, const struct q3n_model_options *o,
     return 0;
 }
 
-/* Experts are bound as they will be, with as little memory as works. */
+/* Experts are bound as they will be, with as little memory as works; those of any layer
+ * may be read then. */
 static int plan_only(struct q3n_model *m, const struct q3n_model_options *o,
                      const struct placement *p, ggf_error *err)
 {
@@ -171,8 +176,8 @@ static int plan_only(struct q3n_model *m, const struct q3n_model_options *o,
     const uint64_t most = expert_store_most(m->experts, direct);
     int e = 0;
     quick.verify_reads = Q3N_VERIFY_NEVER;
-    quick.n_expert_tiers = 0;
     if (direct) {
+        memset(m->tiers, Q3N_EXPERTS_ANYWHERE, m->hp.n_layer);
         model_unbind(m);
         e = model_bind(m, &quick, true, err);
         if (!e)
@@ -182,6 +187,18 @@ static int plan_only(struct q3n_model *m, const struct q3n_model_options *o,
     count(m);
     m->info.load_mode = p->mode;
     m->info.bytes_slots = p->slots < most ? p->slots : most;
+    return 0;
+}
+
+/* The caller's, for as many layers as there are. */
+static int copy_tiers(struct q3n_model *m, const struct q3n_model_options *o,
+                      ggf_error *err)
+{
+    const uint32_t n =
+        o->n_expert_tiers < m->hp.n_layer ? o->n_expert_tiers : m->hp.n_layer;
+    m->tiers = calloc(m->hp.n_layer, 1);
+    if (!m->tiers) return ggf_no_memory(err);
+    if (n) memcpy(m->tiers, o->expert_tiers, n);
     return 0;
 }
 
@@ -200,11 +217,12 @@ static int open_model(struct q3n_model *m, const char *path,
     vec_ops_init(&m->ops);
     m->exact = o->exact;
     m->threads = o->threads ? o->threads : omp_get_num_procs();
-    if ((e = open_files(m, path, o, err)) || (e = weights_map(m, err)) ||
-        (e = model_bind(m, o, false, err)))
+    if ((e = open_files(m, path, o, err)) || (e = copy_tiers(m, o, err)) ||
+        (e = weights_map(m, err)) || (e = model_bind(m, o, false, err)))
         return e;
     count(m);
-    if ((e = placement_choose(m, o, &where, err))) return e;
+    if ((e = offload_choose(m, o, err)) || (e = placement_choose(m, o, &where, err)))
+        return e;
     return o->plan ? plan_only(m, o, &where, err) : place(m, o, &where, err);
 }
 
@@ -227,7 +245,9 @@ int q3n_model_open(q3n_model **out, const char *path,
 void q3n_model_close(q3n_model *m)
 {
     if (!m) return;
+    offload_close(m);
     model_unbind(m);
+    free(m->tiers);
     free(m->tensor_data);
     free(m->copy);
     ggf_pack_close(m->pack);
@@ -250,4 +270,9 @@ void q3n_model_follow_limits(q3n_model *m) { expert_store_follow_limits(m->exper
 void q3n_model_expert_stats(q3n_model *m, struct q3n_expert_stats *out)
 {
     expert_store_stats(m->experts, out);
+    if (!m->offload || !m->offload->pool) return;
+    const struct pool_stats s = pool_stats(m->offload->pool);
+    out->device_hits = s.hits;
+    out->device_misses = s.misses;
+    out->device_bytes = s.bytes;
 }

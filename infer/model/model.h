@@ -46,6 +46,8 @@ struct q3n_model {
     struct linear head;
     struct layer *layers;
     struct expert_store *experts;
+    uint8_t *tiers;          /* [n_layer]: enum q3n_expert_tier, for the store */
+    struct offload *offload; /* what a device computes (gpu/offload.h); NULL: nothing */
     struct model_memory memory;
 };
 

@@ -61,11 +61,11 @@ static int check_slots(const struct q3n_model *m, const struct q3n_model_options
     return 0;
 }
 
-/* Are experts of a layer to be somewhere? */
-static bool has_tiers(const struct q3n_model_options *o)
+/* Are experts of a layer to be somewhere in the host? */
+static bool has_tiers(const struct q3n_model *m)
 {
-    for (uint32_t l = 0; l < o->n_expert_tiers; l++)
-        if (o->expert_tiers[l]) return true;
+    for (uint32_t l = 0; l < m->hp.n_layer; l++)
+        if (m->tiers[l] && m->tiers[l] != Q3N_EXPERTS_DEVICE) return true;
     return false;
 }
 
@@ -74,13 +74,16 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
 {
     const uint64_t all = expert_store_most(m->experts, true);
     const uint64_t have = o->ram_bytes ? o->ram_bytes : free_memory(o);
-    const uint64_t rest = m->info.bytes_dense + q3n_session_bytes(m, &o->session) +
-                          o->other_bytes + process_bytes(have);
+    const uint64_t dense = m->info.device.dense_bytes < m->info.bytes_dense
+                               ? m->info.bytes_dense - m->info.device.dense_bytes
+                               : 0;
+    const uint64_t rest =
+        dense + q3n_session_bytes(m, &o->session) + o->other_bytes + process_bytes(have);
     if (o->verify_reads && !m->pack)
         return useless("a choice of what is verified", "without an expert pack", err);
     *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };
     if (o->no_mmap) out->mode = Q3N_LOAD_DIRECT;
-    const bool placed = has_tiers(o);
+    const bool placed = has_tiers(m);
     if (placed && out->mode != Q3N_LOAD_AUTO &&
         (out->mode != Q3N_LOAD_DIRECT || o->no_mmap))
         return useless("a place for experts", "if all are mapped, or all are read", err);
@@ -89,7 +92,7 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
             placed || out->slots || rest + all > have ? Q3N_LOAD_DIRECT : Q3N_LOAD_MMAP;
     /* Twice in memory, mapped and as our own, if there is room. */
     out->copy = !o->load_mode && out->mode == Q3N_LOAD_MMAP && !o->mlock &&
-                rest + all + m->info.bytes_dense <= have;
+                rest + all + dense <= have;
     if (out->mode != Q3N_LOAD_DIRECT) {
         if (!out->slots) out->slots = UINT64_MAX; /* of compressed records */
         return o->load_mode ? check_mapped(m, o, err) : 0;

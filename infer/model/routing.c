@@ -60,6 +60,12 @@ struct ranked {
     uint32_t item; /* layer * n_expert + expert */
 };
 
+/* Experts that a device has are there already. */
+static bool is_read(const q3n_model *m, uint32_t layer)
+{
+    return m->tiers[layer] != Q3N_EXPERTS_DEVICE;
+}
+
 static int hottest_first(const void *a, const void *b)
 {
     const struct ranked *x = a, *y = b;
@@ -115,7 +121,8 @@ int q3n_model_warm(q3n_model *m, const uint64_t *counts, uint32_t *loaded, ggf_e
     int e = r && ids ? 0 : ggf_no_memory(err);
     if (!e) {
         expert_store_seed(m->experts, counts);
-        for (uint32_t i = 0; i < n; i++) r[i] = (struct ranked){ counts[i], i };
+        for (uint32_t i = 0; i < n; i++)
+            r[i] = (struct ranked){ is_read(m, i / m->hp.n_expert) ? counts[i] : 0, i };
         qsort(r, n, sizeof *r, hottest_first);
         *loaded = fitting(m, r, n);
         qsort(r, *loaded, sizeof *r, in_file_order);

@@ -2,6 +2,7 @@
  * mapped, or in memory of our own that nothing can push out.  Such memory is had in huge
  * pages, and is read faster than files whose pages came into memory one by one. */
 #include "model.h"
+#include "../gpu/offload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +19,10 @@
 
 enum { COPY_ALIGN = 64, HUGE_PAGE = 2 << 20, READ_BYTES = 4 << 20 };
 
-static bool is_routed(const struct q3n_model *m, const struct ggf_tensor *t)
+/* Is it no weight that the host needs for every token? */
+static bool is_elsewhere(const struct q3n_model *m, const struct ggf_tensor *t)
 {
-    return ggf_tensor_role(m->file, t) == GGF_ROLE_EXPERTS;
+    return ggf_tensor_role(m->file, t) == GGF_ROLE_EXPERTS || offload_holds(m, t);
 }
 
 int weights_map(struct q3n_model *m, ggf_error *err)
@@ -43,7 +45,7 @@ static int allocate(struct q3n_model *m, ggf_error *err)
 {
     uint64_t total = 0;
     for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++)
-        if (!is_routed(m, ggf_tensor(m->file, i)))
+        if (!is_elsewhere(m, ggf_tensor(m->file, i)))
             total += copy_size(ggf_tensor(m->file, i)->bytes);
     m->copy_bytes = (total + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     if (m->copy_bytes) m->copy = aligned_alloc(HUGE_PAGE, m->copy_bytes);
@@ -103,7 +105,7 @@ static int read_shard(const struct q3n_model *m, uint32_t shard, int fd, bool on
 #pragma omp parallel for schedule(dynamic) num_threads(m->threads)
     for (uint32_t i = s->first_tensor; i < s->first_tensor + s->n_tensors; i++) {
         const struct ggf_tensor *t = ggf_tensor(m->file, i);
-        if (is_routed(m, t)) continue;
+        if (is_elsewhere(m, t)) continue;
         const struct block b = {
             .fd = fd,
             .offset = t->offset,
@@ -130,7 +132,7 @@ int weights_read(struct q3n_model *m, bool once, ggf_error *err)
     uint8_t *at = m->copy;
     for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++) {
         const struct ggf_tensor *t = ggf_tensor(m->file, i);
-        if (is_routed(m, t)) continue;
+        if (is_elsewhere(m, t)) continue;
         m->tensor_data[i] = at;
         at += copy_size(t->bytes);
     }
@@ -148,8 +150,10 @@ int weights_read(struct q3n_model *m, bool once, ggf_error *err)
 bool weights_lock(const struct q3n_model *m)
 {
     if (m->copy && mlock(m->copy, m->copy_bytes)) return false;
-    for (uint64_t i = 0; i < ggf_tensor_count(m->file) && !m->copy; i++)
-        if (mlock(m->tensor_data[i], ggf_tensor(m->file, i)->bytes)) return false;
+    for (uint64_t i = 0; i < ggf_tensor_count(m->file) && !m->copy; i++) {
+        const struct ggf_tensor *t = ggf_tensor(m->file, i);
+        if (!offload_holds(m, t) && mlock(m->tensor_data[i], t->bytes)) return false;
+    }
     return true;
 }
 
@@ -158,6 +162,7 @@ void weights_populate(const struct q3n_model *m)
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++) {
         const struct ggf_tensor *t = ggf_tensor(m->file, i);
+        if (offload_holds(m, t)) continue;
         const uintptr_t first = (uintptr_t)t->data / page * page;
         const uintptr_t end = ((uintptr_t)t->data + t->bytes + page - 1) / page * page;
         if (madvise((void *)first, end - first, MADV_POPULATE_READ))

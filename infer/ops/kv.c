@@ -31,13 +31,17 @@ static int check_type(uint32_t type, uint32_t head_dim, ggf_error *err)
     return 0;
 }
 
+int kv_check(const struct kv_shape *s, ggf_error *err)
+{
+    const int e = check_type(s->type_k, s->head_dim, err);
+    return e ? e : check_type(s->type_v, s->head_dim, err);
+}
+
 static int rows_new(struct kv_rows *r, uint32_t type, const struct kv_shape *s,
                     ggf_error *err)
 {
     const enum act_kind act = act_kind_of(type, s->exact);
     uint64_t bytes;
-    const int e = check_type(type, s->head_dim, err);
-    if (e) return e;
     *r = (struct kv_rows){ .row_bytes = ggf_row_bytes(type, s->head_dim),
                            .encode = encode_for(type),
                            .decode = decode_for(type),
@@ -55,7 +59,8 @@ static int rows_new(struct kv_rows *r, uint32_t type, const struct kv_shape *s,
 int kv_cache_new(struct kv_cache *c, const struct kv_shape *s, ggf_error *err)
 {
     *c = (struct kv_cache){ .head_dim = s->head_dim, .n_ctx = s->n_ctx };
-    int e = rows_new(&c->k, s->type_k, s, err);
+    int e = kv_check(s, err);
+    if (!e) e = rows_new(&c->k, s->type_k, s, err);
     if (!e) e = rows_new(&c->v, s->type_v, s, err);
     if (e) kv_cache_free(c);
     return e;

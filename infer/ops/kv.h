@@ -33,7 +33,9 @@ struct kv_shape {
 /* Is it a type that keys and values can have? */
 bool kv_type(uint32_t type);
 
-/* GGF_E_ARG if a type will not do, GGF_E_NOMEM.  The memory is not cleared: nothing past
+/* GGF_E_ARG if a type will not do. */
+int kv_check(const struct kv_shape *shape, ggf_error *err);
+/* The same, or GGF_E_NOMEM.  The memory is not cleared: nothing past
  * the position is ever read. */
 int kv_cache_new(struct kv_cache *c, const struct kv_shape *shape, ggf_error *err);
 void kv_cache_free(struct kv_cache *c); /* all zeros is fine */

@@ -59,6 +59,28 @@ static void group(const struct moe *m, struct moe_work *w, uint32_t tokens)
     w->n_jobs++;
 }
 
+static void tell(const struct moe *m, const struct moe_work *w, uint32_t tokens,
+                 uint32_t n_active, const struct route_watch *watch)
+{
+    const struct routed r = { .layer = m->layer,
+                              .tokens = tokens,
+                              .n_used = m->n_used,
+                              .ids = w->ids,
+                              .weights = w->weights,
+                              .n_active = n_active,
+                              .active = w->demand.ids,
+                              .flags = w->demand.flags };
+    if (watch) watch->see(watch->user, &r);
+}
+
+void moe_tell(const struct moe *m, struct moe_work *w, uint32_t tokens,
+              const struct route_watch *watch)
+{
+    const uint32_t n = count_pairs(m, w, tokens * m->n_used);
+    memset(w->demand.flags, DEMAND_HIT, n);
+    tell(m, w, tokens, n, watch);
+}
+
 /* Ask the store for the experts of the batch. */
 static void demand(const struct moe *m, struct expert_store *store, struct moe_work *w,
                    uint32_t tokens, const struct route_watch *watch)
@@ -66,15 +88,7 @@ static void demand(const struct moe *m, struct expert_store *store, struct moe_w
     const uint32_t n = count_pairs(m, w, tokens * m->n_used);
     expert_store_begin(store, &w->demand, m->layer, n, w->count);
     group(m, w, tokens);
-    const struct routed r = { .layer = m->layer,
-                              .tokens = tokens,
-                              .n_used = m->n_used,
-                              .ids = w->ids,
-                              .weights = w->weights,
-                              .n_active = n,
-                              .active = w->demand.ids,
-                              .flags = w->demand.flags };
-    if (watch) watch->see(watch->user, &r);
+    tell(m, w, tokens, n, watch);
 }
 
 static void route_team(const struct member *me, const struct moe *m,
@@ -140,18 +154,23 @@ struct moe_pass {
     ggf_error *err;
 };
 
-/* Jobs of a chunk: the shared expert is one of the first chunk's, and comes first; it is
- * always there. */
+/* Is the shared expert among the chunk's jobs?  It is one of the first chunk's, and comes
+ * first; it is always there. */
+static bool has_shared(const struct moe_work *w)
+{
+    return !w->demand.first && !w->routed_only;
+}
+
 static const struct moe_job *job_of(const struct moe_work *w, uint64_t i)
 {
     const struct expert_demand *d = &w->demand;
-    if (d->first) return &w->jobs[d->first + i];
+    if (!has_shared(w)) return &w->jobs[d->first + i];
     return &w->jobs[i ? i - 1 : w->n_jobs - 1];
 }
 
 static uint32_t jobs_of_chunk(const struct moe_work *w)
 {
-    return w->demand.count + !w->demand.first;
+    return w->demand.count + has_shared(w);
 }
 
 static bool is_shared(const struct moe_pass *p, const struct moe_job *job)
@@ -210,7 +229,7 @@ static void activate_team(const struct moe_pass *p)
     const struct expert_demand *d = &w->demand;
     const struct moe_job *last = &w->jobs[d->first + d->count - 1];
     const uint64_t first = w->jobs[d->first].first, pairs = last->first + last->n - first;
-    for (uint64_t i; team_next(p->me, pairs + (d->first ? 0 : p->tokens), &i);) {
+    for (uint64_t i; team_next(p->me, pairs + (has_shared(w) ? p->tokens : 0), &i);) {
         if (i < pairs) {
             const size_t pair = first + i;
             float *up = w->up + pair * m->n_ff;
@@ -331,7 +350,7 @@ static void sum_team(const struct member *me, const struct moe *m,
                       w->down + (size_t)w->pair[at] * m->n_embd + column, n);
         }
         const size_t at = t * m->n_embd + column;
-        ops->axpy(sum, w->shared_weight[t], w->shared_down + at, n);
+        if (!w->routed_only) ops->axpy(sum, w->shared_weight[t], w->shared_down + at, n);
         ops->axpy(x + at, 1, sum, n);
     }
 }
@@ -402,7 +421,7 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
     acts_place(&p.b.shared_mid, w->shared_mid, m->shared_mid_kinds, m->n_ff_shared,
                tokens);
 
-    route_team(me, m, ops, w, tokens, norm, acts);
+    if (!w->routed_only) route_team(me, m, ops, w, tokens, norm, acts);
     if (me->id == 0) demand(m, store, w, tokens, watch);
     team_barrier(me);
     look_ahead_team(me, m, ops, store, w, tokens, acts);

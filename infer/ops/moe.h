@@ -45,9 +45,11 @@ struct route_watch {
  * which those are computed, then token. */
 struct moe_work {
     uint32_t n_jobs;
-    float *logits;               /* [n_expert, tokens] */
-    uint32_t *ids;               /* [n_used, tokens]: the most probable first */
-    float *weights;              /* [n_used, tokens] */
+    bool
+        routed_only; /* ids and weights are known, the shared expert is somebody else's */
+    float *logits;   /* [n_expert, tokens] */
+    uint32_t *ids;   /* [n_used, tokens]: the most probable first */
+    float *weights;  /* [n_used, tokens] */
     float *shared_weight;        /* [tokens] */
     uint32_t *guess;             /* [n_used]: of a token in the next layer */
     float *guess_weight;         /* [n_used] */
@@ -68,15 +70,21 @@ struct moe_work {
 };
 
 /* x += moe(norm) + sigmoid(shared_gate . norm) shared(norm), for `tokens` rows of n_embd
- * floats.  acts: norm in the forms of `kinds`.  All threads get the
- * same result.  The sum over the experts of a token goes from
- * the most probable to the least, so it does not depend on the rest of the batch.
- * observer, watch: NULL, or who is shown the inputs and the routing. */
+ * floats; with w->routed_only just the first.  acts: norm in the forms of `kinds`, or
+ * then of `in_kinds` and those that next_router takes.  All threads get the same result.
+ * The sum over the experts of a token goes from the most probable to the least, so it
+ * does not depend on the rest of the batch. observer, watch: NULL, or who is shown the
+ * inputs and the routing. */
 int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
              struct expert_store *store, struct moe_work *w, uint32_t tokens,
              const float *norm, const struct acts *acts, float *x,
              const struct observer *observer, const struct route_watch *watch,
              ggf_error *err);
+
+/* Tell a watcher of a layer whose experts are computed elsewhere, where all of them are:
+ * w->ids and w->weights say for which tokens. */
+void moe_tell(const struct moe *m, struct moe_work *w, uint32_t tokens,
+              const struct route_watch *watch);
 
 /* The n_used largest of n probabilities, the largest first (of equals the lower id), with
  * weights p / max(sum of the chosen, 2^-14).  p is destroyed. */

@@ -244,12 +244,25 @@ static int fill_page(struct kept *k, struct page *p, const q3n_session *s,
                      const uint8_t *data, ggf_error *err)
 {
     if (p->data) return 0;
-    p->data = malloc(page_bytes(k) ? page_bytes(k) : 1);
-    if (!p->data) return ggf_no_memory(err);
+    uint8_t *copy = malloc(page_bytes(k) ? page_bytes(k) : 1);
+    int e = copy ? 0 : ggf_no_memory(err);
+    if (!e && data) memcpy(copy, data, page_bytes(k));
+    else if (!e) e = session_get_kv(s, p->end - PAGE_TOKENS, PAGE_TOKENS, copy, err);
+    if (e) {
+        free(copy);
+        return e;
+    }
+    p->data = copy;
     k->bytes[TIER_RAM] += page_bytes(k);
-    if (data) memcpy(p->data, data, page_bytes(k));
-    else session_get_kv(s, p->end - PAGE_TOKENS, PAGE_TOKENS, p->data);
     return 0;
+}
+
+/* What a state behind page p keeps: n tokens' keys and values, and what is recurrent. */
+static int get_state(const struct kept *k, const struct page *p, uint32_t n,
+                     const q3n_session *s, uint8_t *into, ggf_error *err)
+{
+    const int e = session_get_kv(s, p->end, n, into, err);
+    return e ? e : session_get_recurrent(s, into + k->token_bytes * n, err);
 }
 
 int checkpoints_page(struct kept *k, struct page **p, const int32_t *tokens,
@@ -268,19 +281,17 @@ int checkpoints_state(struct kept *k, struct state **out, struct page *p,
 {
     const uint64_t bytes = k->fixed_bytes + k->token_bytes * n;
     struct state *s = state_find(k, p, tail, n);
+    if (s && s->data) return 0;
     uint8_t *copy = malloc(bytes ? bytes : 1);
-    if (copy && !s) s = state_add(k, p, tail, n);
-    if (!copy || !s || s->data) {
+    int e = copy ? 0 : ggf_no_memory(err);
+    if (!e && data) memcpy(copy, data, bytes);
+    else if (!e) e = get_state(k, p, n, session, copy, err);
+    if (!e && !s && !(s = state_add(k, p, tail, n))) e = ggf_no_memory(err);
+    if (e) {
         free(copy);
-        return copy && s ? 0 : ggf_no_memory(err);
+        return e;
     }
     s->data = copy;
-    if (data) {
-        memcpy(copy, data, bytes);
-    } else {
-        session_get_kv(session, p->end, n, copy);
-        session_get_recurrent(session, copy + k->token_bytes * n);
-    }
     s->used = ++k->clock;
     state_hold(k, s, TIER_RAM);
     *out = s;

@@ -1,6 +1,7 @@
 /* lane.c - the buffers that sessions share, and computing: runs of several sessions are
  * cut into batches. */
 #include "session.h"
+#include "../gpu/offload.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@ int q3n_lane_new(q3n_lane **out, q3n_model *model,
     l->model = model;
     l->n_batch = o.n_ubatch;
     l->n_ctx = o.n_ctx;
-    const int e = workspace_new(&l->work, model, l->n_batch, l->n_ctx, err);
+    int e = workspace_new(&l->work, model, l->n_batch, l->n_ctx, err);
+    if (!e) e = device_work_new(&l->work.device, model, &l->work, err);
     if (e) q3n_lane_free(l);
     else *out = l;
     return e;
@@ -25,6 +27,7 @@ int q3n_lane_new(q3n_lane **out, q3n_model *model,
 void q3n_lane_free(q3n_lane *l)
 {
     if (!l) return;
+    device_work_free(l->work.device, l->model);
     workspace_free(&l->work);
     free(l->runs);
     free(l);
@@ -39,6 +42,9 @@ static int check(const struct q3n_run *r, ggf_error *err)
     if (s->broken)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "an earlier batch of the session failed; it must be reset");
+    if (s->observer && s->model->offload)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "what a device computes cannot be observed");
     if (r->n > s->options.n_ctx - s->pos)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "%" PRIu32 " tokens do not fit: the context of %" PRIu32

@@ -1,5 +1,6 @@
 /* session.c - one sequence: its memory and its position. */
 #include "session.h"
+#include "../gpu/offload.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -41,11 +42,12 @@ static int allocate(struct q3n_session *s, ggf_error *err)
     if (!s->seq.kv || !s->seq.delta || !s->tokens) return ggf_no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         const struct layer *l = &m->layers[i];
+        if (offload_keeps(m, i)) continue;
         const int e = l->recurrent ? recurrent_state(&s->seq.delta[i], &l->delta, err)
                                    : kv_cache_new(&s->seq.kv[i], &shape, err);
         if (e) return e;
     }
-    return 0;
+    return device_sequence_new(&s->seq.device, m, o, err);
 }
 
 struct q3n_session_options q3n_session_complete(const q3n_model *model,
@@ -70,14 +72,27 @@ uint64_t q3n_kv_bytes(const struct q3n_model_info *info,
     return ggf_row_bytes(k, info->n_kv) + ggf_row_bytes(v, info->n_kv);
 }
 
+/* What of a sequence is on a device. */
+static uint64_t bytes_there(const q3n_model *m, const struct q3n_session_options *o)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < m->hp.n_layer; i++)
+        if (offload_keeps(m, i))
+            sum +=
+                m->layers[i].recurrent ? device_state_bytes(m, i) : device_kv_bytes(m, o);
+    return sum;
+}
+
 uint64_t q3n_session_bytes(const q3n_model *model,
                            const struct q3n_session_options *options)
 {
     const struct q3n_session_options o = q3n_session_complete(model, options);
     const uint64_t logits = (uint64_t)o.n_logits * model->info.n_vocab * sizeof(float);
     const uint64_t token = q3n_kv_bytes(&model->info, &o) + sizeof(int32_t);
-    return (model->info.bytes_session + token * o.n_ctx) * (o.n_seq ? o.n_seq : 1) +
-           logits + workspace_bytes(model, o.n_ubatch, o.n_ctx);
+    const uint64_t all = model->info.bytes_session + token * o.n_ctx;
+    const uint64_t there = bytes_there(model, &o);
+    return (all > there ? all - there : 0) * (o.n_seq ? o.n_seq : 1) + logits +
+           workspace_bytes(model, o.n_ubatch, o.n_ctx);
 }
 
 /* own: the lane is the session's, too, and freed with it. */
@@ -136,6 +151,7 @@ void q3n_session_free(q3n_session *s)
             free(s->seq.delta[i].s);
         }
     }
+    device_sequence_free(s->seq.device, s->model);
     free(s->seq.kv);
     free(s->seq.delta);
     free(s->tokens);

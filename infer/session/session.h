@@ -29,13 +29,17 @@ struct q3n_session {
 
 /* ---- state.c: what a session remembers, as plain bytes ------------------------- */
 
+/* What is on a device comes from there and goes there; if that fails, so does every batch
+ * after it. */
+
 /* The recurrent state of all layers, model->info.bytes_session bytes. */
-void session_get_recurrent(const q3n_session *s, void *into);
+int session_get_recurrent(const q3n_session *s, void *into, ggf_error *err);
 void session_put_recurrent(q3n_session *s, const void *from);
 
 /* Keys and values of tokens first .. first + n - 1: layer by layer all keys, then all
  * values; of these head by head, n rows each.  q3n_kv_bytes() for each token. */
-void session_get_kv(const q3n_session *s, uint32_t first, uint32_t n, void *into);
+int session_get_kv(const q3n_session *s, uint32_t first, uint32_t n, void *into,
+                   ggf_error *err);
 void session_put_kv(q3n_session *s, uint32_t first, uint32_t n, const void *from);
 
 #endif

@@ -128,6 +128,7 @@ struct tiny {
     double value;
     const char *type_of; /* this tensor has `type` */
     uint32_t type;
+    uint32_t matrices; /* the type of all others that are multiplied */
     bool fused_gate_up, fused_qkv, ssm_in, plain_dt, tied, tie_by_value, recurrent_list;
     bool scales; /* matrices doubled, NAME.scale of one half beside them */
 };
@@ -191,7 +192,7 @@ static inline void tiny_tensor(struct tiny_writer *w, const char *name, uint64_t
 {
     ggf_error err;
     const bool typed = w->t->type_of && !strcmp(w->t->type_of, name);
-    const uint32_t type = typed ? w->t->type : GGF_F32;
+    const uint32_t type = typed ? w->t->type : matrix ? w->t->matrices : GGF_F32;
     const bool doubled = w->t->scales && matrix;
     const size_t row = ggf_row_bytes(type, ne[0]);
     uint8_t *bytes = calloc(d->rows, row);

@@ -1,0 +1,353 @@
+/* pool.c - see pool.h.
+ *
+ * A slot is as large as the largest expert.  The slots that are kept are in a list, the
+ * most recently used one first; those of batches are taken in turn.  The device has a
+ * table of all experts of all layers, of which entries count that the host knows to be
+ * right. */
+#include "pool.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 256 };
+enum { FEW_TOKENS = 8 }; /* of a batch that decodes */
+#define NOWHERE UINT32_MAX
+
+struct slot {
+    uint32_t item;       /* layer * n_expert + expert, or NOWHERE */
+    uint32_t prev, next; /* of those that are kept */
+};
+
+struct expert_pool {
+    gpu *g;
+    const q3n_model *m;
+    struct pool_shape shape;
+    uint8_t *memory_d;           /* the slots */
+    struct gpu_expert *table_d;  /* [n_expert, n_layer] */
+    struct gpu_expert *table;    /* the host's */
+    uint32_t *where;             /* [n_expert, n_layer]: slot or NOWHERE */
+    struct slot *slots;          /* kept ones first */
+    uint32_t first, last, turn;  /* of the list; the next slot that a batch takes */
+    uint32_t *asked, n_asked;    /* [n_expert]: experts of the tokens in hand */
+    uint32_t *uses;              /* [n_expert]: by how many of them */
+    struct expert_demand demand; /* those that are not there */
+    _Atomic uint64_t hits, misses, bytes;
+};
+
+static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+/* ---- Shape --------------------------------------------------------------------- */
+
+static uint64_t matrix_bytes(const struct matrix *m)
+{
+    return (uint64_t)m->rows * m->row_bytes;
+}
+
+static uint64_t largest(const q3n_model *m, uint32_t layer)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < m->hp.n_expert; i++) {
+        struct expert e;
+        expert_store_shape(m->experts, layer, i, &e);
+        const uint64_t bytes = aligned(matrix_bytes(&e.gate)) +
+                               aligned(matrix_bytes(&e.up)) +
+                               aligned(matrix_bytes(&e.down));
+        if (most < bytes) most = bytes;
+    }
+    return most;
+}
+
+static uint64_t table_bytes(const q3n_model *m)
+{
+    return (uint64_t)m->hp.n_layer * m->hp.n_expert * sizeof(struct gpu_expert);
+}
+
+uint64_t pool_bytes(const q3n_model *m, const struct pool_shape *s)
+{
+    return s->slot_bytes * (s->kept + s->passing) + aligned(table_bytes(m));
+}
+
+struct pool_shape pool_shape(const q3n_model *m, const bool *cached, uint64_t bytes)
+{
+    const uint64_t table = aligned(table_bytes(m));
+    const uint32_t n_expert = m->hp.n_expert, n_used = m->hp.n_expert_used;
+    struct pool_shape s = { 0 };
+    uint32_t layers = 0;
+    for (uint32_t l = 0; l < m->hp.n_layer; l++) {
+        const uint64_t most = cached[l] ? largest(m, l) : 0;
+        layers += cached[l];
+        if (s.slot_bytes < most) s.slot_bytes = most;
+    }
+    const uint64_t all = (uint64_t)layers * n_expert;
+    const uint64_t fit = layers && bytes > table ? (bytes - table) / s.slot_bytes : 0;
+    const uint64_t n = fit < all ? fit : all;
+    /* A quarter is for batches, or a layer's experts if that is less. */
+    uint64_t passing = n / 4 < n_expert ? n / 4 : n_expert;
+    if (passing < n_used) passing = n_used;
+    if (n < passing + (uint64_t)layers * n_used) return s;
+    s.passing = (uint32_t)passing;
+    s.kept = (uint32_t)(n - passing);
+    return s;
+}
+
+/* ---- The list ------------------------------------------------------------------ */
+
+static void put_first(struct expert_pool *p, uint32_t slot)
+{
+    p->slots[slot].prev = NOWHERE;
+    p->slots[slot].next = p->first;
+    if (p->first != NOWHERE) p->slots[p->first].prev = slot;
+    else p->last = slot;
+    p->first = slot;
+}
+
+static void take_out(struct expert_pool *p, uint32_t slot)
+{
+    const struct slot *s = &p->slots[slot];
+    if (s->prev != NOWHERE) p->slots[s->prev].next = s->next;
+    else p->first = s->next;
+    if (s->next != NOWHERE) p->slots[s->next].prev = s->prev;
+    else p->last = s->prev;
+}
+
+static bool is_kept(const struct expert_pool *p, uint32_t slot)
+{
+    return slot < p->shape.kept;
+}
+
+static void use(struct expert_pool *p, uint32_t slot)
+{
+    take_out(p, slot);
+    put_first(p, slot);
+}
+
+static void empty(struct expert_pool *p, uint32_t slot)
+{
+    struct slot *s = &p->slots[slot];
+    if (s->item != NOWHERE) p->where[s->item] = NOWHERE;
+    s->item = NOWHERE;
+}
+
+/* ---- Setting up ---------------------------------------------------------------- */
+
+static bool arrays(struct expert_pool *p)
+{
+    const uint32_t n_expert = p->m->hp.n_expert;
+    const size_t n = (size_t)p->m->hp.n_layer * n_expert;
+    const uint32_t n_slots = p->shape.kept + p->shape.passing;
+    struct expert_demand *d = &p->demand;
+    p->table = calloc(n, sizeof *p->table);
+    p->where = malloc(n * sizeof *p->where);
+    p->slots = malloc(n_slots * sizeof *p->slots);
+    p->asked = malloc(n_expert * sizeof *p->asked);
+    p->uses = calloc(n_expert, sizeof *p->uses);
+    d->ids = malloc(n_expert * sizeof *d->ids);
+    d->flags = malloc(n_expert);
+    d->experts = malloc(n_expert * sizeof *d->experts);
+    d->records = malloc(n_expert * sizeof *d->records);
+    if (!p->table || !p->where || !p->slots || !p->asked || !p->uses || !d->ids ||
+        !d->flags || !d->experts || !d->records)
+        return false;
+    memset(p->where, 0xff, n * sizeof *p->where);
+    p->first = p->last = NOWHERE;
+    for (uint32_t i = 0; i < n_slots; i++) {
+        p->slots[i].item = NOWHERE;
+        if (is_kept(p, i)) put_first(p, i);
+    }
+    p->turn = p->shape.kept;
+    return true;
+}
+
+int pool_new(struct expert_pool **out, gpu *g, const q3n_model *m,
+             const struct pool_shape *shape, ggf_error *err)
+{
+    struct expert_pool *p = calloc(1, sizeof *p);
+    void *memory;
+    *out = p;
+    if (!p) return ggf_no_memory(err);
+    p->g = g;
+    p->m = m;
+    p->shape = *shape;
+    if (!arrays(p)) return ggf_no_memory(err);
+    const int e = gpu_alloc(g, &memory, pool_bytes(m, shape), err);
+    p->memory_d = memory;
+    p->table_d =
+        e ? NULL
+          : (struct gpu_expert *)(p->memory_d +
+                                  shape->slot_bytes * (shape->kept + shape->passing));
+    return e;
+}
+
+void pool_free(struct expert_pool *p)
+{
+    if (!p) return;
+    if (p->memory_d) gpu_free(p->g, p->memory_d);
+    free(p->table);
+    free(p->where);
+    free(p->slots);
+    free(p->asked);
+    free(p->uses);
+    free(p->demand.ids);
+    free(p->demand.flags);
+    free(p->demand.experts);
+    free(p->demand.records);
+    free(p);
+}
+
+const struct gpu_expert *pool_table(const struct expert_pool *p, uint32_t layer)
+{
+    return p->table_d + (size_t)layer * p->m->hp.n_expert;
+}
+
+struct pool_stats pool_stats(const struct expert_pool *p)
+{
+    return (struct pool_stats){ p->hits, p->misses, p->bytes };
+}
+
+/* ---- Which experts, and where to ------------------------------------------------- */
+
+static uint32_t item_of(const struct expert_pool *p, uint32_t layer, uint32_t expert)
+{
+    return layer * p->m->hp.n_expert + expert;
+}
+
+/* Does an expert take one of the slots that a batch may have? */
+static bool takes_room(const struct expert_pool *p, uint32_t item, bool few)
+{
+    return few || p->where[item] == NOWHERE || !is_kept(p, p->where[item]);
+}
+
+/* Tokens whose experts, p->asked, have room together. */
+static uint32_t ask(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
+                    uint32_t tokens, bool few)
+{
+    const uint32_t n_used = p->m->hp.n_expert_used;
+    const uint32_t room = few ? p->shape.kept : p->shape.passing;
+    uint32_t taken = 0, t = 0;
+    memset(p->uses, 0, p->m->hp.n_expert * sizeof *p->uses);
+    for (p->n_asked = 0; t < tokens; t++, ids += n_used) {
+        uint32_t more = 0;
+        for (uint32_t k = 0; k < n_used; k++)
+            more += !p->uses[ids[k]] && takes_room(p, item_of(p, layer, ids[k]), few);
+        if (taken + more > room) break;
+        taken += more;
+        for (uint32_t k = 0; k < n_used; k++)
+            if (!p->uses[ids[k]]++) p->asked[p->n_asked++] = ids[k];
+    }
+    return t;
+}
+
+/* A slot for an expert that is not there, which none of those asked for is in. */
+static uint32_t find_slot(struct expert_pool *p, uint32_t layer, bool few)
+{
+    const uint32_t n = p->shape.kept + p->shape.passing, n_expert = p->m->hp.n_expert;
+    if (few) {
+        const uint32_t slot = p->last;
+        use(p, slot);
+        return slot;
+    }
+    for (;;) {
+        const uint32_t slot = p->turn, item = p->slots[slot].item;
+        p->turn = slot + 1 < n ? slot + 1 : p->shape.kept;
+        if (item == NOWHERE || item / n_expert != layer || !p->uses[item % n_expert])
+            return slot;
+    }
+}
+
+/* Those that are not there get a slot, and are what the store is asked for. */
+static uint32_t assign(struct expert_pool *p, uint32_t layer, bool few)
+{
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < p->n_asked; i++) {
+        const uint32_t slot = p->where[item_of(p, layer, p->asked[i])];
+        if (slot == NOWHERE) p->demand.ids[missing++] = p->asked[i];
+        else if (few && is_kept(p, slot)) use(p, slot);
+    }
+    for (uint32_t i = 0; i < missing; i++) {
+        const uint32_t item = item_of(p, layer, p->demand.ids[i]);
+        const uint32_t slot = find_slot(p, layer, few);
+        empty(p, slot);
+        p->slots[slot].item = item;
+        p->where[item] = slot;
+    }
+    p->hits += p->n_asked - missing;
+    p->misses += missing;
+    return missing;
+}
+
+/* ---- Bringing them --------------------------------------------------------------- */
+
+static void upload(struct expert_pool *p, uint32_t item, const struct expert *e)
+{
+    const struct matrix *part[GGF_PARTS] = { &e->gate, &e->up, &e->down };
+    uint8_t *to = p->memory_d + p->where[item] * p->shape.slot_bytes;
+    for (int k = 0; k < GGF_PARTS; k++) {
+        const uint64_t bytes = matrix_bytes(part[k]);
+        gpu_upload(p->g, to, part[k]->data, bytes);
+        p->table[item].data_d[k] = to;
+        p->table[item].type[k] = part[k]->type;
+        p->table[item].scale[k] = part[k]->scale;
+        p->bytes += bytes;
+        to += aligned(bytes);
+    }
+}
+
+/* Hash what is mapped and was not hashed before; by one thread, since the others may not
+ * even be there. */
+struct check {
+    struct expert_pool *p;
+    ggf_error *err;
+    int status;
+};
+
+static void check(const struct member *me, void *arg)
+{
+    struct check *c = arg;
+    c->status = expert_store_check_team(me, c->p->m->experts, &c->p->demand, c->err);
+}
+
+/* All chunks of the demand. */
+static int fetch(struct expert_pool *p, uint32_t layer, ggf_error *err)
+{
+    struct expert_store *store = p->m->experts;
+    struct expert_demand *d = &p->demand;
+    struct check c = { p, err, 0 };
+    int e = 0;
+    if (d->unchecked) team_run(1, check, &c);
+    if (c.status) return c.status;
+    do {
+        for (uint32_t i = d->first; i < d->first + d->count && !e; i++) {
+            e = expert_store_wait(store, d, i, EXPERT_READY, err);
+            if (!e) upload(p, item_of(p, layer, d->ids[i]), &d->experts[i]);
+        }
+    } while (!e && expert_store_next(store, d));
+    return e;
+}
+
+/* The slots of experts that did not come hold nothing. */
+static void forget(struct expert_pool *p, uint32_t layer)
+{
+    for (uint32_t i = 0; i < p->n_asked; i++) {
+        const uint32_t slot = p->where[item_of(p, layer, p->asked[i])];
+        if (slot != NOWHERE) empty(p, slot);
+    }
+}
+
+int pool_bring(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
+               uint32_t tokens, uint32_t *n, ggf_error *err)
+{
+    const uint32_t n_expert = p->m->hp.n_expert;
+    const bool few = tokens <= FEW_TOKENS;
+    *n = ask(p, layer, ids, tokens, few);
+    const uint32_t missing = assign(p, layer, few);
+    if (!missing) return 0;
+    expert_store_begin(p->m->experts, &p->demand, layer, missing, p->uses);
+    const int e = fetch(p, layer, err);
+    expert_store_end(p->m->experts, &p->demand);
+    if (e) forget(p, layer);
+    else
+        gpu_upload(p->g, p->table_d + (size_t)layer * n_expert,
+                   p->table + (size_t)layer * n_expert, n_expert * sizeof *p->table);
+    return e;
+}

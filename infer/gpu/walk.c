@@ -1,0 +1,355 @@
+/* walk.c - the steps of a batch on the device, and the way through all of them for a
+ * model that is there as a whole.  What crosses are tokens and positions, activations of
+ * layers that the host has a part in, and logits. */
+#include "offload.h"
+#include "../ops/clock.h"
+
+#include <string.h>
+
+/* ---- Between the host and the device -------------------------------------------- */
+
+static const struct hparams *hp_of(const struct device_pass *p) { return &p->model->hp; }
+
+static gpu *gpu_of(const struct device_pass *p) { return p->model->offload->gpu; }
+
+static size_t x_bytes(const struct device_pass *p)
+{
+    return (size_t)p->batch->n * hp_of(p)->n_embd * sizeof(float);
+}
+
+/* A step is over; who wants to know how long it took has to wait for it. */
+static void done(const struct device_pass *p, enum op op)
+{
+    const struct member me = { 0 };
+    if (!p->batch->clock) return;
+    gpu_sync(gpu_of(p), NULL); /* a failure sticks */
+    op_done(&me, p->batch->clock, op);
+}
+
+void device_fill(struct device_pass *p)
+{
+    const struct batch *b = p->batch;
+    for (uint32_t i = 0; i < b->n_runs; i++) {
+        const struct run *run = &b->runs[i];
+        p->d->host.pos[i] = run->pos;
+        memcpy(p->d->host.tokens + run->first, run->tokens, run->n * sizeof *run->tokens);
+    }
+}
+
+void device_begin(struct device_pass *p)
+{
+    gpu_upload(gpu_of(p), p->d->pos, p->d->host.pos,
+               p->batch->n_runs * sizeof *p->d->pos);
+}
+
+void device_embed(struct device_pass *p)
+{
+    const uint32_t n = p->batch->n;
+    struct device_work *d = p->d;
+    gpu_upload(gpu_of(p), d->tokens, d->host.tokens, n * sizeof *d->tokens);
+    gpu_rows(gpu_of(p), &p->model->offload->input, d->tokens, n, d->x);
+    done(p, OP_EMBED);
+}
+
+void device_put_x(struct device_pass *p)
+{
+    gpu_upload(gpu_of(p), p->d->x, p->w->x, x_bytes(p));
+}
+
+void device_get_x(struct device_pass *p)
+{
+    gpu_download(gpu_of(p), p->w->x, p->d->x, x_bytes(p));
+}
+
+/* ---- Layers ------------------------------------------------------------------- */
+
+/* x += what is to be added, from token `first` on; norm = rms_norm(x), encoded. */
+static struct gpu_acts norm(struct device_pass *p, const float *add, const float *weight,
+                            uint32_t first)
+{
+    const struct hparams *hp = hp_of(p);
+    struct device_work *d = p->d;
+    const size_t at = (size_t)first * hp->n_embd;
+    const uint32_t n = p->batch->n - first;
+    gpu_norm(gpu_of(p), d->x + at, add ? add + at : NULL, weight, hp->n_embd, n, hp->eps,
+             d->norm, d->norm_q);
+    done(p, OP_NORM);
+    return (struct gpu_acts){ d->norm, d->norm_q, hp->n_embd, n };
+}
+
+void device_mixer_in(struct device_pass *p, uint32_t layer)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    const struct gpu_acts acts = norm(p, p->add, l->mixer_norm_d, 0);
+    p->add = NULL;
+    gpu_linear(gpu_of(p), &l->in, &acts, p->d->projected, l->in.width);
+    done(p, OP_MIXER_IN);
+}
+
+void device_mix(struct device_pass *p, uint32_t layer)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    const bool recurrent = p->model->layers[layer].recurrent;
+    struct device_work *d = p->d;
+    gpu *g = gpu_of(p);
+    for (uint32_t i = 0; i < p->batch->n_runs; i++) {
+        const struct run *run = &p->batch->runs[i];
+        const struct device_sequence *s = run->seq->device;
+        float *projected = d->projected + (size_t)run->first * l->in.width;
+        float *mixed = d->mixed + (size_t)run->first * l->out.n;
+        if (recurrent)
+            gpu_delta_rule(g, &l->delta, &s->delta[layer], run->n, projected, l->in.width,
+                           mixed);
+        else
+            gpu_attend(g, &l->attention, &s->kv[layer], d->pos + i, run->n, projected,
+                       l->in.width, d->scratch, mixed);
+    }
+    done(p, recurrent ? OP_DELTA : OP_ATTENTION);
+}
+
+void device_mixer_out(struct device_pass *p, uint32_t layer)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    const struct gpu_acts acts = { p->d->mixed, p->d->mixed_q, l->out.n, p->batch->n };
+    gpu_encode(gpu_of(p), &acts);
+    gpu_linear(gpu_of(p), &l->out, &acts, p->d->out, l->out.width);
+    done(p, OP_MIXER_OUT);
+}
+
+static struct gpu_acts acts_of(const struct device_pass *p, uint32_t first)
+{
+    return (struct gpu_acts){ p->d->norm, p->d->norm_q, hp_of(p)->n_embd,
+                              p->batch->n - first };
+}
+
+void device_route(struct device_pass *p, uint32_t layer, uint32_t first)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    const struct hparams *hp = hp_of(p);
+    struct device_work *d = p->d;
+    const struct gpu_acts acts = norm(p, d->out, l->ffn_norm_d, first);
+    if (!acts.tokens) return;
+    gpu_linear(gpu_of(p), &l->router, &acts, d->choice, hp->n_expert);
+    gpu_route(gpu_of(p), d->choice, hp->n_expert, hp->n_expert_used, acts.tokens, d->ids,
+              d->weights);
+    done(p, OP_ROUTE);
+}
+
+void device_experts(struct device_pass *p, uint32_t layer, uint32_t first)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    const struct gpu_acts acts = acts_of(p, first);
+    struct device_work *d = p->d;
+    if (!acts.tokens) return;
+    gpu_experts(gpu_of(p), &l->moe, &acts, d->ids, d->weights, d->scratch,
+                d->x + (size_t)first * hp_of(p)->n_embd);
+    done(p, OP_GATE_UP);
+}
+
+int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    gpu_download(gpu_of(p), p->w->projected, p->d->projected,
+                 (size_t)p->batch->n * l->in.width * sizeof(float));
+    return gpu_sync(gpu_of(p), err);
+}
+
+void device_put_mixed(struct device_pass *p, uint32_t layer)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    gpu_upload(gpu_of(p), p->d->mixed, p->w->mixed,
+               (size_t)p->batch->n * l->out.n * sizeof(float));
+}
+
+int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
+                      ggf_error *err)
+{
+    const struct hparams *hp = hp_of(p);
+    const size_t n = p->batch->n - first, pairs = n * hp->n_expert_used;
+    struct device_work *d = p->d;
+    gpu *g = gpu_of(p);
+    gpu_download(g, p->w->moe.ids, d->ids, pairs * sizeof *d->ids);
+    gpu_download(g, p->w->moe.weights, d->weights, pairs * sizeof *d->weights);
+    if (with_norm) gpu_download(g, p->w->norm, d->norm, n * hp->n_embd * sizeof(float));
+    return gpu_sync(g, err);
+}
+
+int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
+{
+    const struct batch *b = p->batch;
+    if (!b->watch || first == b->n) return 0;
+    const int e = device_get_choice(p, first, false, err);
+    if (!e) moe_tell(&p->model->layers[layer].moe, &p->w->moe, b->n - first, b->watch);
+    return e;
+}
+
+/* Tokens t .. t + n - 1 of those from `first` on. */
+static void some_experts(struct device_pass *p, uint32_t layer, uint32_t first,
+                         uint32_t t, uint32_t n)
+{
+    const struct offload_layer *l = &p->model->offload->layers[layer];
+    const struct hparams *hp = hp_of(p);
+    struct device_work *d = p->d;
+    const struct gpu_acts acts = { d->norm + (size_t)t * hp->n_embd,
+                                   (char *)d->norm_q + gpu_acts_bytes(hp->n_embd, t),
+                                   hp->n_embd, n };
+    const size_t pair = (size_t)t * hp->n_expert_used;
+    gpu_experts(gpu_of(p), &l->moe, &acts, d->ids + pair, d->weights + pair, d->scratch,
+                d->x + (size_t)(first + t) * hp->n_embd);
+}
+
+int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
+{
+    const struct batch *b = p->batch;
+    const uint32_t tokens = b->n - first, n_used = hp_of(p)->n_expert_used;
+    struct expert_pool *pool = p->model->offload->pool;
+    int e = tokens ? device_get_choice(p, first, false, err) : 0;
+    if (e) return e;
+    if (b->watch && tokens)
+        moe_tell(&p->model->layers[layer].moe, &p->w->moe, tokens, b->watch);
+    for (uint32_t t = 0, n; t < tokens; t += n) {
+        const uint32_t *ids = p->w->moe.ids + (size_t)t * n_used;
+        if (t && (e = gpu_sync(gpu_of(p), err))) return e;
+        if ((e = pool_bring(pool, layer, ids, tokens - t, &n, err))) return e;
+        some_experts(p, layer, first, t, n);
+    }
+    done(p, OP_GATE_UP);
+    return 0;
+}
+
+void device_put_sum(struct device_pass *p, uint32_t first)
+{
+    const size_t at = (size_t)first * hp_of(p)->n_embd;
+    gpu_upload(gpu_of(p), p->d->out + at, p->w->out + at,
+               x_bytes(p) - at * sizeof(float));
+    p->add = p->d->out;
+}
+
+/* ---- Logits ------------------------------------------------------------------- */
+
+/* The wanted tokens from number i on that are neighbours. */
+static uint32_t neighbours(const uint32_t *wanted, uint32_t i, uint32_t end)
+{
+    uint32_t n = 1;
+    while (i + n < end && wanted[i + n] == wanted[i] + n) n++;
+    return n;
+}
+
+/* Rows first .. first + n - 1 of those that are wanted, into d->logits. */
+static void head_rows(struct device_pass *p, uint32_t first, uint32_t n)
+{
+    const struct offload *o = p->model->offload;
+    const struct hparams *hp = hp_of(p);
+    const uint32_t *wanted = p->w->wanted;
+    struct device_work *d = p->d;
+    for (uint32_t i = first, k; i < first + n; i += k) {
+        const size_t from = (size_t)wanted[i] * hp->n_embd;
+        const size_t to = (size_t)(i - first) * hp->n_embd;
+        k = neighbours(wanted, i, first + n);
+        gpu_norm(gpu_of(p), d->x + from, p->add ? p->add + from : NULL, o->output_norm_d,
+                 hp->n_embd, k, hp->eps, d->norm + to, NULL);
+    }
+    const struct gpu_acts acts = { d->norm, d->norm_q, hp->n_embd, n };
+    gpu_encode(gpu_of(p), &acts);
+    done(p, OP_NORM);
+    gpu_linear(gpu_of(p), &o->output, &acts, d->logits, o->output.width);
+    done(p, OP_HEAD);
+}
+
+int device_head(struct device_pass *p, uint32_t n, ggf_error *err)
+{
+    const size_t width = p->model->offload->output.width;
+    for (uint32_t i = 0; i < n; i += DEVICE_HEAD_ROWS) {
+        const uint32_t rows = n - i < DEVICE_HEAD_ROWS ? n - i : DEVICE_HEAD_ROWS;
+        head_rows(p, i, rows);
+        gpu_download(gpu_of(p), p->batch->logits + i * width, p->d->logits,
+                     rows * width * sizeof(float));
+    }
+    return gpu_sync(gpu_of(p), err);
+}
+
+/* ---- A model that is there as a whole --------------------------------------------- */
+
+static uint32_t last_first(const struct device_pass *p, uint32_t n_wanted)
+{
+    return n_wanted ? p->w->wanted[0] : p->batch->n;
+}
+
+/* The experts of a layer that are all there. */
+static int there(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
+{
+    const int e = device_tell(p, layer, first, err);
+    if (!e) device_experts(p, layer, first);
+    return e;
+}
+
+/* From tokens, or rows of the input's matrix, to what the head takes. */
+static int layers(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
+{
+    const uint32_t n = hp_of(p)->n_layer;
+    device_begin(p);
+    if (p->model->offload->embedding) device_embed(p);
+    else device_put_x(p);
+    for (uint32_t l = 0; l < n; l++) {
+        const uint32_t first = l + 1 < n ? 0 : last_first(p, n_wanted);
+        device_mixer_in(p, l);
+        device_mix(p, l);
+        device_mixer_out(p, l);
+        device_route(p, l, first);
+        const int e = p->model->offload->layers[l].pooled
+                          ? device_pooled(p, l, first, err)
+                          : there(p, l, first, err);
+        if (e) return e;
+    }
+    return 0;
+}
+
+static void fill_rows(struct device_pass *p)
+{
+    const struct batch *b = p->batch;
+    if (p->model->offload->embedding) return;
+    for (uint32_t i = 0; i < b->n_runs; i++)
+        for (uint32_t t = 0; t < b->runs[i].n; t++)
+            embed_row(p->model, b->runs[i].tokens[t],
+                      p->w->x + (size_t)(b->runs[i].first + t) * hp_of(p)->n_embd);
+}
+
+/* All that changes from one token to the next is in memory that the host fills before. */
+static int record_step(struct device_pass *p, gpu_graph **graph, uint32_t n_wanted,
+                       ggf_error *err)
+{
+    const size_t width = p->model->offload->output.width;
+    gpu *g = gpu_of(p);
+    int e = gpu_graph_begin(g, err);
+    if (e) return e;
+    layers(p, n_wanted, NULL); /* nobody is told, nothing is brought: it cannot fail */
+    if (n_wanted) {
+        head_rows(p, 0, 1);
+        gpu_download(g, p->d->host.logits, p->d->logits, width * sizeof(float));
+    }
+    return gpu_graph_end(g, graph, err);
+}
+
+/* One token of one sequence. */
+static int step(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
+{
+    const size_t width = p->model->offload->output.width;
+    gpu_graph **graph = &p->batch->runs[0].seq->device->step[n_wanted];
+    int e = *graph ? 0 : record_step(p, graph, n_wanted, err);
+    if (e) return e;
+    gpu_graph_run(gpu_of(p), *graph);
+    e = gpu_sync(gpu_of(p), err);
+    if (!e && n_wanted)
+        memcpy(p->batch->logits, p->d->host.logits, width * sizeof(float));
+    return e;
+}
+
+int device_forward(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
+{
+    const struct batch *b = p->batch;
+    fill_rows(p);
+    if (b->n == 1 && !b->watch && !b->clock && p->model->offload->steady)
+        return step(p, n_wanted, err);
+    const int e = layers(p, n_wanted, err);
+    return e ? e : device_head(p, n_wanted, err);
+}
