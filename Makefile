@@ -84,7 +84,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 tools: $(addprefix $(BUILD)/,$(TOOLS))
-units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
+units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) emulated/q3n-run)) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
        $(BUILD)/tests/checkkernels
 
 # ---- Compiling -------------------------------------------------------------
@@ -164,6 +164,12 @@ $(addprefix $(BUILD)/tests/,$(GPU_UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/gpu/
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
+
+# A program that finds such a device.
+$(BUILD)/tests/emulated/q3n-run: $(BUILD)/tools/q3n-run.o $(EMULATED_OBJ) $(BUILD)/libcommon.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -ledit -lstdc++
 
 $(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS)): $(BUILD)/gpu/tests/%: $(BUILD)/tests/gpu/%.o $(GPU_TEST_OBJ) \
     $(BUILD)/tests/gpu/no_emulator.o $(BUILD)/libcommon.a $(ARCHIVES)

@@ -6,6 +6,7 @@
  */
 #include "../infer/experts/limits.h"
 #include "common/bench.h"
+#include "common/gpuopt.h"
 #include "common/macpeak.h"
 #include "common/memopt.h"
 #include "common/memread.h"
@@ -28,6 +29,7 @@ static struct {
     struct model_options model;
     struct memory_options memory;
     struct override_options override;
+    struct gpu_options gpu;
 } opt = { .format = "md", .runs = 5, .model = MODEL_DEFAULTS };
 
 static const struct opt options[] = {
@@ -54,6 +56,7 @@ static const struct opt options[] = {
     { "-ctv, --cache-type-v", "TYPE", OPT_LIST, &opt.type_v, "and values (f16)" },
     MEMORY_OPTIONS(opt.memory),
     OVERRIDE_OPTIONS(opt.override),
+    GPU_OPTIONS(opt.gpu),
     { 0 },
 };
 
@@ -125,7 +128,8 @@ static int check_options(void)
     for (int i = 0; i < 4; i++) known |= !strcmp(opt.format, formats[i]);
     if (!known)
         return opt_error(&program, "-o %s: expected md, csv, json or jsonl", opt.format);
-    r = check_lists();
+    r = gpu_options(&program, &opt.gpu, &load_options);
+    if (r == OPT_GO) r = check_lists();
     return r == OPT_GO ? memory_options(&program, &opt.memory, &load_options) : r;
 }
 

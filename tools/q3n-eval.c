@@ -1,6 +1,7 @@
 /* q3n-eval - how well a model predicts a text: perplexity, and the distance from a
  * reference model. */
 #include "common/eval.h"
+#include "common/gpuopt.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/modelopt.h"
@@ -22,6 +23,7 @@ static struct {
     bool json, compare, force, dry_run;
     struct recorder_options record;
     struct memory_options memory;
+    struct gpu_options gpu;
 } opt = { .ctx = OPT_NOT_GIVEN, .chunks = INT_MAX, .model = MODEL_DEFAULTS };
 
 static struct q3n_model_options load_options; /* of each model, as the options say */
@@ -42,6 +44,7 @@ static const struct opt options[] = {
     { "--dry-run", NULL, OPT_FLAG, &opt.dry_run,
       "load everything, say what would be done, write nothing" },
     MEMORY_OPTIONS(opt.memory),
+    GPU_OPTIONS(opt.gpu),
     { NULL, NULL, OPT_HEADING, NULL, "Distance from a reference:" },
     { "--kl-divergence-base, --save-all-logits", "FILE", OPT_STR, &opt.base,
       "write the model's log-probabilities to this file,\nto compare other models with" },
@@ -109,11 +112,23 @@ static int check_outputs(void)
     return OPT_GO;
 }
 
+/* Nobody looks into the layers that a device computes. */
+static int check_device(void)
+{
+    const bool looks = opt.base_model != NULL;
+    if (looks && !opt.gpu.layers) opt.gpu.layers = "0";
+    const int r = gpu_options(&program, &opt.gpu, &load_options);
+    if (r != OPT_GO || !looks || !load_options.device.n_gpu_layers) return r;
+    return opt_error(&program, "--base-model compares layers, which a device does not "
+                               "show: --n-gpu-layers must be 0");
+}
+
 static int check_options(void)
 {
     int r = model_options(&program, &opt.model, &load_options);
     if (r == OPT_GO) r = check_sources();
     if (r == OPT_GO) r = check_outputs();
+    if (r == OPT_GO) r = check_device();
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F32, &cache_types);
     if (r != OPT_GO) return r;
     if (opt.ctx != OPT_NOT_GIVEN && opt.ctx < 4)

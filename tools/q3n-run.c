@@ -1,6 +1,7 @@
 /* q3n-run - continues a prompt, chats, or writes the logits of given tokens. */
 #include "../infer/now.h"
 #include "common/formopt.h"
+#include "common/gpuopt.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/modelopt.h"
@@ -22,6 +23,7 @@ static struct {
     struct memory_options memory;
     struct recorder_options record;
     struct override_options override;
+    struct gpu_options gpu;
     struct kv_options kv;
     struct sample_options sample;
     struct chat_options chat_options;
@@ -56,6 +58,7 @@ static const struct opt options[] = {
       "says, else all experts\nare used alike" },
     HISTORY_OPTIONS(opt.record),
     RECORDER_OPTIONS(opt.record),
+    GPU_OPTIONS(opt.gpu),
     { .kind = OPT_HEADING, .help = "Prompt" },
     { "-p, --prompt", "TEXT", OPT_STR, &opt.run.prompt,
       "text to continue; with -cnv the first message.\n\\n, \\t, \\\\, \\' and \\\" in "
@@ -113,8 +116,9 @@ static const struct opt_program program = {
     .name = RUN_NAME,
     .usage = "-m MODEL.gguf (-p TEXT | -f FILE | -cnv | --tokens FILE --logits FILE | "
              "--plan)",
-    .about = "Runs a model on the CPU. The text goes to standard output, the rest to "
-             "standard error.",
+    .about =
+        "Runs a model on the CPU, and what fits there on a CUDA device. The text goes "
+        "to\nstandard output, the rest to standard error.",
     .options = options,
     .max_args = 0,
 };
@@ -229,6 +233,7 @@ static int check_options(void)
     if (r == OPT_GO) r = check_useless();
     if (r == OPT_GO) r = check_numbers();
     if (r == OPT_GO) r = memory_options(&program, &opt.memory, &load_options);
+    if (r == OPT_GO) r = gpu_options(&program, &opt.gpu, &load_options);
     if (r == OPT_GO) share_ram();
     if (r == OPT_GO) r = kv_options(&program, &opt.kv, GGF_F16, &cache_types);
     if (r == OPT_GO) r = sample_options(&program, &opt.sample, &params);

@@ -1,6 +1,7 @@
 /* q3n-serve - answers requests over HTTP with a model: the API of OpenAI, and a page. */
 #include "../infer/serve/serve.h"
 #include "common/chatopt.h"
+#include "common/gpuopt.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/modelopt.h"
@@ -26,6 +27,7 @@ static struct {
     struct model_options model;
     struct memory_options memory;
     struct override_options override;
+    struct gpu_options gpu;
     struct recorder_options record;
     struct kv_options kv;
     struct sample_options sample;
@@ -78,6 +80,7 @@ static const struct opt options[] = {
     HISTORY_OPTIONS(opt.record),
     RECORDER_OPTIONS(opt.record),
     { "--force", NULL, OPT_FLAG, &opt.force, "replace files that are there" },
+    GPU_OPTIONS(opt.gpu),
     { .kind = OPT_HEADING, .help = "Server" },
     { "--host", "NAME", OPT_STR, &opt.host, "where to listen (127.0.0.1)" },
     { "--port", "N", OPT_INT, &opt.port, "0: any that is free (8080)" },
@@ -170,6 +173,7 @@ static int check_options(void)
     int e = model_options(&program, &opt.model, &load_options);
     if (e == OPT_GO) e = check_numbers();
     if (e == OPT_GO) e = memory_options(&program, &opt.memory, &load_options);
+    if (e == OPT_GO) e = gpu_options(&program, &opt.gpu, &load_options);
     if (e == OPT_GO) e = kv_options(&program, &opt.kv, GGF_F16, &session);
     if (e == OPT_GO) e = chat_options(&program, &opt.chat, true);
     if (e == OPT_GO && r && strcmp(r, "auto") && strcmp(r, "deepseek") &&

@@ -1,6 +1,8 @@
 /* memopt.c - see memopt.h. */
 #include "memopt.h"
 
+#include "gpuopt.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -76,6 +78,9 @@ void memory_since(struct q3n_expert_stats *s, const struct q3n_expert_stats *bef
     s->guesses_used -= before->guesses_used;
     s->guesses_wasted -= before->guesses_wasted;
     s->guesses_cancelled -= before->guesses_cancelled;
+    s->device_hits -= before->device_hits;
+    s->device_misses -= before->device_misses;
+    s->device_bytes -= before->device_bytes;
     s->shrinks -= before->shrinks;
     s->grows -= before->grows;
 }
@@ -90,6 +95,13 @@ void memory_print(FILE *f, const struct q3n_model_info *info,
                   const struct q3n_expert_stats *s)
 {
     char size[24], all[24], read[24];
+    gpu_print(f, &info->device);
+    if (info->device.pool_slots)
+        fprintf(f,
+                "slots    %10" PRIu32 " for experts on the device, %.1f %% of %" PRIu64
+                " were there, %s brought\n",
+                info->device.pool_slots, 100 * share(s->device_hits, s->device_misses),
+                s->device_hits + s->device_misses, out_size(size, s->device_bytes));
     if (!info->bytes_slots) return;
     fprintf(f, "experts  %10s of %s in memory%s, %.1f %% of %" PRIu64 " were there\n",
             out_size(size, info->bytes_slots), out_size(all, info->bytes_experts),
@@ -159,6 +171,10 @@ void memory_json(struct json *j, const struct q3n_model_info *info,
     json_u64(j, "guesses_used", s->guesses_used);
     json_u64(j, "guesses_wasted", s->guesses_wasted);
     json_u64(j, "guesses_cancelled", s->guesses_cancelled);
+    json_u64(j, "device_hits", s->device_hits);
+    json_u64(j, "device_misses", s->device_misses);
+    json_u64(j, "device_bytes", s->device_bytes);
+    gpu_json(j, &info->device);
 }
 
 void memory_line(FILE *f, const struct q3n_expert_stats *a,

@@ -47,7 +47,8 @@ int memory_options(const struct opt_program *program, const struct memory_option
 /* Take from the counts what had been counted before. */
 void memory_since(struct q3n_expert_stats *counts, const struct q3n_expert_stats *before);
 
-/* What a run has done with experts so far.  Nothing is printed if all are mapped. */
+/* What is on a device, and what a run has done with experts so far.  Nothing is printed
+ * if there is none, and all are mapped. */
 void memory_print(FILE *f, const struct q3n_model_info *info,
                   const struct q3n_expert_stats *stats);
 /* Says so, on a line that starts with `lead`, when memory for experts was cut or extended

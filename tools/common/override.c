@@ -19,6 +19,7 @@ struct rule {
 struct rules {
     struct rule *rules;
     size_t n;
+    int device; /* the N of CUDAN */
 };
 
 /* ---- Reading them -------------------------------------------------------- */
@@ -38,16 +39,19 @@ static int add_rule(struct rules *r, const char *pattern, size_t len,
 
 static int parse_one(struct rules *r, const char *text, ggf_error *err)
 {
-    static const char *const places[] = { "CPU", "MMAP", "DISK" };
+    char device[24];
+    const char *const places[] = { "CPU", "MMAP", "DISK", device };
     static const enum q3n_expert_tier tiers[] = { Q3N_EXPERTS_MEMORY, Q3N_EXPERTS_MAPPED,
-                                                  Q3N_EXPERTS_DISK };
+                                                  Q3N_EXPERTS_DISK, Q3N_EXPERTS_DEVICE };
     const char *equals = strrchr(text, '=');
-    for (int i = 0; i < 3 && equals && equals > text; i++)
+    snprintf(device, sizeof device, "CUDA%d", r->device);
+    for (int i = 0; i < 4 && equals && equals > text; i++)
         if (!strcmp(equals + 1, places[i]))
             return add_rule(r, text, (size_t)(equals - text), tiers[i], err);
     return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                    "'%.120s': expected REGEX=PLACE with a place of CPU, MMAP or DISK",
-                    text);
+                    "'%.120s': expected REGEX=PLACE with a place of CPU, MMAP, DISK or "
+                    "%s",
+                    text, device);
 }
 
 static int parse_list(struct rules *r, const char *list, ggf_error *err)
@@ -100,21 +104,6 @@ static int find_tier(struct rules *r, const char *name, enum q3n_expert_tier *ti
     return 0;
 }
 
-/* Other tensors are in memory or mapped as the load mode says. */
-static int check_dense(struct rules *r, const char *name, ggf_error *err)
-{
-    for (size_t i = 0; i < r->n; i++) {
-        const int match = regex_match(r->rules[i].regex, name, err);
-        if (match < 0) return match;
-        if (match && r->rules[i].tier != Q3N_EXPERTS_MEMORY)
-            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                            "'%.100s' matches %.64s, but only routed experts can be "
-                            "mapped or read by themselves",
-                            r->rules[i].text, name);
-    }
-    return 0;
-}
-
 /* The names that a layer's experts have in the GGUF, or had before they were packed. */
 static int layer_tier(struct rules *r, const ggf_file *file, uint32_t layer,
                       uint8_t *tier, ggf_error *err)
@@ -141,20 +130,87 @@ static int layer_tier(struct rules *r, const ggf_file *file, uint32_t layer,
     return 0;
 }
 
-static int find_all(struct rules *r, const ggf_file *file, uint8_t *tiers, uint32_t n,
-                    ggf_error *err)
+/* ---- Layers ---------------------------------------------------------------- */
+
+/* The layer that a tensor decides about: with a matrix of its attention or delta net, or,
+ * as number n, with the output's; else -1.  All else of a layer goes with these. */
+static int64_t decides(const ggf_file *file, const struct ggf_tensor *t, uint32_t n)
 {
-    int e = 0;
-    for (uint32_t l = 0; l < n && !e; l++) e = layer_tier(r, file, l, &tiers[l], err);
+    const enum ggf_role role = ggf_tensor_role(file, t);
+    const int64_t layer = ggf_tensor_layer(t);
+    if (role == GGF_ROLE_OUTPUT) return n;
+    if (role != GGF_ROLE_ATTENTION && role != GGF_ROLE_DELTA) return -1;
+    return layer < n && t->ne[1] > 1 ? layer : -1;
+}
+
+/* What the first rule says that matches a tensor that is no expert's; those that match
+ * one that decides are used. */
+static int find_place(struct rules *r, const char *name, bool decides,
+                      enum q3n_layer_place *place, ggf_error *err)
+{
+    *place = Q3N_LAYER_ANYWHERE;
+    for (size_t i = 0; i < r->n; i++) {
+        struct rule *rule = &r->rules[i];
+        const int match = regex_match(rule->regex, name, err);
+        if (match < 0) return match;
+        if (!match) continue;
+        if (rule->tier != Q3N_EXPERTS_MEMORY && rule->tier != Q3N_EXPERTS_DEVICE)
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                            "'%.100s' matches %.64s, but only routed experts can be "
+                            "mapped or read by themselves",
+                            rule->text, name);
+        rule->used |= decides;
+        if (*place) continue;
+        *place = rule->tier == Q3N_EXPERTS_DEVICE ? Q3N_LAYER_DEVICE : Q3N_LAYER_HOST;
+    }
+    return 0;
+}
+
+/* seen: is there a tensor that has decided already? */
+static int settle(uint8_t *place, bool *seen, enum q3n_layer_place p, int64_t layer,
+                  ggf_error *err)
+{
+    if (*seen && *place != p)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "layer %" PRId64 ": its attention or delta net must be in one "
+                        "place; match all of it (\\.(attn|ssm)_)",
+                        layer);
+    *place = (uint8_t)p;
+    *seen = true;
+    return 0;
+}
+
+static int find_places(struct rules *r, const ggf_file *file, bool device,
+                       uint8_t *places, uint32_t n, ggf_error *err)
+{
+    bool *seen = calloc(n + 1, sizeof *seen);
+    int e = seen ? 0 : ggf_no_memory(err);
     for (uint64_t i = 0; i < ggf_tensor_count(file) && !e; i++) {
         const struct ggf_tensor *t = ggf_tensor(file, i);
-        if (ggf_tensor_role(file, t) != GGF_ROLE_EXPERTS)
-            e = check_dense(r, t->name, err);
+        const int64_t layer = device ? decides(file, t, n) : -1;
+        enum q3n_layer_place p;
+        if (ggf_tensor_role(file, t) == GGF_ROLE_EXPERTS) continue;
+        e = find_place(r, t->name, layer >= 0, &p, err);
+        if (!e && layer >= 0) e = settle(&places[layer], &seen[layer], p, layer, err);
     }
+    free(seen);
+    return e;
+}
+
+/* ---- The whole --------------------------------------------------------------- */
+
+/* device: is there to be one that computes? */
+static int find_all(struct rules *r, const ggf_file *file, bool device,
+                    const struct override_options *o, uint32_t n, ggf_error *err)
+{
+    int e = 0;
+    for (uint32_t l = 0; l < n && !e; l++) e = layer_tier(r, file, l, &o->tiers[l], err);
+    if (!e) e = find_places(r, file, device, o->places, n, err);
     for (size_t i = 0; i < r->n && !e; i++)
         if (!r->rules[i].used)
             e = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                         "'%.120s' matches no experts of the model", r->rules[i].text);
+                         "'%.120s' matches no experts of the model%s", r->rules[i].text,
+                         device ? ", and nothing else that could be elsewhere" : "");
     return e;
 }
 
@@ -169,17 +225,20 @@ static int apply(struct override_options *o, struct rules *r, const ggf_file *fi
                         "%" PRIu32 " layers are too many", n);
     n -= ggf_mtp_layers(file) < n ? ggf_mtp_layers(file) : n;
     o->tiers = calloc(n ? n : 1, 1);
-    if (!o->tiers) return ggf_no_memory(err);
+    o->places = calloc(n + 1, 1);
+    if (!o->tiers || !o->places) return ggf_no_memory(err);
     out->expert_tiers = o->tiers;
     out->n_expert_tiers = n;
-    return find_all(r, file, o->tiers, n, err);
+    out->device.places = o->places;
+    out->device.n_places = n + 1;
+    return find_all(r, file, out->device.n_gpu_layers != 0, o, n, err);
 }
 
 int override_apply(struct override_options *o, const char *path,
                    struct q3n_model_options *out, ggf_error *err)
 {
     const struct ggf_open_options header = { .header_only = true };
-    struct rules r = { 0 };
+    struct rules r = { .device = out->device.main_gpu };
     ggf_file *file = NULL;
     if (!o->tensors.count && !o->cpu_moe && !o->n_cpu_moe) return 0;
     if (o->n_cpu_moe < 0)
@@ -195,6 +254,7 @@ int override_apply(struct override_options *o, const char *path,
 void override_free(struct override_options *o)
 {
     free(o->tiers);
+    free(o->places);
     free(o->tensors.items);
     *o = (struct override_options){ 0 };
 }

@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include "../../infer/experts/replay.h"
+#include "gpuopt.h"
 #include "memread.h"
 #include "order.h"
 #include "out.h"
@@ -33,6 +34,12 @@ static bool some_mapped(const struct placement_plan *p)
     for (uint32_t l = 0; l < p->options->n_expert_tiers; l++)
         if (p->options->expert_tiers[l] == Q3N_EXPERTS_MAPPED) return true;
     return false;
+}
+
+/* Does a device compute some of it? */
+static bool has_device(const struct placement_plan *p)
+{
+    return p->info->device.n_layers || p->info->device.head;
 }
 
 /* ==== Hits ================================================================ */
@@ -124,6 +131,8 @@ static int predict(struct placement_plan *p, q3n_model *model,
                    const struct trace_model *own, ggf_error *err)
 {
     const double routed = (double)(p->info->bytes_token - own->dense_bytes);
+    /* How fast a device is is not known before it has computed. */
+    if (has_device(p)) return 0;
     /* Mapped experts that do not fit come and go as the system likes. */
     if ((!reads(p) || some_mapped(p)) && p->info->bytes > memory_limits_free(&p->limits))
         return 0;
@@ -138,6 +147,20 @@ static int predict(struct placement_plan *p, q3n_model *model,
     return 0;
 }
 
+static void take(uint64_t *all, uint64_t part) { *all -= part < *all ? part : *all; }
+
+/* What is on a device is not in memory. */
+static void take_device(struct placement_plan *p)
+{
+    const struct q3n_device_info *d = &p->info->device;
+    const uint32_t n_seq = p->session.n_seq ? p->session.n_seq : 1;
+    take(&p->dense, d->dense_bytes);
+    take(&p->kv, d->kv_bytes / n_seq);
+    take(&p->state, d->state_bytes / n_seq);
+    p->experts = p->info->bytes_experts;
+    take(&p->experts, d->expert_bytes);
+}
+
 int placement_plan_make(struct placement_plan *p, q3n_model *model,
                         const struct q3n_model_options *options, const char *history,
                         ggf_error *err)
@@ -147,7 +170,10 @@ int placement_plan_make(struct placement_plan *p, q3n_model *model,
     memory_limits_read(&p->limits, "");
     p->session = q3n_session_complete(model, &options->session);
     p->kv = q3n_kv_bytes(q3n_model_info(model), &p->session) * p->session.n_ctx;
-    p->work = q3n_session_bytes(model, &p->session) - p->info->bytes_session - p->kv;
+    p->state = p->info->bytes_session;
+    p->dense = p->info->bytes_dense;
+    take_device(p);
+    p->work = q3n_session_bytes(model, &p->session) - p->state - p->kv;
     p->threads = options->threads ? options->threads : omp_get_num_procs();
     int e = q3n_model_trace(model, &own, err);
     if (e) return e;
@@ -172,6 +198,23 @@ static const char *of_mapped(const struct placement_plan *p)
     return p->info->load_mode == Q3N_LOAD_POPULATE ? "mapped, read at once" : "mapped";
 }
 
+static void device_rows(const struct placement_plan *p, struct table *t,
+                        const char *context)
+{
+    const struct q3n_device_info *d = &p->info->device;
+    char experts[48], slots[48];
+    snprintf(experts, sizeof experts, "experts of %" PRIu32 " layers",
+             d->n_expert_layers);
+    snprintf(slots, sizeof slots, "slots for %" PRIu32 " experts", d->pool_slots);
+    if (!has_device(p)) return;
+    row(t, gpu_layers(d).text, d->dense_bytes, d->name);
+    if (d->n_expert_layers) row(t, experts, d->expert_bytes, d->name);
+    if (d->pool_slots) row(t, slots, d->pool_bytes, d->name);
+    if (d->kv_bytes) row(t, context, d->kv_bytes, d->name);
+    if (d->state_bytes) row(t, "recurrent state", d->state_bytes, d->name);
+    row(t, "buffers", d->work_bytes, d->name);
+}
+
 static void print_places(const struct placement_plan *p, FILE *f)
 {
     static const char *const heads[] = { "what", ">size", "where", NULL };
@@ -181,16 +224,18 @@ static void print_places(const struct placement_plan *p, FILE *f)
     struct table t;
     snprintf(context, sizeof context, "cache of %" PRIu32 " tokens", p->session.n_ctx);
     table_start(&t, heads);
-    row(&t, "all but routed experts", i->bytes_dense, reads(p) ? memory : of_mapped(p));
-    row(&t, context, p->kv, memory);
-    row(&t, "recurrent state", i->bytes_session, memory);
+    device_rows(p, &t, context);
+    row(&t, has_device(p) ? "other weights but experts" : "all but routed experts",
+        p->dense, reads(p) ? memory : of_mapped(p));
+    if (p->kv) row(&t, context, p->kv, memory);
+    if (p->state) row(&t, "recurrent state", p->state, memory);
     row(&t, "buffers", p->work, memory);
     if (!reads(p)) {
-        row(&t, "experts", i->bytes_experts, of_mapped(p));
+        if (p->experts) row(&t, "experts", p->experts, of_mapped(p));
         if (i->bytes_slots) row(&t, "unpacked experts", i->bytes_slots, memory);
     } else {
         const uint64_t rest =
-            i->bytes_experts > i->bytes_slots ? i->bytes_experts - i->bytes_slots : 0;
+            p->experts > i->bytes_slots ? p->experts - i->bytes_slots : 0;
         row(&t, "experts", i->bytes_slots, memory);
         row(&t, rest ? "other experts" : "", rest,
             !rest            ? ""
@@ -200,9 +245,19 @@ static void print_places(const struct placement_plan *p, FILE *f)
     table_print(&t, f, out_colour(f));
 }
 
+static void print_device(const struct q3n_device_info *d, FILE *f)
+{
+    char a[24], b[24];
+    if (*d->name)
+        fprintf(f, "\ndevice   %s may be taken of %s free\n", out_size(a, d->limit_bytes),
+                out_size(b, d->free_bytes));
+    else if (*d->none) fprintf(f, "\ndevice   none: %s\n", d->none);
+}
+
 static void print_limits(const struct placement_plan *p, FILE *f)
 {
     char a[24], b[24];
+    print_device(&p->info->device, f);
     if (p->options->ram_bytes)
         fprintf(f, "\nlimit    %s, as asked for\n", out_size(a, p->options->ram_bytes));
     else
@@ -249,6 +304,8 @@ void placement_plan_print(const struct placement_plan *p, FILE *f)
     print_places(p, f);
     print_limits(p, f);
     if (p->known) print_token(p, f);
+    else if (has_device(p))
+        fputs("\ndecode   no prediction: the device is not measured\n", f);
     else
         fputs("\ndecode   no prediction: mapped weights do not fit into free memory, and "
               "come\n         and go as the system likes (--load-mode direct)\n",
@@ -282,11 +339,11 @@ void placement_plan_json(const struct placement_plan *p, FILE *f)
     struct json j = { .f = f };
     json_open(&j, NULL, '{');
     json_str(&j, "load_mode", modes[p->info->load_mode]);
-    json_u64(&j, "dense_bytes", p->info->bytes_dense);
+    json_u64(&j, "dense_bytes", p->dense);
     json_u64(&j, "kv_bytes", p->kv);
-    json_u64(&j, "state_bytes", p->info->bytes_session);
+    json_u64(&j, "state_bytes", p->state);
     json_u64(&j, "buffer_bytes", p->work);
-    json_u64(&j, "expert_bytes", p->info->bytes_experts);
+    json_u64(&j, "expert_bytes", p->experts);
     json_u64(&j, "experts_memory", p->info->bytes_slots);
     json_u64(&j, "context", p->session.n_ctx);
     if (p->options->ram_bytes) json_u64(&j, "ram_limit", p->options->ram_bytes);
@@ -295,6 +352,7 @@ void placement_plan_json(const struct placement_plan *p, FILE *f)
     json_limit(&j, "cgroup_free", p->limits.cgroup_free);
     json_limit(&j, "lock_limit", p->limits.locked);
     if (p->known) json_speeds(&j, p);
+    gpu_json(&j, &p->info->device);
     json_close(&j, '}');
     json_end(&j);
 }

@@ -14,8 +14,10 @@ struct placement_plan {
     const struct q3n_model_options *options;
     struct memory_limits limits;
     struct q3n_session_options session;
-    uint64_t kv, work; /* keys and values, and buffers, of the session */
-    int threads;       /* that compute */
+    /* In memory, so without what is on a device: weights but for routed experts, and
+     * those; keys and values, state, and buffers of the session. */
+    uint64_t dense, experts, kv, state, work;
+    int threads; /* that compute */
 
     double hit_rate;      /* of experts in memory */
     const char *source;   /* what it is taken from; NULL: all experts alike */
