@@ -80,7 +80,8 @@ struct pool_shape pool_shape(const q3n_model *m, const bool *cached, uint64_t by
         if (s.slot_bytes < most) s.slot_bytes = most;
     }
     const uint64_t all = (uint64_t)layers * n_expert;
-    const uint64_t fit = layers && bytes > table ? (bytes - table) / s.slot_bytes : 0;
+    const uint64_t fit =
+        s.slot_bytes && bytes > table ? (bytes - table) / s.slot_bytes : 0;
     const uint64_t n = fit < all ? fit : all;
     /* A quarter is for batches, or a layer's experts if that is less. */
     uint64_t passing = n / 4 < n_expert ? n / 4 : n_expert;
