@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-enum { N = 22, CTX = 64, LAYERS = 2 };
+enum { N = 16, CTX = 64, LAYERS = 2 };
 
 static char path[64];
 static int32_t text[CTX];
@@ -213,7 +213,7 @@ START_TEST(batches_are_cut)
 {
     static struct reference r;
     static float logits[N * VOCAB];
-    const struct placed *p = &placements[_i];
+    const struct placed *p = &placements[some[_i]];
     tiny_write(path, &models[1]);
     reference(&r);
     q3n_model *m = open_placed(p);
@@ -221,7 +221,7 @@ START_TEST(batches_are_cut)
     for (uint32_t i = 0; i < N; i++) eval(s, 1, logits + (size_t)i * VOCAB);
     check_near(&r, logits, p->name);
     q3n_session_reset(s);
-    static const uint32_t cuts[] = { 3, 1, 9, 1, 8 };
+    static const uint32_t cuts[] = { 3, 1, 9, 1, 2 };
     for (uint32_t i = 0, at = 0; at < N; at += cuts[i++])
         eval(s, cuts[i], logits + (size_t)at * VOCAB);
     check_near(&r, logits, p->name);
@@ -437,7 +437,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, placements_agree, 0, MODELS);
-    tcase_add_loop_test(tc, batches_are_cut, 0, PLACEMENTS);
+    tcase_add_loop_test(tc, batches_are_cut, 0, SOME);
     tcase_add_loop_test(tc, sequences_share_batches, 0, SOME);
     TCase *states = tcase_create("states");
     tcase_add_checked_fixture(states, setup, teardown);
