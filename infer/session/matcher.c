@@ -126,6 +126,23 @@ static const struct thread *threads_of(const struct q3n_matcher *m, const struct
     return p->n ? m->kept + p->first : NULL;
 }
 
+/* The byte leads from one place to another, and so do those around it that the same
+ * threads wait for. */
+static void set_way(struct q3n_matcher *m, uint32_t from, uint8_t byte, uint32_t to)
+{
+    const struct place *p = &m->places[from];
+    const struct thread *list = threads_of(m, p);
+    int first = 0, last = 255;
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct grammar_state *s = &m->threads.grammar->states[list[i].state];
+        const int before = byte < s->lo ? 0 : byte > s->hi ? s->hi + 1 : s->lo;
+        const int behind = byte < s->lo ? s->lo - 1 : byte > s->hi ? 255 : s->hi;
+        if (before > first) first = before;
+        if (behind < last) last = behind;
+    }
+    for (int b = first; b <= last; b++) m->way[from][b] = to;
+}
+
 /* Where a byte leads from the last of the places path[0 .. n); they may get other
  * numbers.  UNKNOWN if out of memory. */
 static uint32_t follow(q3n_matcher *m, uint32_t *path, uint32_t n, uint8_t byte)
@@ -144,7 +161,7 @@ static uint32_t follow(q3n_matcher *m, uint32_t *path, uint32_t n, uint8_t byte)
         return UNKNOWN;
     m->work += m->threads.n_seen;
     const uint32_t to = intern(m, &set);
-    if (to != UNKNOWN) m->way[from][byte] = to;
+    if (to != UNKNOWN) set_way(m, from, byte, to);
     return to;
 }
 
