@@ -5,7 +5,8 @@ setup() {
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
         command -v google-chrome >/dev/null || skip "no Chromium here"
     dir=$(mktemp -d)
-    q3n-serve -m "$BUILD/samples/q3n-mini-bf16.gguf" --port 0 -t 2 2>"$dir/log" 3>&- &
+    expert-pack "$BUILD/samples/q3n-mini-bf16.gguf" -o "$dir/packed" 2>/dev/null
+    q3n-serve -m "$dir/packed.gguf" --experts-cache 12M --port 0 -t 2 2>"$dir/log" 3>&- &
     server=$!
 }
 

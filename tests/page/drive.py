@@ -2,6 +2,7 @@
 regenerates, edits, exports, imports.  Ends with 1 and the first thing that is not as it
 should be.  Into the folder PICTURES go screenshots: light and dark, wide and narrow."""
 import json
+import re
 import sys
 import time
 
@@ -122,6 +123,17 @@ def stop(b):
     b.run("settings.max_tokens = 24")
 
 
+def experts(b):
+    """Where experts came from, which with memory of their own is memory and disk."""
+    label = b.run("document.querySelector('#experts svg').getAttribute('aria-label')")
+    memory, mapped, disk = (int(n) for n in re.findall(r"(\d+) %", label))
+    check(f"the shares are {label}", 98 <= memory + mapped + disk <= 102)
+    if b.run("counts.slot_bytes > 0"):
+        check(f"of experts that are read it says {label}", not mapped and memory)
+    shown = b.run("document.getElementById('experts').textContent")
+    check(f"the experts' line is {shown}", shown.startswith("experts") and "%" in shown)
+
+
 def keeping(b, url):
     b.run("window.saved = null; URL.createObjectURL = blob => { window.saved = blob; return 'data:,'; }")
     b.run("document.getElementById('export').click()")
@@ -169,6 +181,7 @@ def main():
         markdown(b)
         talk(b)
         stop(b)
+        experts(b)
         keeping(b, url)
         failing(b)
         pictures(b, url, folder)
