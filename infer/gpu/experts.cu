@@ -86,10 +86,10 @@ static __device__ uint32_t sums_before(uint32_t *from, uint32_t n)
 }
 
 /* One block.  Where the pairs of an expert start, its tiles, and then the pairs. */
-static __global__ void sort_pairs(const uint32_t *ids, uint32_t pairs, uint32_t n_used,
-                                  uint32_t n_expert, uint32_t rows,
-                                  struct expert_tile *tile, uint32_t n_tiles,
-                                  uint32_t *token_of, uint32_t *place)
+static __global__ void __launch_bounds__(SORT_THREADS)
+    sort_pairs(const uint32_t *ids, uint32_t pairs, uint32_t n_used, uint32_t n_expert,
+               uint32_t rows, struct expert_tile *tile, uint32_t n_tiles,
+               uint32_t *token_of, uint32_t *place)
 {
     SHARED_BYTES(bytes); /* three numbers for each expert */
     SHARED(uint32_t, routed_tiles, );

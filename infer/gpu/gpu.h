@@ -66,6 +66,9 @@ void gpu_graph_free(gpu_graph *graph); /* NULL is allowed */
 
 /* ---- Matrices --------------------------------------------------------------- */
 
+/* Rows have a multiple of 32 weights, floats and activations are 16-aligned.  What a
+ * token gets is the same, bit by bit, however many tokens a call has. */
+
 struct gpu_matrix {
     const void *data_d;     /* 16-aligned; rows follow one another */
     uint32_t type, n, rows; /* y = scale W x; W has `rows` rows of n weights */

@@ -401,7 +401,7 @@ static __device__ void many_step(const struct staged *x, const struct product &p
                                  uint32_t end, uint32_t tiles, float acc[TILES][4])
 {
     enum { units = W::block / 32, together = 2 /* there are not registers for more */ };
-#pragma unroll
+#pragma unroll 1
     for (uint32_t k0 = 0; k0 < STEP; k0 += together) {
         struct unit<W> v[together];
 #pragma unroll

@@ -129,8 +129,8 @@ static void add_expert(const struct experts *e, const struct problem_matrix *m,
     const uint32_t n_embd = e->m.n_embd;
     const float *x = e->acts.x + (size_t)token * n_embd,
                 *rounded = e->acts.rounded + (size_t)token * n_embd;
-    float mid[MAX_FF];
-    double off[MAX_FF]; /* how far from it the device's may be */
+    float mid[MAX_FF] = { 0 };
+    double off[MAX_FF] = { 0 }; /* how far from it the device's may be */
     for (uint32_t i = 0; i < n_ff; i++) {
         double a, b;
         const double gate =

@@ -143,7 +143,7 @@ START_TEST(every_type)
                                          { 32, 544, 1120, 96, 512, 608, 1056 } };
     for (int k = 0; k < 7; k++)
         product_check(n_of[blocks32][k], sizes[k][1], 1, &types[_i], &sizes[k][0],
-                      (uint64_t)(7 * _i + k));
+                      7 * (uint64_t)_i + (uint64_t)k);
 }
 END_TEST
 
