@@ -1,6 +1,7 @@
 /* attention.cu - gated full attention: everything between the two projections.  Norms and
  * rotation, what goes to the cache, and parts (attend_few.cu, attend_many.cu) to results.
  */
+#include "acts.cuh"
 #include "attention.cuh"
 
 extern "C" {
@@ -26,7 +27,7 @@ static __device__ void rope_table(float *cosine, float *sine, uint32_t half, uin
 {
     for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
         const double turn = 6.283185307179586, angle = pos * f->f[i];
-        const float rest = (float)(angle - turn * rint(angle / turn));
+        const float rest = (float)(angle - turn * rint(angle * (1 / turn)));
         cosine[i] = cosf(rest);
         sine[i] = sinf(rest);
     }
@@ -83,8 +84,10 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *WARP)
 
 /* ---- Parts to results ---------------------------------------------------------- */
 
-/* A block for a head of a token, a thread for each number of it. */
-static __global__ void __launch_bounds__(MOST_DIM) merge(struct attend a)
+/* A block for a head of a token, a thread for four numbers of it.  q: NULL, or the row of
+ * the first token, in which the heads are whole chunks. */
+static __global__ void __launch_bounds__(MOST_DIM / 4)
+    merge(struct attend a, struct act_chunk *q)
 {
     SHARED(float, weights, [ATTEND_SPLITS]);
     const uint32_t head = blockIdx.x, token = blockIdx.y, dim = a.head_dim;
@@ -103,13 +106,28 @@ static __global__ void __launch_bounds__(MOST_DIM) merge(struct attend a)
         for (uint32_t i = lane_of(); i < n; i += WARP) weights[i] /= sum;
     }
     block_sync();
-    const uint32_t at = threadIdx.x; /* of dim */
-    const float *const values = a.parts + part * dim + at;
-    float sum = 0;
+    const uint32_t at = 4 * threadIdx.x, row = a.n_head * dim;
+    float4 sum = make_float4(0, 0, 0, 0);
+    if (at < dim) {
+        const float *const values = a.parts + part * dim + at;
+        const float *const gate = query(&a, token, head) + dim + at;
 #pragma unroll 4
-    for (uint32_t i = 0; i < n; i++) sum += weights[i] * values[(size_t)i * dim];
-    const float gate = query(&a, token, head)[dim + at];
-    a.out[((size_t)token * a.n_head + head) * dim + at] = sum / (1.0f + expf(-gate));
+        for (uint32_t i = 0; i < n; i++) {
+            const float4 v = *(const float4 *)(values + (size_t)i * dim);
+            sum.x += weights[i] * v.x;
+            sum.y += weights[i] * v.y;
+            sum.z += weights[i] * v.z;
+            sum.w += weights[i] * v.w;
+        }
+        sum.x /= 1.0f + expf(-gate[0]);
+        sum.y /= 1.0f + expf(-gate[1]);
+        sum.z /= 1.0f + expf(-gate[2]);
+        sum.w /= 1.0f + expf(-gate[3]);
+        *(float4 *)(a.out + (size_t)token * row + head * dim + at) = sum;
+    }
+    if (q)
+        acts_put(q + (size_t)token * act_chunks(row), row,
+                 at < dim ? head * dim + at : acts_end(row), sum);
 }
 
 /* ---- Calls ------------------------------------------------------------------------- */
@@ -149,11 +167,13 @@ static struct kv_rows rows_of(uint32_t type, void *data, uint32_t dim)
  * taken ATTEND_FEW at a time. */
 void gpu_attend(gpu *g, const struct gpu_attention *c, const struct gpu_kv *kv,
                 const uint32_t *pos_d, uint32_t tokens, float *projected_d, size_t width,
-                void *scratch_d, float *out_d)
+                void *scratch_d, float *out_d, void *q_d)
 {
     const bool exact = kv->type_k == GGF_F32 || kv->type_v == GGF_F32;
     const bool few = tokens <= ATTEND_FEW || exact;
     const uint32_t step = few && tokens > ATTEND_FEW ? ATTEND_FEW : tokens;
+    const uint32_t row = c->n_head * c->head_dim;
+    struct act_chunk *q = c->head_dim % ACT_CHUNK ? NULL : (struct act_chunk *)q_d;
     struct attend a = {};
     a.n_head = c->n_head;
     a.n_head_kv = c->n_head_kv;
@@ -185,8 +205,14 @@ void gpu_attend(gpu *g, const struct gpu_attention *c, const struct gpu_kv *kv,
         a.tokens = tokens - a.first < step ? tokens - a.first : step;
         if (few) attend_few(g, &a);
         else attend_many(g, &a);
-        LAUNCH(g, merge, dim3(a.n_head, a.tokens), a.head_dim, 0, a);
+        LAUNCH(g, merge, dim3(a.n_head, a.tokens), div_up(a.head_dim, 4 * WARP) * WARP, 0,
+               a, q);
+        if (q) q += (size_t)step * act_chunks(row);
         a.projected += step * width;
-        a.out += (size_t)step * c->n_head * c->head_dim;
+        a.out += (size_t)step * row;
+    }
+    if (q_d && c->head_dim % ACT_CHUNK) {
+        const struct gpu_acts acts = { out_d, q_d, row, tokens };
+        gpu_encode(g, &acts);
     }
 }

@@ -11,7 +11,7 @@
  * and again: that is a third more work in a prompt, and one launch less for every layer
  * and token.  What a token gives does not depend on how a text is cut into runs, to the
  * bit. */
-#include "device.cuh"
+#include "acts.cuh"
 
 constexpr uint32_t PANEL = 16; /* columns of a block: DELTA_PANEL of ops/vec.h */
 constexpr uint32_t SHARE = 8;  /* threads that share a column */
@@ -280,35 +280,50 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
 
 /* ---- What follows ---------------------------------------------------------------- */
 
-/* norm(o) silu(z), a warp for each value head of a token. */
-static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o)
+/* norm(o) silu(z) of one value head of a token, a warp's work; at: of the head in a row
+ * of out, and in q unless that is NULL. */
+static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o,
+                                  struct act_chunk *q, uint32_t at)
 {
-    float x[MOST_DIM / WARP], sum = 0;
+    constexpr uint32_t STEP = 4 * WARP;
+    const uint32_t row = d->n_v_heads * d->dim, first = 4 * lane_of();
+    float4 x[MOST_DIM / STEP];
+    float sum = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < MOST_DIM / WARP; i++) {
-        const uint32_t at = lane_of() + WARP * i;
-        x[i] = at < d->dim ? o[at] : 0;
-        sum += x[i] * x[i];
+    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
+        const uint32_t i = first + STEP * k;
+        x[k] = i < d->dim ? *(const float4 *)(o + i) : make_float4(0, 0, 0, 0);
+        sum += (x[k].x * x[k].x + x[k].y * x[k].y) + (x[k].z * x[k].z + x[k].w * x[k].w);
     }
     const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)d->dim + d->eps);
 #pragma unroll
-    for (uint32_t i = 0; i < MOST_DIM / WARP; i++) {
-        const uint32_t at = lane_of() + WARP * i;
-        if (at < d->dim) o[at] = x[i] * scale * d->norm_d[at] * (z[at] * sigmoid(z[at]));
+    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
+        const uint32_t i = first + STEP * k;
+        if (i < d->dim) {
+            const float *const w = d->norm_d + i;
+            x[k].x *= scale * w[0] * (z[i] * sigmoid(z[i]));
+            x[k].y *= scale * w[1] * (z[i + 1] * sigmoid(z[i + 1]));
+            x[k].z *= scale * w[2] * (z[i + 2] * sigmoid(z[i + 2]));
+            x[k].w *= scale * w[3] * (z[i + 3] * sigmoid(z[i + 3]));
+            *(float4 *)(o + i) = x[k];
+        }
+        if (q) acts_put(q, row, i < d->dim ? at + i : acts_end(row), x[k]);
     }
 }
 
 /* The first `norms` blocks have value heads of tokens, the others channels. */
 static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
     finish(struct gpu_delta d, struct gpu_delta_state state, uint32_t norms,
-           uint32_t tokens, const float *projected, size_t width, float *out)
+           uint32_t tokens, const float *projected, size_t width, float *out,
+           struct act_chunk *q)
 {
     if (blockIdx.x < norms) {
         const uint32_t row = blockIdx.x * FINISH_WARPS + warp_of();
-        const uint32_t token = row / d.n_v_heads, head = row % d.n_v_heads;
-        if (token < tokens)
-            gated_norm(&d, projected + token * width + channels(&d) + head * d.dim,
-                       out + (size_t)row * d.dim);
+        const uint32_t token = row / d.n_v_heads, at = row % d.n_v_heads * d.dim;
+        if (token >= tokens) return;
+        if (q) q += (size_t)token * act_chunks(d.n_v_heads * d.dim);
+        gated_norm(&d, projected + token * width + channels(&d) + at,
+                   out + (size_t)row * d.dim, q, at);
     } else {
         const uint32_t channel = (blockIdx.x - norms) * blockDim.x + threadIdx.x;
         if (channel < channels(&d))
@@ -316,12 +331,15 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
     }
 }
 
+/* Where heads are whole chunks of encoded activations, those come from the norm. */
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
-                    uint32_t tokens, const float *projected_d, size_t width, float *out_d)
+                    uint32_t tokens, const float *projected_d, size_t width, float *out_d,
+                    void *q_d)
 {
     const dim3 grid(div_up(d->dim, PANEL), d->n_v_heads);
     const uint32_t norms = div_up(tokens * d->n_v_heads, FINISH_WARPS);
     const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
+    const bool chunks = d->dim % ACT_CHUNK == 0;
     if (d->dim <= 128 && d->taps <= 4)
         LAUNCH(g, (rule<16, 4>), grid, RULE_THREADS, 0, *d, *s, tokens, projected_d,
                width, out_d);
@@ -329,5 +347,9 @@ void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_st
         LAUNCH(g, (rule<32, 16>), grid, RULE_THREADS, 0, *d, *s, tokens, projected_d,
                width, out_d);
     LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
-           projected_d, width, out_d);
+           projected_d, width, out_d, (struct act_chunk *)(chunks ? q_d : NULL));
+    if (q_d && !chunks) {
+        const struct gpu_acts acts = { out_d, q_d, d->n_v_heads * d->dim, tokens };
+        gpu_encode(g, &acts);
+    }
 }

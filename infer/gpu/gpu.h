@@ -124,15 +124,15 @@ struct gpu_attention {
 };
 uint64_t gpu_attention_scratch(const struct gpu_attention *a, uint32_t tokens);
 /* projected: [width, tokens] as ops/attention.h has it, changed; out: [n_head * head_dim,
- * tokens].  head_dim is a multiple of 32 up to 256.  The run's positions must lie below
- * n_ctx.
+ * tokens]; q: out encoded (unless NULL).  head_dim is a multiple of 32 up to 256.  The
+ * run's positions must lie below n_ctx.
  *
  * Up to 8 tokens, and any number if keys or values are float32, have the bits that each
  * has alone.  With more of them queries, keys, values and weights are rounded to binary16
  * for the tensor cores: a score is off by at most 2^-10 of its sum of magnitudes. */
 void gpu_attend(gpu *g, const struct gpu_attention *a, const struct gpu_kv *kv,
                 const uint32_t *pos_d, uint32_t tokens, float *projected_d, size_t width,
-                void *scratch_d, float *out_d);
+                void *scratch_d, float *out_d, void *q_d);
 
 struct gpu_delta {
     uint32_t dim, n_k_heads, n_v_heads, taps;
@@ -144,12 +144,12 @@ struct gpu_delta_state {
     float *s_d;    /* [dim, dim, n_v_heads]; panels as ops/vec.h, so that a state may
                       move between CPU and device byte by byte */
 };
-/* projected: [width, tokens] as ops/delta.h has it; out: [dim * n_v_heads, tokens].  The
- * bits do not depend on how a text is cut into runs.  dim is a multiple of 8 up to 256,
- * taps are at most 16. */
+/* projected: [width, tokens] as ops/delta.h has it; out: [dim * n_v_heads, tokens]; q:
+ * out encoded (unless NULL).  The bits do not depend on how a text is cut into runs.  dim
+ * is a multiple of 8 up to 256, taps are at most 16. */
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
-                    uint32_t tokens, const float *projected_d, size_t width,
-                    float *out_d);
+                    uint32_t tokens, const float *projected_d, size_t width, float *out_d,
+                    void *q_d);
 
 /* Softmax over logits [n_expert, tokens], the n_used largest (of equals the lower id)
  * with weights p / max(sum of the chosen, 2^-14): as moe_top(). */

@@ -97,12 +97,13 @@ void device_mix(struct device_pass *p, uint32_t layer)
         const struct device_sequence *s = run->seq->device;
         float *projected = d->projected + (size_t)run->first * l->in.width;
         float *mixed = d->mixed + (size_t)run->first * l->out.n;
+        void *mixed_q = (char *)d->mixed_q + gpu_acts_bytes(l->out.n, run->first);
         if (recurrent)
             gpu_delta_rule(g, &l->delta, &s->delta[layer], run->n, projected, l->in.width,
-                           mixed);
+                           mixed, mixed_q);
         else
             gpu_attend(g, &l->attention, &s->kv[layer], d->pos + i, run->n, projected,
-                       l->in.width, d->scratch, mixed);
+                       l->in.width, d->scratch, mixed, mixed_q);
     }
     done(p, recurrent ? OP_DELTA : OP_ATTENTION);
 }
@@ -111,7 +112,6 @@ void device_mixer_out(struct device_pass *p, uint32_t layer)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
     const struct gpu_acts acts = { p->d->mixed, p->d->mixed_q, l->out.n, p->batch->n };
-    gpu_encode(gpu_of(p), &acts);
     gpu_linear(gpu_of(p), &l->out, &acts, p->d->out, l->out.width);
     done(p, OP_MIXER_OUT);
 }
@@ -157,8 +157,10 @@ int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err)
 void device_put_mixed(struct device_pass *p, uint32_t layer)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
+    const struct gpu_acts acts = { p->d->mixed, p->d->mixed_q, l->out.n, p->batch->n };
     gpu_upload(gpu_of(p), p->d->mixed, p->w->mixed,
                (size_t)p->batch->n * l->out.n * sizeof(float));
+    gpu_encode(gpu_of(p), &acts);
 }
 
 int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
@@ -247,10 +249,10 @@ static void head_rows(struct device_pass *p, uint32_t first, uint32_t n)
         const size_t to = (size_t)(i - first) * hp->n_embd;
         k = neighbours(wanted, i, first + n);
         gpu_norm(gpu_of(p), d->x + from, p->add ? p->add + from : NULL, o->output_norm_d,
-                 hp->n_embd, k, hp->eps, d->norm + to, NULL);
+                 hp->n_embd, k, hp->eps, d->norm + to,
+                 (char *)d->norm_q + gpu_acts_bytes(hp->n_embd, i - first));
     }
     const struct gpu_acts acts = { d->norm, d->norm_q, hp->n_embd, n };
-    gpu_encode(gpu_of(p), &acts);
     done(p, OP_NORM);
     gpu_linear(gpu_of(p), &o->output, &acts, d->logits, o->output.width);
     done(p, OP_HEAD);

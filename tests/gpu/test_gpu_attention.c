@@ -79,7 +79,7 @@ struct device {
     size_t k_row, v_row;
     uint32_t *pos_d;
     float *projected_d, *out_d;
-    void *scratch_d;
+    void *scratch_d, *q_d;
 };
 
 static void device_new(struct device *d, uint32_t type_k, uint32_t type_v, uint32_t n_ctx)
@@ -104,6 +104,7 @@ static void device_new(struct device *d, uint32_t type_k, uint32_t type_v, uint3
     d->pos_d = gpu_memory(g, NULL, sizeof *d->pos_d);
     d->projected_d = gpu_memory(g, given, (size_t)CTX * width * sizeof(float));
     d->out_d = gpu_memory(g, NULL, (size_t)CTX * out_row * sizeof(float));
+    d->q_d = gpu_memory(g, NULL, gpu_acts_bytes(out_row, CTX));
     d->scratch_d = gpu_memory(g, NULL, gpu_attention_scratch(&d->a, CTX));
 }
 
@@ -116,6 +117,7 @@ static void device_free(struct device *d)
     gpu_free(d->g, d->pos_d);
     gpu_free(d->g, d->projected_d);
     gpu_free(d->g, d->out_d);
+    gpu_free(d->g, d->q_d);
     gpu_free(d->g, d->scratch_d);
     gpu_done(d->g);
 }
@@ -128,7 +130,8 @@ static void device_run(const struct device *d, uint32_t from, uint32_t to)
     gpu_upload(d->g, d->projected_d + at, given + at,
                (to - from) * (size_t)width * sizeof(float));
     gpu_attend(d->g, &d->a, &d->kv, d->pos_d, to - from, d->projected_d + at, width,
-               d->scratch_d, d->out_d + (size_t)from * out_row);
+               d->scratch_d, d->out_d + (size_t)from * out_row,
+               (char *)d->q_d + gpu_acts_bytes(out_row, from));
 }
 
 static float *device_out(const struct device *d, uint32_t from, uint32_t to)
@@ -193,7 +196,7 @@ START_TEST(bytes_are_the_cpus)
     device_free(&d);
     for (uint32_t h = 0; h < shape.n_head_kv; h++)
         for (uint32_t t = 0; t < TOKENS; t++) {
-            double want[MOST_DIM];
+            double want[MOST_DIM] = { 0 };
             const float *row = k + ((size_t)h * CTX + t) * shape.dim;
             prepared(key_given(t, h), norms[1], t, want);
             for (uint32_t i = 0; i < shape.dim; i++)
@@ -234,7 +237,7 @@ static void check_head(const float *k, const float *v, uint32_t n_ctx, uint32_t 
     const uint32_t dim = shape.dim;
     const size_t first = (size_t)(head / (shape.n_head / shape.n_head_kv)) * n_ctx;
     const float *gate = query_given(t % CTX, head) + dim;
-    double q[MOST_DIM], max = -INFINITY, most = 0, sum = 0;
+    double q[MOST_DIM] = { 0 }, max = -INFINITY, most = 0, sum = 0;
     prepared(query_given(t % CTX, head), norms[0], t, q);
     for (uint32_t j = 0; j <= t; j++) {
         double score = 0, magnitude = 0;
@@ -276,6 +279,19 @@ static void check(const struct device *d, uint32_t n_ctx, uint32_t from, uint32_
     free(out);
 }
 
+/* The results of tokens 0 .. n - 1 are encoded as gpu_encode() does it. */
+static void check_encoded(const struct device *d, uint32_t n)
+{
+    const uint64_t bytes = gpu_acts_bytes(out_row, n);
+    void *want_d = gpu_memory(d->g, NULL, bytes);
+    gpu_encode(d->g, &(struct gpu_acts){ d->out_d, want_d, out_row, n });
+    void *got = gpu_bytes(d->g, d->q_d, bytes), *want = gpu_bytes(d->g, want_d, bytes);
+    ck_assert_mem_eq(got, want, bytes);
+    free(got);
+    free(want);
+    gpu_free(d->g, want_d);
+}
+
 /* Roundings of binary32 in a score, of binary16 in it. */
 #define UNIT_F32 (32 * 0x1p-24)
 #define UNIT_F16 (1.1 * 0x1p-11)
@@ -296,6 +312,7 @@ START_TEST(by_definition)
     device_run(&d, 41, 49);
     device_run(&d, 49, 70);
     device_run(&d, 70, 71);
+    check_encoded(&d, 71);
     check(&d, CTX, 0, 41, exact ? UNIT_F32 : UNIT_F16);
     check(&d, CTX, 41, 49, UNIT_F32);
     check(&d, CTX, 49, 70, exact ? UNIT_F32 : UNIT_F16);
@@ -381,7 +398,7 @@ START_TEST(a_long_context)
     ck_assert_uint_le(at + tokens, CTX);
     gpu_upload(d.g, d.pos_d, &pos, sizeof pos);
     gpu_attend(d.g, &d.a, &d.kv, d.pos_d, tokens, d.projected_d + (size_t)at * width,
-               width, d.scratch_d, d.out_d + (size_t)at * out_row);
+               width, d.scratch_d, d.out_d + (size_t)at * out_row, NULL);
     check(&d, LONG_CTX, pos, LONG_CTX, _i ? UNIT_F16 : UNIT_F32);
     free(halves);
     device_free(&d);
@@ -400,7 +417,8 @@ START_TEST(a_graph_for_all_positions)
     for (uint32_t t = 0; t < TOKENS; t++) device_run(&d, t, t + 1);
     float *want = device_out(&d, 0, TOKENS);
     ck_assert_int_eq(gpu_graph_begin(d.g, &err), 0);
-    gpu_attend(d.g, &d.a, &d.kv, d.pos_d, 1, d.projected_d, width, d.scratch_d, d.out_d);
+    gpu_attend(d.g, &d.a, &d.kv, d.pos_d, 1, d.projected_d, width, d.scratch_d, d.out_d,
+               NULL);
     ck_assert_int_eq(gpu_graph_end(d.g, &graph, &err), 0);
     for (uint32_t t = 0; t < TOKENS; t++) {
         gpu_upload(d.g, d.pos_d, &t, sizeof t);

@@ -15,7 +15,7 @@ enum {
 static const struct shape {
     uint32_t dim, n_k_heads, n_v_heads, taps;
 } shapes[] = {
-    { 128, 2, 4, 4 }, { 8, 1, 1, 1 }, { 24, 2, 2, 3 }, { 40, 1, 3, 16 }, { 256, 1, 2, 4 }
+    { 128, 2, 4, 4 }, { 8, 1, 1, 1 }, { 24, 2, 4, 3 }, { 40, 1, 3, 16 }, { 256, 1, 2, 4 }
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -118,7 +118,8 @@ static void exact_token(uint32_t t, uint32_t head)
     const double a = (double)ba[shares + head % shares] + (double)dt[head];
     const double decay = exp((double)decays[head] * log1p(exp(a)));
     const double beta = sigm((double)ba[head % shares]), u = 16 * 0x1p-24;
-    double q[MOST_DIM], k[MOST_DIM], o[MOST_DIM], squares = 0, longest = 0;
+    double q[MOST_DIM] = { 0 }, k[MOST_DIM] = { 0 }, o[MOST_DIM], squares = 0,
+           longest = 0;
     unit(t, k_head * dim, q);
     unit(t, (net.n_k_heads + k_head) * dim, k);
     for (uint32_t j = 0; j < dim; j++) {
@@ -181,6 +182,7 @@ struct device {
     struct gpu_delta d;
     struct gpu_delta_state state;
     float *projected_d, *out_d;
+    void *q_d; /* or NULL */
 };
 
 static const float *upload(gpu *g, const float *x, size_t n)
@@ -204,6 +206,7 @@ static void device_new(struct device *v)
     v->state.s_d = gpu_memory(g, NULL, s_floats() * sizeof(float));
     v->projected_d = gpu_memory(g, projected, (size_t)TOKENS * width * sizeof(float));
     v->out_d = gpu_memory(g, NULL, (size_t)TOKENS * out_row * sizeof(float));
+    v->q_d = out_row % 32 ? NULL : gpu_memory(g, NULL, gpu_acts_bytes(out_row, TOKENS));
 }
 
 static void device_free(struct device *v)
@@ -216,6 +219,7 @@ static void device_free(struct device *v)
     gpu_free(v->g, v->state.s_d);
     gpu_free(v->g, v->projected_d);
     gpu_free(v->g, v->out_d);
+    gpu_free(v->g, v->q_d);
     gpu_done(v->g);
 }
 
@@ -229,7 +233,22 @@ static void device_run(const struct device *v, uint32_t from, uint32_t to)
 {
     gpu_delta_rule(v->g, &v->d, &v->state, to - from,
                    v->projected_d + (size_t)from * width, width,
-                   v->out_d + (size_t)from * out_row);
+                   v->out_d + (size_t)from * out_row,
+                   v->q_d ? (char *)v->q_d + gpu_acts_bytes(out_row, from) : NULL);
+}
+
+/* Results are encoded as gpu_encode() does it. */
+static void check_encoded(const struct device *v)
+{
+    const uint64_t bytes = gpu_acts_bytes(out_row, TOKENS);
+    if (!v->q_d) return;
+    void *want_d = gpu_memory(v->g, NULL, bytes);
+    gpu_encode(v->g, &(struct gpu_acts){ v->out_d, want_d, out_row, TOKENS });
+    void *got = gpu_bytes(v->g, v->q_d, bytes), *want = gpu_bytes(v->g, want_d, bytes);
+    ck_assert_mem_eq(got, want, bytes);
+    free(got);
+    free(want);
+    gpu_free(v->g, want_d);
 }
 
 /* ---- On the CPU ------------------------------------------------------------------ */
@@ -268,6 +287,7 @@ START_TEST(by_definition)
     float *kept = gpu_bytes(v.g, v.state.conv_d, conv_floats() * sizeof *kept + 4);
     check_out(out, 0, TOKENS);
     check_s(s);
+    check_encoded(&v);
     for (uint32_t i = 0; i + 1 < net.taps; i++)
         ck_assert_mem_eq(kept + (size_t)i * channels,
                          projected + (size_t)(TOKENS - (net.taps - 1) + i) * width,
