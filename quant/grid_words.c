@@ -30,6 +30,10 @@ static void make(void)
     words_iq2(grid_words.iq2_s, grid_iq2_s, 1024);
     words_iq3(grid_words.iq3_xxs, grid_iq3_xxs, 256);
     words_iq3(grid_words.iq3_s, grid_iq3_s, 512);
+    for (size_t i = 0; i < 256; i++)
+        grid_words.points_iq3_xxs[i] = grid_bytes_iq3_xxs(grid_iq3_xxs[i]);
+    for (size_t i = 0; i < 512; i++)
+        grid_words.points_iq3_s[i] = grid_bytes_iq3_s(grid_iq3_s[i]);
 }
 
 void grid_words_make(void)

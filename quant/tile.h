@@ -33,7 +33,8 @@
  *   dot(sum, v, x)        a step by itself
  *   pairs(sum, v, x)      sum + the products of both 16-bit halves of v with x[0..1]
  *   SIGNED_CODES          1 if 8-bit codes stay signed, 0 if 128 is added to them
- *   SIGNED_GRIDS          the same for the types on a grid, whose codes are smaller
+ *   TILE_GRIDS            1 if tile_grid.h makes the kernels of the types on a grid; then
+ *   SIGNED_GRIDS          as SIGNED_CODES, for them: their codes are smaller
  *   WIDE_CODES            1 if codes may use all eight bits, unsigned
  *   MAX_TOKENS            tokens whose sums fit in registers: 8 or 4 */
 #include "act.h"

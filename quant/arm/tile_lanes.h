@@ -16,6 +16,7 @@ typedef float vf __attribute__((vector_size(16)));
 
 #define FUSE_SINGLE  1 /* 16 sums leave half of the registers */
 #define SIGNED_CODES 1
+#define TILE_GRIDS   1
 #define SIGNED_GRIDS 1
 #define WIDE_CODES   0
 

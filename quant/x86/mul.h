@@ -14,6 +14,7 @@ static inline void mul_init_x86(uint32_t type, mul_fn *f)
 
     if (!(flags & CPU_AVX2)) return;
     use(f, mul_tile_avx2(type));
+    use(f, mul_grid_avx2(type));
 
     if (!(flags & CPU_AVX512)) return;
     use(f, mul_tile_avx512(type));

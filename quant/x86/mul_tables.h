@@ -6,6 +6,7 @@
 #include "../mul.h"
 
 mul_fn mul_tile_avx2(uint32_t type);
+mul_fn mul_grid_avx2(uint32_t type);
 mul_fn mul_tile_avx512(uint32_t type);
 mul_fn mul_tile_vbmi(uint32_t type);
 mul_fn mul_float_avx2(uint32_t type);

@@ -15,6 +15,7 @@ typedef float vf __attribute__((vector_size(64)));
 #define MAX_TOKENS   8
 #define FUSE_SINGLE  1
 #define SIGNED_CODES 0 /* VPDPBUSD wants the weights unsigned */
+#define TILE_GRIDS   1
 #define SIGNED_GRIDS 0
 #define WIDE_CODES   1
 
