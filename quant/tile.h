@@ -13,9 +13,10 @@
  *   over the groups of a super-block (Q8_K)        fma(sum, d * scale, total), in order
  *   over activation blocks                         fma(total, d of the activation, y)
  *
- * With a single token and registers enough (FUSE_SINGLE) the tile is left out: codes go
- * straight into the sums.  The next tile is asked for while codes are unpacked, or, where
- * only many tokens are left for tiles, while these are multiplied.
+ * With a single token a tile's rows are gone through in one call; with registers enough
+ * (FUSE_SINGLE) the tile is left out there and codes go straight into the sums.  The next
+ * tile is asked for while codes are unpacked; with many tokens, while these are
+ * multiplied.
  *
  * What the includer defines:
  *
@@ -74,13 +75,13 @@ INLINE vu offset_of(int n) { return splat((uint32_t)(-n & 0xffff) * 0x10001u); }
 
 /* Fill a tile; `blocks` of 32 columns. */
 typedef void (*tile_fn)(struct tile *w, struct rows r, int blocks);
-/* *y += the next activation block's columns times x. */
+/* *y += the next `blocks` of 32 columns times x, a row's all if need be. */
 typedef void (*single_fn)(vf *y, struct rows r, const struct act_block *x, int blocks);
 
 struct walk {
     tile_fn unpack;
     product_fn product;
-    single_fn single;      /* both at once, for one token; may be NULL */
+    single_fn single;      /* both at once, for one token */
     uint32_t block, bytes; /* of the type */
 };
 
@@ -100,13 +101,13 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
         const size_t width = n - i < ACT_BLOCK ? n - i : ACT_BLOCK;
         const size_t at = i / k->block * k->bytes, len = width / k->block * k->bytes;
         struct rows r = { .p = w + at, .next = next + at * LANES, .stride = w_stride };
-        const struct ask ask = { r.next, next != w && FUSE_SINGLE ? len * LANES : 0 };
+        const struct ask ask = { r.next, next != w ? len * LANES : 0 };
         if (nr < LANES) { /* rows that are not there are zero */
             for (size_t j = 0; j < nr; j++)
                 memcpy(few + j * len, w + at + j * w_stride, len);
             r.p = few, r.stride = len;
         }
-        if (tokens == 1 && k->single) {
+        if (tokens == 1) {
             k->single(acc, r, (const struct act_block *)x + i / ACT_BLOCK,
                       (int)(width / 32));
             continue;
@@ -116,6 +117,16 @@ static void walk_tile(const struct walk *k, float *y, size_t y_stride, const uin
                    x_stride, tokens, (int)(width / 32), ask);
     }
     for (size_t t = 0; t < tokens; t++) memcpy(y + t * y_stride, acc + t, nr * sizeof *y);
+}
+
+/* LANES rows times one token: all blocks in one go, as to begin takes some time. */
+static void walk_single(const struct walk *k, float *y, const uint8_t *w, size_t w_stride,
+                        const uint8_t *next, const void *x, size_t n)
+{
+    vf sum = { 0 };
+    k->single(&sum, (struct rows){ .p = w, .next = next, .stride = w_stride }, x,
+              (int)(n / 32));
+    memcpy(y, &sum, sizeof sum);
 }
 
 static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
@@ -128,6 +139,11 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
     for (size_t r = 0; r < rows; r += LANES) {
         const uint8_t *row = (const uint8_t *)w + r * w_stride;
         const size_t nr = rows - r < LANES ? rows - r : LANES;
+        if (tokens == 1 && nr == LANES) {
+            walk_single(k, y + r, row, w_stride,
+                        rows - r > LANES ? row + LANES * w_stride : row, x, n);
+            continue;
+        }
         for (size_t t = 0; t < tokens; t += TOKENS_MAX) {
             const size_t nt = tokens - t < TOKENS_MAX ? tokens - t : TOKENS_MAX;
             const int more = rows - r > LANES && t == 0;
@@ -148,9 +164,25 @@ static void walk(const struct walk *k, float *y, size_t y_stride, const void *w,
         walk(&k, y, y_stride, w, w_stride, rows, x, x_stride, tokens, n);                \
     }
 
-#if FUSE_SINGLE
-#define SINGLE(name) single_##name
+/* y + the next activation block's columns times x. */
+#define ONE(name)                                                                        \
+    INLINE vf one_##name(vf y, struct rows r, const struct act_block *x, int blocks)
 
+#define SINGLE(name, bytes)                                                              \
+    static void single_##name(vf *y, struct rows r, const struct act_block *x,           \
+                              int blocks)                                                \
+    {                                                                                    \
+        vf sum = *y;                                                                     \
+        r.quiet = false;                                                                 \
+        for (; blocks > 0; blocks -= ACT_BLOCK / 32, x++) {                              \
+            sum = one_##name(sum, r, x, blocks < 8 ? blocks : 8);                        \
+            r.p += bytes;                                                                \
+            r.next += LANES * bytes;                                                     \
+        }                                                                                \
+        *y = sum;                                                                        \
+    }
+
+#if FUSE_SINGLE
 /* The sum of group j less the offset of its codes. */
 INLINE vi group_sum(const struct sink *to, const struct tile *w, int j,
                     const struct act_block *x, const struct shape s)
@@ -164,30 +196,26 @@ INLINE void init_sums(struct sink *s, int columns)
     LOOP for (int j = 0; j < columns / 16; j++) s->sum[j] = (vi){ 0 };
 }
 
-#define SUPER_SINGLE(name, ...)                                                          \
-    static void single_##name(vf *y, struct rows r, const struct act_block *x,           \
-                              int blocks)                                                \
+#define SUPER_ONE(name, ...)                                                             \
+    ONE(name)                                                                            \
     {                                                                                    \
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
         struct sink to = { .x = x->q, .fused = true };                                   \
-        r.quiet = false;                                                                 \
         vf total = { 0 };                                                                \
         (void)blocks;                                                                    \
         init_sums(&to, ACT_BLOCK);                                                       \
         super_##name(&to, &w, &r);                                                       \
         LOOP for (int j = 0; j < ACT_BLOCK / s.group; j++) total =                       \
             add_group(total, group_sum(&to, &w, j, x, s), &w, j);                        \
-        *y = add_super_block(*y, total, &w, x, s);                                       \
+        return add_super_block(y, total, &w, x, s);                                      \
     }
 
-#define BLOCK_32_SINGLE(name, ...)                                                       \
-    static void single_##name(vf *y, struct rows r, const struct act_block *x,           \
-                              int blocks)                                                \
+#define BLOCK_32_ONE(name, ...)                                                          \
+    ONE(name)                                                                            \
     {                                                                                    \
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
-        r.quiet = false;                                                                 \
         for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
             struct sink to = { .x = x->q + 32 * j, .fused = true };                      \
             vi sum;                                                                      \
@@ -195,37 +223,67 @@ INLINE void init_sums(struct sink *s, int columns)
             block_##name(&to, &w, 0, &r);                                                \
             sum = to.sum[0] + to.sum[1];                                                 \
             if (s.has_offset) sum = pairs(sum, w.offset, x->sum + 2 * j);                \
-            *y = add_block(*y, sum, &w, 0, x, j, s);                                     \
+            y = add_block(y, sum, &w, 0, x, j, s);                                       \
         }                                                                                \
+        return y;                                                                        \
     }
 #else
-#define SINGLE(name) NULL
-#define SUPER_SINGLE(name, ...)
-#define BLOCK_32_SINGLE(name, ...)
+/* Through the tile. */
+#define SUPER_ONE(name, ...)                                                             \
+    ONE(name)                                                                            \
+    {                                                                                    \
+        const struct shape s = { __VA_ARGS__ };                                          \
+        struct tile w;                                                                   \
+        fill_##name(&w, r, blocks);                                                      \
+        super_block(&y, &w, x, 0, (struct ask){ 0 }, 1, s);                              \
+        return y;                                                                        \
+    }
+
+#define BLOCK_32_ONE(name, ...)                                                          \
+    ONE(name)                                                                            \
+    {                                                                                    \
+        const struct shape s = { __VA_ARGS__ };                                          \
+        struct tile w;                                                                   \
+        fill_##name(&w, r, blocks);                                                      \
+        blocks_of_32(&y, &w, x, 0, blocks, (struct ask){ 0 }, 1, s);                     \
+        return y;                                                                        \
+    }
 #endif
 
 #define SUPER_TILE(name)                                                                 \
-    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
+    INLINE void fill_##name(struct tile *w, struct rows r, int blocks)                   \
     {                                                                                    \
         struct sink to = { .code = w->code };                                            \
         (void)blocks;                                                                    \
-        r.quiet = FUSE_SINGLE;                                                           \
         super_##name(&to, w, &r);                                                        \
     }
 
-#define SUPER_FNS(name, product, ...)                                                    \
-    SUPER_TILE(name)                                                                     \
-    SUPER_SINGLE(name, __VA_ARGS__)                                                      \
-    KERNEL(name, product, SINGLE(name), QK_K)
-
-#define BLOCK_32_FNS(name, product, ...)                                                 \
-    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
+#define BLOCK_32_TILE(name)                                                              \
+    INLINE void fill_##name(struct tile *w, struct rows r, int blocks)                   \
     {                                                                                    \
-        r.quiet = FUSE_SINGLE;                                                           \
         for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
             struct sink to = { .code = w->code + 8 * j };                                \
             block_##name(&to, w, j, &r);                                                 \
         }                                                                                \
-    }                                                                                    \
-    BLOCK_32_SINGLE(name, __VA_ARGS__)                                                   \
-    KERNEL(name, product, SINGLE(name), QK_32)
+    }
+
+#define TILE(name)                                                                       \
+    static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
+    {                                                                                    \
+        r.quiet = true;                                                                  \
+        fill_##name(w, r, blocks);                                                       \
+    }
+
+#define SUPER_FNS(name, product, ...)                                                    \
+    SUPER_TILE(name)                                                                     \
+    TILE(name)                                                                           \
+    SUPER_ONE(name, __VA_ARGS__)                                                         \
+    SINGLE(name, sizeof(struct block_##name))                                            \
+    KERNEL(name, product, single_##name, QK_K)
+
+#define BLOCK_32_FNS(name, product, ...)                                                 \
+    BLOCK_32_TILE(name)                                                                  \
+    TILE(name)                                                                           \
+    BLOCK_32_ONE(name, __VA_ARGS__)                                                      \
+    SINGLE(name, 8 * sizeof(struct block_##name))                                        \
+    KERNEL(name, product, single_##name, QK_32)

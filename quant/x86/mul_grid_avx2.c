@@ -136,6 +136,17 @@ INLINE vu four_sevens(vu word)
     return clean + (clean & 0x3f803f80);
 }
 
+/* Byte i of each lane. */
+INLINE vu byte_of(vu v, int i)
+{
+    if (i == 0) return v & 255;
+    if (i == 3) return v >> 24;
+    const uint8_t a = (uint8_t)i, b = (uint8_t)(4 + a), c = (uint8_t)(8 + a),
+                  d = (uint8_t)(12 + a), z = 128;
+    const uint8_t own[16] = { a, z, z, z, b, z, z, z, c, z, z, z, d, z, z, z };
+    return lookup(v, repeat16(own));
+}
+
 /* ==== Types ================================================================
  *
  * All by halves of 128 columns. */
@@ -241,8 +252,7 @@ UNPACK(iq2_s)
             set_scales(w, u, times[0], times[1], BIAS_IQ2);
             LOOP for (int g = 0; g < 4; g++)
             {
-                const vu index =
-                    (c[i] >> 8 * g & 255) | move_bits(high, 8 * i + 2 * g, 8, 3);
+                const vu index = byte_of(c[i], g) | move_bits(high, 8 * i + 2 * g, 8, 3);
                 const vi part =
                     put_iq2(o, 4 * u + g, grid_words.iq2_s, index, signs[i], g);
                 o->sum = add_scaled(o->sum, part, times[g / 2]);
@@ -325,11 +335,12 @@ INLINE vf add_whole(vf y, vi sum, const struct tile *w, const struct act_block *
 
 /* acc[t] += a super-block, for T tokens. */
 INLINE void whole_block(vf acc[], const struct tile *w, const void *x, size_t x_stride,
-                        const int T, const struct shape s)
+                        struct ask ask, const int T, const struct shape s)
 {
     vi sum[MAX_TOKENS];
     LOOP for (int t = 0; t < T; t++) sum[t] = (vi){ 0 };
     for (int u = 0; u < ACT_BLOCK / 32; u++) {
+        ask_for(ask, u, ACT_BLOCK / 32);
         LOOP for (int t = 0; t < T; t++) sum[t] =
             pairs(sum[t], w->pair[u], token(x, x_stride, t)->sum + 2 * u);
         LOOP for (int k = 0; k < 8; k += s.chunk)
@@ -349,7 +360,7 @@ INLINE void whole_block(vf acc[], const struct tile *w, const void *x, size_t x_
         add_whole(acc[t], sum[t], w, token(x, x_stride, t));
 }
 
-#define WHOLE_BLOCK whole_block(acc, w, x, x_stride, T, s)
+#define WHOLE_BLOCK whole_block(acc, w, x, x_stride, ask, T, s)
 
 /* Steps that 16 bits have room for: 4 * 30 * 2 * 127, or 124 * 2 * 127. */
 PRODUCT(product_coarse, WHOLE_BLOCK, .chunk = 1)
@@ -359,18 +370,19 @@ PRODUCT(product_fine, WHOLE_BLOCK, .chunk = 4)
     static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
     {                                                                                    \
         struct out o = { .code = w->code };                                              \
+        r.quiet = true;                                                                  \
         (void)blocks;                                                                    \
         unpack_##name(&o, w, &r);                                                        \
     }                                                                                    \
-    static void single_##name(vf *y, struct rows r, const struct act_block *x,           \
-                              int blocks)                                                \
+    ONE(name)                                                                            \
     {                                                                                    \
         struct out o = { .x = x->q, .fused = true };                                     \
         struct tile w;                                                                   \
         (void)blocks;                                                                    \
         unpack_##name(&o, &w, &r);                                                       \
-        *y = add_whole(*y, o.sum, &w, x);                                                \
+        return add_whole(y, o.sum, &w, x);                                               \
     }                                                                                    \
+    SINGLE(name, sizeof(struct block_##name))                                            \
     KERNEL(name, product, single_##name, QK_K)
 
 GRID_FNS(iq2_xxs, product_coarse)

@@ -286,15 +286,16 @@ INLINE void transpose(struct act_block *to, const struct act_block *x)
 
 #define GRID_FNS(name, product, ...)                                                     \
     SUPER_TILE(name)                                                                     \
-    SUPER_SINGLE(name, __VA_ARGS__)                                                      \
-    static void transposed_##name(vf *y, struct rows r, const struct act_block *x,       \
-                                  int blocks)                                            \
+    TILE(name)                                                                           \
+    SUPER_ONE(name, __VA_ARGS__)                                                         \
+    ONE(transposed_##name)                                                               \
     {                                                                                    \
         struct act_block one;                                                            \
         transpose(&one, x);                                                              \
-        single_##name(y, r, &one, blocks);                                               \
+        return one_##name(y, r, &one, blocks);                                           \
     }                                                                                    \
-    KERNEL(name, product, transposed_##name, QK_K)
+    SINGLE(transposed_##name, sizeof(struct block_##name))                               \
+    KERNEL(name, product, single_transposed_##name, QK_K)
 
 TRANSPOSED_PRODUCT(product_k16, K16_GRID)
 TRANSPOSED_PRODUCT(product_k32, K32_GRID)
