@@ -46,11 +46,14 @@ SUPER_FNS(iq3_s, product_k32_fine, K32_FINE)
 #define GRID_KERNELS
 #endif
 
+/* Kept from clang-format, which does not see the commas of the first line. */
+/* clang-format off */
 static const mul_fn tile_kernels[GGF_TYPE_COUNT] = {
-    GRID_KERNELS /* or nothing */
-    [GGF_Q4_0] = mul_q4_0,     [GGF_Q4_1] = mul_q4_1, [GGF_Q5_0] = mul_q5_0,
-    [GGF_Q5_1] = mul_q5_1,     [GGF_Q8_0] = mul_q8_0, [GGF_IQ4_NL] = mul_iq4_nl,
-    [GGF_MXFP4] = mul_mxfp4,   [GGF_Q2_K] = mul_q2_k, [GGF_Q3_K] = mul_q3_k,
-    [GGF_Q4_K] = mul_q4_k,     [GGF_Q5_K] = mul_q5_k, [GGF_Q6_K] = mul_q6_k,
+    GRID_KERNELS
+    [GGF_Q4_0] = mul_q4_0,   [GGF_Q4_1] = mul_q4_1, [GGF_Q5_0] = mul_q5_0,
+    [GGF_Q5_1] = mul_q5_1,   [GGF_Q8_0] = mul_q8_0, [GGF_IQ4_NL] = mul_iq4_nl,
+    [GGF_MXFP4] = mul_mxfp4, [GGF_Q2_K] = mul_q2_k, [GGF_Q3_K] = mul_q3_k,
+    [GGF_Q4_K] = mul_q4_k,   [GGF_Q5_K] = mul_q5_k, [GGF_Q6_K] = mul_q6_k,
     [GGF_IQ4_XS] = mul_iq4_xs,
 };
+/* clang-format on */
