@@ -38,7 +38,7 @@ struct product {
     uint32_t act_stride, x_stride;
     float *y;
     size_t y_stride;
-    uint32_t columns; /* in all */
+    uint32_t columns;    /* in all */
     uint32_t n_matrices; /* 0: experts */
     struct product_matrix matrices[GPU_PARTS];
 

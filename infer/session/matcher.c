@@ -157,8 +157,7 @@ static uint32_t follow(q3n_matcher *m, uint32_t *path, uint32_t n, uint8_t byte)
     }
     struct thread_set set;
     const struct place *p = &m->places[from];
-    if (!threads_follow(&m->threads, threads_of(m, p), p->n, byte, &set))
-        return UNKNOWN;
+    if (!threads_follow(&m->threads, threads_of(m, p), p->n, byte, &set)) return UNKNOWN;
     m->work += m->threads.n_seen;
     const uint32_t to = intern(m, &set);
     if (to != UNKNOWN) set_way(m, from, byte, to);
