@@ -1,9 +1,9 @@
 /* nomem.c - for LD_PRELOAD: memory runs out.
  *
- * The FAIL_AT-th allocation of the process fails, and FAIL_COUNT - 1 after it (1), but
- * not those of libcrypto, which does not survive it while it starts.  With
- * FAIL_REPORT=FILE the number of allocations is written there at the end.  glibc only:
- * its own names for the allocator are what is called. */
+ * The FAIL_AT-th allocation since main() began fails, and FAIL_COUNT - 1 after it (1),
+ * but not those of libcrypto, which does not survive it while it starts; nor does the
+ * CUDA runtime before main().  With FAIL_REPORT=FILE the number of allocations is written
+ * there at the end.  glibc only: its own names for the allocator are what is called. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -21,13 +21,30 @@ void *__libc_memalign(size_t alignment, size_t n);
 static _Atomic long calls;
 static long first = -1, end;
 
-__attribute__((constructor)) static void begin(void)
+typedef int main_fn(int argc, char **argv, char **env);
+static main_fn *program;
+
+static int begin(int argc, char **argv, char **env)
 {
     const char *at = getenv("FAIL_AT"), *count = getenv("FAIL_COUNT");
-    if (!at) return;
-    end = atol(at) + (count ? atol(count) : 1);
     atomic_store(&calls, 0);
-    first = atol(at);
+    if (at) {
+        end = atol(at) + (count ? atol(count) : 1);
+        first = atol(at);
+    }
+    return program(argc, argv, env);
+}
+
+/* NOLINTNEXTLINE(cert-dcl51-cpp): glibc's, which calls constructors and then main */
+int __libc_start_main(main_fn *main, int argc, char **argv, void (*init)(void),
+                      void (*fini)(void), void (*rtld_fini)(void), void *stack_end)
+{
+    typedef int start_fn(main_fn *, int, char **, void (*)(void), void (*)(void),
+                         void (*)(void), void *);
+    start_fn *next;
+    *(void **)&next = dlsym(RTLD_NEXT, "__libc_start_main");
+    program = main;
+    return next(begin, argc, argv, init, fini, rtld_fini, stack_end);
 }
 
 __attribute__((destructor)) static void report(void)
