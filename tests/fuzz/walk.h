@@ -4,6 +4,7 @@
 #define TESTS_FUZZ_WALK_H
 
 #include "../../infer/session/matcher.h"
+#include "../mask.h"
 
 #define CHECK(x)                                                                         \
     do {                                                                                 \
@@ -25,11 +26,6 @@ static inline q3n_trie *byte_trie(void)
         if (c < 256) ids[c] = (int32_t)c;
     }
     return &trie;
-}
-
-static inline bool has_bit(const uint32_t *mask, uint32_t c)
-{
-    return mask[c / 32] >> c % 32 & 1;
 }
 
 /* The byte that a number chooses among those of the mask; -1 if there is none. */

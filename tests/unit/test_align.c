@@ -1,36 +1,18 @@
 /* test_align.c - a prompt told in the tokens that are held: the same text, as many of the
  * held tokens as can be, control tokens only where both have them. */
 #include "suite.h"
+#include "vocab_qwen.h"
 
 #include "../../infer/text/align.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 static q3n_tokenizer *qwen;
 
-static void load_qwen(void)
-{
-    FILE *f = fopen("tests/data/tokenizer/qwen3-vocab.gguf.zst", "rb");
-    ck_assert_ptr_nonnull(f);
-    char *packed = malloc(8 << 20);
-    const size_t packed_len = fread(packed, 1, 8 << 20, f);
-    fclose(f);
-    const size_t len = ZSTD_getFrameContentSize(packed, packed_len);
-    char *bytes = malloc(len);
-    ck_assert_uint_eq(ZSTD_decompress(bytes, len, packed, packed_len), len);
-    ggf_error err;
-    ggf_file *file;
-    ck_assert_msg(!ggf_open_buffer(&file, bytes, len, NULL, &err), "%s", err.message);
-    ck_assert_msg(!q3n_tokenizer_load(&qwen, file, &err), "%s", err.message);
-    ggf_close(file);
-    free(bytes);
-    free(packed);
-}
-
-static void free_qwen(void) { q3n_tokenizer_free(qwen); }
+static void setup(void) { qwen = load_qwen(); }
+static void teardown(void) { q3n_tokenizer_free(qwen); }
 
 static struct q3n_ids encode(const char *text, bool special)
 {
@@ -118,7 +100,7 @@ END_TEST
 int main(void)
 {
     TCase *t = tcase_create("align");
-    tcase_add_unchecked_fixture(t, load_qwen, free_qwen);
+    tcase_add_unchecked_fixture(t, setup, teardown);
     tcase_add_test(t, held_tokens_stay);
     tcase_add_test(t, up_to_where_they_differ);
     tcase_add_test(t, not_in_the_middle_of_a_token);

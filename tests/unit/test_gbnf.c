@@ -6,8 +6,9 @@
 #include "../../infer/session/gbnf.h"
 #include "../../infer/session/matcher.h"
 #include "../../infer/splitmix.h"
-#include "vocab_image.h"
+#include "../mask.h"
 #include "suite.h"
+#include "vocab_trie.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -16,23 +17,6 @@
 enum { MOST_TEXT = 4000, END = 258 }; /* END: the token that ends a reply */
 
 static uint64_t seed;
-static q3n_tokenizer *tokenizer;
-static q3n_trie *trie;
-
-static void make_trie(void)
-{
-    const struct vocab_fault small = { .name = "small" };
-    ggf_error err;
-    ck_assert(!load_vocab_image(&tokenizer, &small, &err));
-    ck_assert(!q3n_trie_new(&trie, tokenizer, NULL));
-}
-
-static void free_trie(void)
-{
-    q3n_trie_free(trie);
-    q3n_tokenizer_free(tokenizer);
-}
-
 static q3n_matcher *matcher_of(const char *text, q3n_grammar **g)
 {
     q3n_matcher *m;
@@ -47,11 +31,6 @@ static bool accepts(q3n_matcher *m, const char *text, size_t len)
 {
     q3n_matcher_reset(m);
     return q3n_matcher_push(m, text, len) && q3n_matcher_done(m);
-}
-
-static bool has_bit(const uint32_t *mask, uint32_t i)
-{
-    return mask[i / 32] >> i % 32 & 1;
 }
 
 /* ==== Against PCRE2 ======================================================= */

@@ -4,40 +4,27 @@
 #include "../../infer/session/sample.h"
 #include "../../infer/session/schema.h"
 #include "../../infer/splitmix.h"
+#include "../mask.h"
 #include "suite.h"
+#include "vocab_qwen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 static q3n_tokenizer *qwen;
 static q3n_trie *trie;
 static uint32_t n_vocab;
 static uint64_t seed = 1;
 
-static void load_qwen(void)
+static void make_trie(void)
 {
-    enum { MOST = 8 << 20 };
-    FILE *f = fopen("tests/data/tokenizer/qwen3-vocab.gguf.zst", "rb");
-    ck_assert_ptr_nonnull(f);
-    char *packed = malloc(MOST);
-    const size_t packed_len = fread(packed, 1, MOST, f);
-    const size_t len = ZSTD_getFrameContentSize(packed, packed_len);
-    char *bytes = malloc(len);
-    ggf_file *file;
-    fclose(f);
-    ck_assert_uint_eq(ZSTD_decompress(bytes, len, packed, packed_len), len);
-    ck_assert(!ggf_open_buffer(&file, bytes, len, NULL, NULL));
-    ck_assert(!q3n_tokenizer_load(&qwen, file, NULL));
-    ggf_close(file);
-    free(bytes);
-    free(packed);
+    qwen = load_qwen();
     ck_assert(!q3n_trie_new(&trie, qwen, NULL));
     n_vocab = q3n_tokenizer_count(qwen);
 }
 
-static void free_qwen(void)
+static void free_trie(void)
 {
     q3n_trie_free(trie);
     q3n_tokenizer_free(qwen);
@@ -49,11 +36,6 @@ static q3n_grammar *grammar_of(const char *schema)
     ggf_error err;
     ck_assert_msg(!q3n_schema_parse(&g, schema, strlen(schema), &err), "%s", err.message);
     return g;
-}
-
-static bool has_bit(const uint32_t *mask, uint32_t i)
-{
-    return mask[i / 32] >> i % 32 & 1;
 }
 
 static bool is_end(uint32_t id) { return q3n_token_is_eog(qwen, (int32_t)id); }
@@ -257,7 +239,7 @@ END_TEST
 int main(void)
 {
     TCase *tc = tcase_create("all");
-    tcase_add_unchecked_fixture(tc, load_qwen, free_qwen);
+    tcase_add_unchecked_fixture(tc, make_trie, free_trie);
     tcase_add_test(tc, masks);
     tcase_add_test(tc, places_are_dropped);
     tcase_add_test(tc, masks_are_kept);

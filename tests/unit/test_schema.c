@@ -5,8 +5,9 @@
 #include "../../infer/session/matcher.h"
 #include "../../infer/session/schema.h"
 #include "../../infer/splitmix.h"
-#include "vocab_image.h"
+#include "../mask.h"
 #include "suite.h"
+#include "vocab_trie.h"
 
 #include <math.h>
 #include <pcre2.h>
@@ -160,23 +161,6 @@ static bool valid(const json_t *v, const json_t *s)
 
 enum { MOST_TEXT = 60000 };
 
-static q3n_tokenizer *tokenizer;
-static q3n_trie *trie;
-
-static void make_trie(void)
-{
-    const struct vocab_fault small = { .name = "small" };
-    ggf_error err;
-    ck_assert(!load_vocab_image(&tokenizer, &small, &err));
-    ck_assert(!q3n_trie_new(&trie, tokenizer, NULL));
-}
-
-static void free_trie(void)
-{
-    q3n_trie_free(trie);
-    q3n_tokenizer_free(tokenizer);
-}
-
 static q3n_grammar *grammar_of(const char *schema)
 {
     q3n_grammar *g;
@@ -184,11 +168,6 @@ static q3n_grammar *grammar_of(const char *schema)
     ck_assert_msg(!q3n_schema_parse(&g, schema, strlen(schema), &err), "%s: %s", schema,
                   err.message);
     return g;
-}
-
-static bool has_bit(const uint32_t *mask, uint32_t i)
-{
-    return mask[i / 32] >> i % 32 & 1;
 }
 
 /* A token that the mask allows, any of them; or, to come to an end, the first of those

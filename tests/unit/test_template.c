@@ -5,35 +5,23 @@
  * TEMPLATES=DIR names another folder with NAME.jinja and NAME.sha256 of the same cases.
  */
 #include "../../infer/text/template.h"
+#include "vocab_qwen.h"
 
 #include <check.h>
 #include <dirent.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 #define DATA "tests/data/templates/"
 
 /* ==== Data ================================================================ */
 
-static char *read_whole(const char *path, size_t *len)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "cannot open %s", path);
-    char *bytes = malloc(8 << 20);
-    ck_assert_ptr_nonnull(bytes);
-    *len = fread(bytes, 1, (8 << 20) - 1, f);
-    bytes[*len] = 0;
-    fclose(f);
-    return bytes;
-}
-
 /* The JSON values of a file with one on each line. */
 static json_t *read_lines(const char *path)
 {
     size_t len;
-    char *text = read_whole(path, &len);
+    char *text = read_file(path, &len);
     json_t *all = json_array();
     for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
         json_error_t why;
@@ -49,7 +37,7 @@ static json_t *read_lines(const char *path)
 static q3n_template *read_template(const char *path)
 {
     size_t len;
-    char *source = read_whole(path, &len);
+    char *source = read_file(path, &len);
     q3n_template *t;
     ggf_error err;
     ck_assert_msg(!q3n_template_parse(&t, source, len, &err), "%s: %s", path,
@@ -95,7 +83,7 @@ static size_t check_template(const char *folder, const char *name, const json_t 
     snprintf(path, sizeof path, "%s%s.jinja", folder, name);
     q3n_template *t = read_template(path);
     snprintf(path, sizeof path, "%s%s.sha256", folder, name);
-    char *expected = read_whole(path, &len), *line = expected;
+    char *expected = read_file(path, &len), *line = expected;
     json_t *c;
     json_array_foreach(cases, i, c)
     {
@@ -150,7 +138,7 @@ START_TEST(language)
 {
     size_t i, len, bad = 0;
     json_t *all = read_lines(DATA "snippets.jsonl"), *s;
-    char *text = read_whole(DATA "variables.json", &len);
+    char *text = read_file(DATA "variables.json", &len);
     json_t *extra = json_loads(text, 0, NULL), *none = json_array();
     ck_assert_ptr_nonnull(extra);
     json_array_foreach(all, i, s)
@@ -243,25 +231,6 @@ START_TEST(origin)
 END_TEST
 
 /* ==== Ids ================================================================= */
-
-static q3n_tokenizer *load_qwen(void)
-{
-    size_t packed_len;
-    char *packed = read_whole("tests/data/tokenizer/qwen3-vocab.gguf.zst", &packed_len);
-    const size_t len = ZSTD_getFrameContentSize(packed, packed_len);
-    char *bytes = malloc(len);
-    q3n_tokenizer *t;
-    ggf_error err;
-    ggf_file *file;
-    ck_assert_ptr_nonnull(bytes);
-    ck_assert_uint_eq(ZSTD_decompress(bytes, len, packed, packed_len), len);
-    ck_assert_int_eq(ggf_open_buffer(&file, bytes, len, NULL, &err), 0);
-    ck_assert_int_eq(q3n_tokenizer_load(&t, file, &err), 0);
-    ggf_close(file);
-    free(bytes);
-    free(packed);
-    return t;
-}
 
 /* Control tokens among the ids. */
 static size_t count_control(const q3n_tokenizer *t, const struct q3n_ids *ids)

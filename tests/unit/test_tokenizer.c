@@ -6,11 +6,11 @@
  * scripts, marks in all orders, and pieces longer than a merge scan likes. */
 #include "suite.h"
 #include "vocab_image.h"
+#include "vocab_qwen.h"
 
 #include "../../tools/common/chatopt.h"
 
 #include <jansson.h>
-#include <zstd.h>
 
 #define DATA "tests/data/tokenizer/"
 enum { N_CASES = 400, N_MORE = 116 };
@@ -20,39 +20,10 @@ static json_t *cases[N_CASES], *more[N_MORE];
 
 /* ==== Data ================================================================ */
 
-static char *read_whole(const char *path, size_t *len)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "cannot open %s", path);
-    char *bytes = malloc(8 << 20);
-    ck_assert_ptr_nonnull(bytes);
-    *len = fread(bytes, 1, (8 << 20) - 1, f);
-    bytes[*len] = 0;
-    fclose(f);
-    return bytes;
-}
-
-static void load_qwen(void)
-{
-    size_t packed_len;
-    char *packed = read_whole(DATA "qwen3-vocab.gguf.zst", &packed_len);
-    const size_t len = ZSTD_getFrameContentSize(packed, packed_len);
-    char *bytes = malloc(len);
-    ck_assert_ptr_nonnull(bytes);
-    ck_assert_uint_eq(ZSTD_decompress(bytes, len, packed, packed_len), len);
-    ggf_error err;
-    ggf_file *file;
-    ck_assert_msg(!ggf_open_buffer(&file, bytes, len, NULL, &err), "%s", err.message);
-    ck_assert_msg(!q3n_tokenizer_load(&qwen, file, &err), "%s", err.message);
-    ggf_close(file);
-    free(bytes);
-    free(packed);
-}
-
 static void load_cases(const char *path, json_t **out, int count)
 {
     size_t len;
-    char *text = read_whole(path, &len), *line = text;
+    char *text = read_file(path, &len), *line = text;
     for (int i = 0; i < count; i++) {
         char *end = strchr(line, '\n');
         ck_assert_ptr_nonnull(end);
@@ -66,7 +37,7 @@ static void load_cases(const char *path, json_t **out, int count)
 
 static void setup(void)
 {
-    load_qwen();
+    qwen = load_qwen();
     load_cases(DATA "qwen3-cases.jsonl", cases, N_CASES);
     load_cases(DATA "more-cases.jsonl", more, N_MORE);
 }
@@ -137,7 +108,7 @@ static void check_round_trip(const char *text, size_t len)
 START_TEST(held_out_text_comes_back)
 {
     size_t len;
-    char *text = read_whole("samples/text/held-out.txt", &len);
+    char *text = read_file("samples/text/held-out.txt", &len);
     ck_assert_uint_gt(len, 700000);
     check_round_trip(text, len);
     free(text);
