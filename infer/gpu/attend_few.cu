@@ -148,6 +148,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) few(struct attend a)
     SHARED(float, scores, [WARPS * KEYS * GROUP]);
     SHARED(float, maxima, [WARPS * GROUP]);
     SHARED(float, totals, [WARPS * GROUP]);
+    after_previous();
     float *const rows = (float *)memory;
     const uint32_t split = blockIdx.x, token = blockIdx.z, dim = a.head_dim;
     const uint32_t groups = div_up(share(&a), GROUP), kv_head = blockIdx.y / groups;

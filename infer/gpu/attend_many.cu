@@ -270,6 +270,7 @@ static __global__ void __launch_bounds__(THREADS) many(struct attend a)
     SHARED(uint4, values4, [TILE_KEYS / 2 * sizes<DIM>::v_step / 4]);
     SHARED(uint32_t, weights, [ATTEND_ROWS * sizes<DIM>::p_step]);
     SHARED(float, maxima, [2 * ATTEND_ROWS]);
+    after_previous();
     uint32_t *const keys = (uint32_t *)keys4, *const values = (uint32_t *)values4;
     const uint32_t kv_head = blockIdx.y, split = blockIdx.z;
     const uint32_t row = (gridDim.x - 1 - blockIdx.x) * ATTEND_ROWS;

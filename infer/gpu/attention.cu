@@ -41,6 +41,7 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *WARP)
     SHARED(float, cosine, [MOST_DIM / 2]);
     SHARED(float, sine, [MOST_DIM / 2]);
     SHARED(float, rows, [PREPARE_WARPS * MOST_DIM]);
+    after_previous();
     const uint32_t token = blockIdx.x, dim = a.head_dim, half = a.n_rot / 2;
     const uint32_t pos = *a.pos + a.first + token;
     rope_table(cosine, sine, half, pos, &f);
@@ -90,6 +91,7 @@ static __global__ void __launch_bounds__(MOST_DIM / 4)
     merge(struct attend a, struct act_chunk *q)
 {
     SHARED(float, weights, [ATTEND_SPLITS]);
+    after_previous();
     const uint32_t head = blockIdx.x, token = blockIdx.y, dim = a.head_dim;
     const uint32_t seen = visible(&a, token), n = div_up(seen, split_keys(&a, seen));
     const size_t part = part_of(&a, token, head, 0);

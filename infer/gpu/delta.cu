@@ -252,6 +252,7 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     SHARED(float, decay, [TILE]);
     SHARED(float, beta, [TILE]);
     SHARED(float, kq, [TILE]);
+    after_previous();
     float *const q = (float *)stage;
     const struct tile tile = { q, q + STAGE, v, o, decay, beta, kq };
     const uint32_t dim = d.dim, first = blockIdx.x * PANEL, head = blockIdx.y;
@@ -317,6 +318,7 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
            uint32_t tokens, const float *projected, size_t width, float *out,
            struct act_chunk *q)
 {
+    after_previous();
     if (blockIdx.x < norms) {
         const uint32_t row = blockIdx.x * FINISH_WARPS + warp_of();
         const uint32_t token = row / d.n_v_heads, at = row % d.n_v_heads * d.dim;

@@ -65,6 +65,10 @@ static int describe(struct gpu *g, ggf_error *err)
     info->major = p.major;
     info->minor = p.minor;
     info->n_sm = p.multiProcessorCount;
+    int driver = 0;
+    e = cudaDriverGetVersion(&driver);
+    if (e != cudaSuccess) return fail(err, e, "cudaDriverGetVersion");
+    g->overlaps = p.major >= 9 && driver >= 12030; /* before, graphs had no such edges */
     if (p.major * 10 + p.minor < 75)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "device %d, %s, has compute capability %d.%d; 7.5 is the least",

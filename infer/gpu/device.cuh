@@ -27,6 +27,7 @@ struct grid_tables;
 struct gpu {
     struct gpu_info info;
     cudaStream_t stream;
+    bool overlaps;                /* kernels may start early: after_previous() */
     struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
     int failed;                   /* 0, or the code of the first failure: */
     ggf_error error;
@@ -56,7 +57,7 @@ void gpu_note(struct gpu *g, cudaError_t e, const char *what);
 #endif
 
 /* kernel<<<grid, block, shared>>>(args...); template arguments with a comma need
- * parentheses around the kernel. */
+ * parentheses around the kernel.  Every kernel has to call after_previous(). */
 #define LAUNCH(g, kernel, ...) launch(g, #kernel, kernel, __VA_ARGS__)
 
 template <class... P, class... A>
@@ -73,10 +74,42 @@ static inline void launch(struct gpu *g, const char *what, void (*kernel)(P...),
                                       cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       (int)shared),
                  what);
-    kernel<<<grid, block, shared, g->stream>>>((P)args...);
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = g->stream;
+    config.attrs = &early;
+    config.numAttrs = g->overlaps;
+    cudaLaunchKernelEx(&config, kernel, (P)args...);
 #endif
     gpu_note(g, cudaGetLastError(), what);
 }
+
+/* Every thread of every kernel calls this once, before it reads what another kernel or a
+ * copy wrote, and before it writes anything but shared memory: all that was enqueued
+ * before the kernel is done when it returns.
+ *
+ * From compute capability 9.0 on a kernel's blocks start when all blocks of the one
+ * before it have got this far and there is room for them ("programmatic dependent
+ * launch", CUDA programming guide), so that what a kernel does before this call, and its
+ * launch, cost no time of their own.  That may be reading weights, whose upload was
+ * waited for long ago, and nothing else; not through a table, or by ids, of the
+ * device. */
+#ifdef EMULATED_GPU
+static inline void after_previous() { emu_after_previous(); }
+#else
+static inline __device__ void after_previous()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+#endif
 
 static inline __host__ __device__ uint32_t div_up(uint32_t a, uint32_t b)
 {

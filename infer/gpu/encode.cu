@@ -5,6 +5,7 @@ enum { ENCODE_THREADS = 128 };
 
 static __global__ void encode(const float *x, uint32_t n, struct act_chunk *q)
 {
+    after_previous();
     const uint32_t token = blockIdx.y;
     const uint32_t i = 4 * (blockIdx.x * ENCODE_THREADS + threadIdx.x);
     float4 v = make_float4(0, 0, 0, 0);

@@ -93,6 +93,7 @@ static __global__ void __launch_bounds__(SORT_THREADS)
 {
     SHARED_BYTES(bytes); /* three numbers for each expert */
     SHARED(uint32_t, routed_tiles, );
+    after_previous();
     uint32_t *const count = (uint32_t *)bytes, *const first = count + n_expert,
                     *const first_tile = first + n_expert;
     const uint32_t me = threadIdx.x;
@@ -160,6 +161,7 @@ static __global__ void activate(float *ff_d, uint32_t ff, struct act_chunk *mid,
                                 uint32_t n_ff_shared, const float *shared_gate,
                                 const float *norm, uint32_t n_embd, float *shared_weight)
 {
+    after_previous();
     const uint32_t row = blockIdx.x, n = row < pairs ? n_ff : n_ff_shared;
     float *const gate = ff_d + (size_t)row * 2 * ff, *const up = gate + ff;
     if (row >= pairs)
@@ -191,6 +193,7 @@ static __global__ void sum_experts(const float *down, const uint32_t *place,
                                    const float *weights, uint32_t n_used, uint32_t pairs,
                                    const float *shared_weight, uint32_t n_embd, float *x)
 {
+    after_previous();
     const uint32_t token = blockIdx.y;
     const uint32_t i = 4 * (blockIdx.x * SUM_THREADS + threadIdx.x);
     if (i >= n_embd) return;

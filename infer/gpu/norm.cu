@@ -10,6 +10,7 @@ static __global__ void __launch_bounds__(MOST_THREADS)
          float *y, struct act_chunk *q)
 {
     SHARED(float, scratch, [MOST_THREADS / WARP]);
+    after_previous();
     const uint32_t first = 4 * threadIdx.x, step = 4 * blockDim.x;
     const size_t at = (size_t)blockIdx.x * n;
     float sum = 0;

@@ -308,6 +308,7 @@ static __global__ void __launch_bounds__(THREADS, 4)
     SHARED(warp_sums, sums, [WARPS]);
     SHARED(warp_sums, totals, [WARPS]);
     SHARED(struct tile, t, );
+    after_previous();
     if (!block_tile(p, FEW_COLUMNS, true, &t)) return;
     const uint32_t sharing = WARPS * 16 / few_rows(t.n), segments = div_up(t.n, SEGMENT);
     const uint32_t mine = warp_of() % sharing;
@@ -484,6 +485,7 @@ static __global__ void __launch_bounds__(THREADS, 3)
     SHARED(struct staged, x, [2]);
     SHARED(warp_sums, sums, [WARPS]);
     SHARED(struct tile, t, );
+    after_previous();
     if (!block_tile(p, MANY_COLUMNS, false, &t)) return;
     switch (t.type) {
 #define CASE(T)                                                                          \

@@ -24,6 +24,7 @@ static __global__ void __launch_bounds__(ROUTE_WARPS *WARP)
     route(const float *logits, uint32_t n, uint32_t n_used, uint32_t tokens,
           uint32_t *ids, float *weights)
 {
+    after_previous();
     const uint32_t token = blockIdx.x * ROUTE_WARPS + warp_of(), lane = lane_of();
     if (token >= tokens) return;
     logits += (size_t)token * n;

@@ -62,6 +62,7 @@ static __device__ void decode_floats(const uint8_t *row, uint32_t unit, uint32_t
 static __global__ void rows(struct gpu_matrix m, const struct grid_tables *grids,
                             const int32_t *ids, float *y)
 {
+    after_previous();
     const uint32_t at = blockIdx.x * ROW_THREADS + threadIdx.x, unit = at / 4, t = at % 4;
     if (unit >= m.n / 32) return;
     const uint8_t *row =

@@ -95,6 +95,7 @@ struct thread {
     const char *what; /* at which call of its warp */
     void (*act)(void *const args[32]);
     void *arg;
+    bool waited; /* for what comes before the kernel */
     std::vector<copy> copies;
     unsigned group; /* of copies, that is open */
 };
@@ -132,11 +133,20 @@ static void thread_main()
 {
     fiber_arrived(&block.scheduler);
     (*block.kernel)();
+    if (!block.running->waited)
+        die("%s: a thread has not waited for what comes before", block.what);
     yield(ENDED);
     die("%s: a thread goes on after its end", block.what);
 }
 
 void emu_block_sync() { yield(AT_BLOCK); }
+
+void emu_after_previous()
+{
+    if (block.running->waited)
+        die("%s: a thread waits twice for what comes before", block.what);
+    block.running->waited = true;
+}
 
 void emu_warp(const char *what, void (*act)(void *const args[32]), void *arg)
 {
@@ -199,6 +209,7 @@ static void prepare_block(const emu_place &place)
         t->place = place;
         t->place.thread = { (unsigned)i % x, (unsigned)i / x % y, (unsigned)i / x / y };
         t->waits = READY;
+        t->waited = false;
         t->group = 0;
         t->copies.clear();
         block.at_warp[i / WARP_LANES] = 0;
@@ -638,6 +649,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->major = 8;
     p->minor = 0;
     p->multiProcessorCount = 4;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 13000;
     return result(cudaSuccess);
 }
 

@@ -76,6 +76,7 @@ const char *cudaGetErrorString(cudaError_t e);
 cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int index);
+cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int index);
 cudaError_t cudaMemGetInfo(size_t *bytes_free, size_t *total);
 cudaError_t cudaMalloc(void **out, size_t bytes);
@@ -114,6 +115,9 @@ extern emu_place *emu_here; /* of the fiber that runs */
 
 void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 block, size_t shared,
                 std::function<void()> kernel);
+
+/* What comes before a kernel is done. */
+void emu_after_previous();
 
 /* A block's memory with this place in the source, the same for all of its threads. */
 void *emu_shared(const char *file, int line, size_t bytes);
