@@ -1,7 +1,8 @@
 /* device.cu - a device: opening it, its memory, the order of what it does, graphs, and
  * how failures are kept.  What it computes is in the other files.
  *
- * Everything goes through one stream.  The first failure is kept with the call that
+ * Everything goes through one stream, but for copies that are made beside it, which have
+ * a second one; events order the two.  The first failure is kept with the call that
  * reported it; a kernel's own failure shows in a later call, as CUDA has it. */
 #include "device.cuh"
 #include "tables.h"
@@ -85,7 +86,13 @@ static int open_stream(struct gpu *g, ggf_error *err)
     cudaError_t e = cudaSetDevice(g->info.index);
     if (e != cudaSuccess) return fail(err, e, "cudaSetDevice");
     e = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
-    return e == cudaSuccess ? 0 : fail(err, e, "cudaStreamCreate");
+    if (e == cudaSuccess)
+        e = cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking);
+    if (e != cudaSuccess) return fail(err, e, "cudaStreamCreate");
+    e = cudaEventCreateWithFlags(&g->here, cudaEventDisableTiming);
+    if (e == cudaSuccess)
+        e = cudaEventCreateWithFlags(&g->copied, cudaEventDisableTiming);
+    return e == cudaSuccess ? 0 : fail(err, e, "cudaEventCreate");
 }
 
 static int upload_tables(struct gpu *g, ggf_error *err)
@@ -124,6 +131,9 @@ void gpu_close(gpu *g)
     if (!g) return;
     cudaSetDevice(g->info.index);
     if (g->tables_d) cudaFree(g->tables_d);
+    if (g->here) cudaEventDestroy(g->here);
+    if (g->copied) cudaEventDestroy(g->copied);
+    if (g->copies) cudaStreamDestroy(g->copies);
     if (g->stream) cudaStreamDestroy(g->stream);
     free(g);
 }
@@ -189,6 +199,22 @@ void gpu_host_free(gpu *g, void *p)
     gpu_note(g, cudaFreeHost(p), "cudaFreeHost");
 }
 
+/* Systems refuse for many reasons.  A device that is lost shows in the next call. */
+int gpu_host_pin(gpu *g, void *p, uint64_t bytes, ggf_error *err)
+{
+    if (!gpu_enter(g)) return failure(g, err);
+    const cudaError_t e = cudaHostRegister(p, bytes, cudaHostRegisterDefault);
+    if (e == cudaSuccess) return 0;
+    cudaGetLastError(); /* forget it */
+    return fail(err, e, "cudaHostRegister");
+}
+
+void gpu_host_unpin(gpu *g, void *p)
+{
+    cudaSetDevice(g->info.index);
+    gpu_note(g, cudaHostUnregister(p), "cudaHostUnregister");
+}
+
 void gpu_upload(gpu *g, void *to_d, const void *from, uint64_t bytes)
 {
     if (bytes && gpu_enter(g))
@@ -233,6 +259,67 @@ int gpu_sync(gpu *g, ggf_error *err)
 {
     if (gpu_enter(g))
         gpu_note(g, cudaStreamSynchronize(g->stream), "waiting for the device");
+    return failure(g, err);
+}
+
+/* ---- Copies beside all else -------------------------------------------------------- */
+
+void gpu_copy(gpu *g, void *to_d, const void *from, uint64_t bytes)
+{
+    if (bytes && gpu_enter(g))
+        gpu_note(g, cudaMemcpyAsync(to_d, from, bytes, cudaMemcpyHostToDevice, g->copies),
+                 "copy to the device");
+}
+
+/* What is enqueued in `later` from here on waits for what is in `first` so far. */
+static void order(gpu *g, cudaStream_t first, cudaStream_t later, cudaEvent_t event)
+{
+    if (gpu_enter(g)) gpu_note(g, cudaEventRecord(event, first), "cudaEventRecord");
+    if (!g->failed)
+        gpu_note(g, cudaStreamWaitEvent(later, event, 0), "cudaStreamWaitEvent");
+}
+
+void gpu_after_copies(gpu *g) { order(g, g->copies, g->stream, g->copied); }
+void gpu_copies_after(gpu *g) { order(g, g->stream, g->copies, g->here); }
+
+int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err)
+{
+    cudaEvent_t event = NULL;
+    *out = NULL;
+    if (!gpu_enter(g)) return failure(g, err);
+    const cudaError_t e =
+        cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync);
+    if (e != cudaSuccess) return fail(err, e, "cudaEventCreate");
+    struct gpu_mark *mark = (struct gpu_mark *)calloc(1, sizeof *mark);
+    if (!mark) {
+        cudaEventDestroy(event);
+        return ggf_no_memory(err);
+    }
+    *mark = { g, event };
+    *out = mark;
+    return 0;
+}
+
+void gpu_mark_free(gpu_mark *mark)
+{
+    if (!mark) return;
+    cudaSetDevice(mark->g->info.index);
+    cudaEventDestroy(mark->event);
+    free(mark);
+}
+
+void gpu_mark_copies(gpu_mark *mark)
+{
+    gpu *g = mark->g;
+    if (gpu_enter(g))
+        gpu_note(g, cudaEventRecord(mark->event, g->copies), "cudaEventRecord");
+}
+
+int gpu_mark_wait(gpu_mark *mark, ggf_error *err)
+{
+    gpu *g = mark->g;
+    if (gpu_enter(g))
+        gpu_note(g, cudaEventSynchronize(mark->event), "waiting for copies");
     return failure(g, err);
 }
 

@@ -26,11 +26,17 @@ struct grid_tables;
 
 struct gpu {
     struct gpu_info info;
-    cudaStream_t stream;
+    cudaStream_t stream, copies;
+    cudaEvent_t here, copied;     /* the last point in each that the other waited for */
     bool overlaps;                /* kernels may start early: after_previous() */
     struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
     int failed;                   /* 0, or the code of the first failure: */
     ggf_error error;
+};
+
+struct gpu_mark {
+    struct gpu *g;
+    cudaEvent_t event;
 };
 
 struct gpu_graph {

@@ -2,9 +2,10 @@
  *
  * Implemented by the .cu files of this folder, or by none.c in a build without nvcc,
  * where no device is ever found.  Calls that return nothing are enqueued on the device's
- * stream, in order; the first failure sticks, everything after it does nothing, and
- * gpu_sync() reports it.  Pointers called _d point to memory of the device; what they
- * point to is laid out as on the CPU, so that a file's bytes are uploaded as they are. */
+ * stream, in order (but for gpu_copy()); the first failure sticks, everything after it
+ * does nothing, and gpu_sync() reports it.  Pointers called _d point to memory of the
+ * device; what they point to is laid out as on the CPU, so that a file's bytes are
+ * uploaded as they are. */
 #ifndef INFER_GPU_GPU_H
 #define INFER_GPU_GPU_H
 
@@ -41,6 +42,10 @@ void gpu_free(gpu *g, void *p_d);
 /* Memory of the host that cannot be swapped; *out_d: where the device sees it. */
 int gpu_host_alloc(gpu *g, void **out, void **out_d, uint64_t bytes, ggf_error *err);
 void gpu_host_free(gpu *g, void *p);
+/* The same for memory that is there: whole pages.  Any failure is the caller's to deal
+ * with.  It must not be unmapped, nor its pages be given back, before it is unpinned. */
+int gpu_host_pin(gpu *g, void *p, uint64_t bytes, ggf_error *err);
+void gpu_host_unpin(gpu *g, void *p);
 
 /* Memory of gpu_host_alloc() is read and written when the call's turn comes: leave it
  * alone until gpu_sync().  Other memory of the host may change once gpu_upload() is back,
@@ -55,6 +60,25 @@ void gpu_download_rows(gpu *g, void *to, size_t to_stride, const void *from_d,
                        size_t from_stride, size_t bytes, size_t rows);
 void gpu_zero(gpu *g, void *to_d, uint64_t bytes);
 int gpu_sync(gpu *g, ggf_error *err); /* wait; the first failure since gpu_open */
+
+/* ---- Copies beside all else ------------------------------------------------- */
+
+/* gpu_copy() copies to the device while it does other things, if the host's memory cannot
+ * be swapped.  Copies are in order among themselves; against all other calls they are in
+ * none, and gpu_sync() does not wait for them, unless one of these says so.  Not while a
+ * graph is recorded. */
+void gpu_copy(gpu *g, void *to_d, const void *from, uint64_t bytes);
+void gpu_after_copies(gpu *g); /* all else from here on comes after the copies so far */
+void gpu_copies_after(gpu *g); /* copies from here on come after all else so far */
+
+/* For the host: when may memory that was copied from be used again? */
+typedef struct gpu_mark gpu_mark;
+int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err);
+void gpu_mark_free(gpu_mark *mark);                /* NULL is allowed */
+void gpu_mark_copies(gpu_mark *mark);              /* those so far */
+int gpu_mark_wait(gpu_mark *mark, ggf_error *err); /* they are done */
+
+/* ---- Graphs ----------------------------------------------------------------- */
 
 /* Calls between begin and end are recorded, not done; a graph does them as one.  What
  * changes from one run to the next must be in memory of the device. */

@@ -34,6 +34,8 @@ int gpu_host_alloc(gpu *g, void **out, void **out_d, uint64_t bytes, ggf_error *
     return none(err);
 }
 void gpu_host_free(gpu *g, void *p) {}
+int gpu_host_pin(gpu *g, void *p, uint64_t bytes, ggf_error *err) { return none(err); }
+void gpu_host_unpin(gpu *g, void *p) {}
 
 void gpu_upload(gpu *g, void *to_d, const void *from, uint64_t bytes) {}
 void gpu_download(gpu *g, void *to, const void *from_d, uint64_t bytes) {}
@@ -47,6 +49,18 @@ void gpu_download_rows(gpu *g, void *to, size_t to_stride, const void *from_d,
 }
 void gpu_zero(gpu *g, void *to_d, uint64_t bytes) {}
 int gpu_sync(gpu *g, ggf_error *err) { return none(err); }
+
+void gpu_copy(gpu *g, void *to_d, const void *from, uint64_t bytes) {}
+void gpu_after_copies(gpu *g) {}
+void gpu_copies_after(gpu *g) {}
+int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err)
+{
+    *out = NULL;
+    return none(err);
+}
+void gpu_mark_free(gpu_mark *mark) {}
+void gpu_mark_copies(gpu_mark *mark) {}
+int gpu_mark_wait(gpu_mark *mark, ggf_error *err) { return none(err); }
 
 int gpu_graph_begin(gpu *g, ggf_error *err) { return none(err); }
 int gpu_graph_end(gpu *g, gpu_graph **out, ggf_error *err) { return none(err); }

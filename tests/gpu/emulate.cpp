@@ -3,10 +3,11 @@
  * nothing about speed.
  *
  * A stream is a list of things to do, done when somebody waits for it; a graph is such a
- * list that is kept.  A kernel's blocks run one after the other, in a random order.  The
- * threads of a block are fibers that also run in a random order, each until it waits for
- * its block or warp; a barrier that is missing shows as a wrong result under some seed,
- * one that some thread does not come to ends the program with a message.
+ * list that is kept.  What is in another stream is done as late as can be, or before, at
+ * random, if no event orders the two.  A kernel's blocks run one after the other, in a
+ * random order.  The threads of a block are fibers that also run in a random order, each
+ * until it waits for its block or warp; a barrier that is missing shows as a wrong result
+ * under some seed, one that some thread does not come to ends the program with a message.
  *
  * Memory nobody has written reads as NaN and -1: device memory, shared memory of each
  * block, the target of a copy that was not waited for.  With AddressSanitizer, whoever
@@ -17,6 +18,7 @@
 
 #include <cstdarg>
 #include <cstdio>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -36,11 +38,27 @@ enum { POISON = 0xff, WARP_LANES = 32, MAX_THREADS = 1024, STACK_BYTES = 256 << 
 
 /* ---- State ------------------------------------------------------------------------- */
 
+/* So many things of a stream are done.  It outlives the stream. */
+struct emu_point {
+    emu_stream *stream = NULL;
+    std::shared_ptr<uint64_t> done;
+    uint64_t n = 0;
+};
+struct emu_event {
+    emu_point point;
+};
+struct todo {
+    std::function<void()> f;
+    bool kernel = false;
+    emu_point first = {}; /* what has to be done before */
+};
 struct emu_graph {
-    std::vector<std::function<void()>> todo;
+    std::vector<todo> list;
 };
 struct emu_stream {
-    std::vector<std::function<void()>> todo;
+    std::deque<todo> list;
+    std::shared_ptr<uint64_t> done = std::make_shared<uint64_t>(0);
+    std::map<emu_stream *, uint64_t> after; /* how much of others it waits for */
     std::unique_ptr<emu_graph> recording;
     bool spoiled = false; /* the recording: something impossible was called */
 };
@@ -48,12 +66,12 @@ struct emu_stream {
 static struct {
     uint64_t memory = 1ull << 30;
     uint64_t seed = 1;
-    uint64_t fail_allocation = 0, lose_device = 0;
+    uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
     bool hidden = false;
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
-    std::map<char *, size_t> device, host;
+    std::map<char *, size_t> device, host, registered;
     std::vector<emu_stream *> streams;
 } emu;
 
@@ -368,16 +386,52 @@ void emu_copy_wait(int newest)
 /* ---- Streams, launches, graphs
  * ----------------------------------------------------------- */
 
-static void push(cudaStream_t s, std::function<void()> f)
+static void push(cudaStream_t s, std::function<void()> f, bool kernel = false)
 {
-    (s->recording ? s->recording->todo : s->todo).push_back(std::move(f));
+    if (s->recording) s->recording->list.push_back({ std::move(f), kernel });
+    else s->list.push_back({ std::move(f), kernel });
 }
 
-static void do_all(cudaStream_t s)
+static bool is_done(const emu_point &p) { return !p.done || *p.done >= p.n; }
+
+/* The next thing in a stream, or in one that it has to wait for. */
+static void do_next(emu_stream *s)
 {
-    for (size_t i = 0; i < s->todo.size() && emu.lost == cudaSuccess; i++) s->todo[i]();
-    s->todo.clear();
+    if (!is_done(s->list.front().first)) {
+        do_next(s->list.front().first.stream);
+        return;
+    }
+    const todo next = std::move(s->list.front());
+    s->list.pop_front();
+    if (emu.lost == cudaSuccess && next.f) next.f();
+    ++*s->done;
 }
+
+/* Nothing, something or all that need not wait for anybody else. */
+static void do_some(emu_stream *s)
+{
+    const uint64_t how = next_random() % 4;
+    while (how < 2 && !s->list.empty() && is_done(s->list.front().first)) {
+        do_next(s);
+        if (how) return;
+    }
+}
+
+static void do_until(const emu_point &p)
+{
+    while (!is_done(p)) {
+        for (emu_stream *s : emu.streams)
+            if (s != p.stream) do_some(s);
+        if (!is_done(p)) do_next(p.stream);
+    }
+}
+
+static emu_point end_of(emu_stream *s)
+{
+    return { s, s->done, *s->done + s->list.size() };
+}
+
+static void do_all(emu_stream *s) { do_until(end_of(s)); }
 
 /* No allocation may happen and nobody may wait while a stream is recorded. */
 static bool recorded()
@@ -416,7 +470,8 @@ void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 threads, size_
         result(cudaErrorInvalidValue);
         return;
     }
-    push(s, [=]() mutable { run_kernel(what, grid, threads, shared, kernel); });
+    push(
+        s, [=]() mutable { run_kernel(what, grid, threads, shared, kernel); }, true);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
@@ -437,8 +492,47 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    emu.counts.waits++;
     do_all(s);
     return result(cudaSuccess);
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    *e = new emu_event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    delete e;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    e->point = end_of(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    emu.counts.waits++;
+    do_until(e->point);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    s->list.push_back({ {}, false, e->point });
+    s->after[e->point.stream] = e->point.n;
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
@@ -481,7 +575,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
-    for (const std::function<void()> &f : exec->todo) push(s, f);
+    for (const todo &t : exec->list) push(s, t.f, t.kernel);
     return cudaSuccess;
 }
 
@@ -556,11 +650,63 @@ cudaError_t cudaFreeHost(void *p)
     return release(p, emu.host);
 }
 
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
+{
+    emu.counts.allocations++;
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (!bytes || (uintptr_t)p % 4096) die("pinned, but not whole pages: %p", p);
+    if (emu.fail_allocation && !--emu.fail_allocation)
+        return result(cudaErrorMemoryAllocation);
+    if (inside(emu.registered, p, 1) || inside(emu.host, p, 1))
+        return result(cudaErrorHostMemoryAlreadyRegistered);
+    emu.registered[(char *)p] = bytes;
+    emu.counts.pinned++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *p)
+{
+    if (!emu.registered.erase((char *)p)) die("unpinned, but not pinned: %p", p);
+    emu.counts.pinned--;
+    return result(cudaSuccess);
+}
+
 static void copy_rows(char *to, size_t to_stride, const char *from, size_t from_stride,
                       size_t bytes, size_t rows)
 {
     for (size_t r = 0; r < rows; r++)
         memcpy(to + r * to_stride, from + r * from_stride, bytes);
+}
+
+/* Has another stream a kernel that this one does not wait for? */
+static bool beside(const emu_stream *s)
+{
+    for (const emu_stream *other : emu.streams) {
+        const auto after = s->after.find((emu_stream *)other);
+        const uint64_t from = after == s->after.end() ? 0 : after->second;
+        uint64_t n = *other->done + other->list.size();
+        if (other == s) continue;
+        for (auto t = other->list.rbegin(); t != other->list.rend() && n > from; ++t, n--)
+            if (t->kernel) return true;
+    }
+    return false;
+}
+
+static bool pinned(const void *p, size_t bytes)
+{
+    return inside(emu.host, p, bytes) || inside(emu.registered, p, bytes);
+}
+
+static void lose_in_copy()
+{
+    if (emu.lose_in_copy && !--emu.lose_in_copy) emu.lost = cudaErrorLaunchFailure;
+}
+
+static void count_copy(const emu_stream *s, size_t bytes)
+{
+    emu.counts.up += bytes;
+    if (beside(s)) emu.counts.beside += bytes;
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
@@ -575,15 +721,18 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
     if (!inside(emu.device, device, (rows - 1) * stride + bytes) ||
         inside(emu.device, host, 1))
         die("a copy of %zu rows of %zu bytes leaves the memory it is for", rows, bytes);
-    if (up && !s->recording && !inside(emu.host, from, 1)) {
+    if (up && !s->recording) count_copy(s, rows * bytes);
+    if (up && !s->recording && !pinned(from, 1)) {
         /* what is not pinned is taken now */
         auto taken = std::make_shared<std::vector<char>>(rows * bytes);
         copy_rows(taken->data(), bytes, (const char *)from, from_stride, bytes, rows);
         push(s, [=] {
+            lose_in_copy();
             copy_rows((char *)to, to_stride, taken->data(), bytes, bytes, rows);
         });
     } else {
         push(s, [=] {
+            if (up) lose_in_copy();
             copy_rows((char *)to, to_stride, (const char *)from, from_stride, bytes,
                       rows);
         });
@@ -615,6 +764,8 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorHostMemoryAlreadyRegistered:
+        return "part or all of the requested memory range is already mapped";
     case cudaErrorLaunchFailure: return "unspecified launch failure";
     case cudaErrorStreamCaptureUnsupported:
         return "operation not permitted when stream is capturing";
@@ -673,6 +824,7 @@ void emulator_memory(uint64_t bytes) { emu.memory = bytes; }
 void emulator_seed(uint64_t seed) { emu.seed = seed; }
 void emulator_fail_allocation(uint64_t n) { emu.fail_allocation = n; }
 void emulator_lose_device(uint64_t n) { emu.lose_device = n; }
+void emulator_lose_in_copy(uint64_t n) { emu.lose_in_copy = n; }
 void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
 emulator_counts emulator_count(void) { return emu.counts; }
 
@@ -680,7 +832,7 @@ void emulator_reset(void)
 {
     emu.memory = 1ull << 30;
     emu.seed = 1;
-    emu.fail_allocation = emu.lose_device = 0;
+    emu.fail_allocation = emu.lose_device = emu.lose_in_copy = 0;
     emu.hidden = false;
     emu.lost = emu.last = cudaSuccess;
 }

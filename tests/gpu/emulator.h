@@ -19,6 +19,8 @@ void emulator_seed(uint64_t seed);
 void emulator_fail_allocation(uint64_t n);
 /* The device is lost in the n-th launch from now on, until emulator_reset(). */
 void emulator_lose_device(uint64_t n);
+/* The same, in the n-th copy to the device. */
+void emulator_lose_in_copy(uint64_t n);
 /* No device is found. */
 void emulator_hide_device(bool hidden);
 /* As at the start; what was allocated stays. */
@@ -28,7 +30,10 @@ struct emulator_counts {
     uint64_t launches;    /* kernels done */
     uint64_t allocations; /* asked for, of the device and pinned */
     uint64_t live, bytes; /* of the device: not yet freed; their bytes */
-    uint64_t pinned;      /* of the host: not yet freed */
+    uint64_t pinned;      /* of the host: not yet freed, or unpinned */
+    uint64_t waits;       /* of the host for the device */
+    uint64_t up;          /* bytes that were to be copied to the device; of them, */
+    uint64_t beside;      /* those that need not wait for a kernel asked for before */
 };
 struct emulator_counts emulator_count(void);
 

@@ -6,6 +6,7 @@ void emulator_memory(uint64_t bytes) { (void)bytes; }
 void emulator_seed(uint64_t seed) { (void)seed; }
 void emulator_fail_allocation(uint64_t n) { (void)n; }
 void emulator_lose_device(uint64_t n) { (void)n; }
+void emulator_lose_in_copy(uint64_t n) { (void)n; }
 void emulator_hide_device(bool hidden) { (void)hidden; }
 void emulator_reset(void) {}
 struct emulator_counts emulator_count(void) { return (struct emulator_counts){ 0 }; }
