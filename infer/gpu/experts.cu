@@ -12,7 +12,7 @@ enum {
     SORT_THREADS = 1024,
     ACTIVATE_THREADS = 128,
     SUM_THREADS = 128,
-    PAIR_TOKENS = FEW_COLUMNS /* with so many tokens pairs stay as they are */
+    PAIR_TOKENS = GPU_FEW_TOKENS /* with so many tokens pairs stay as they are */
 };
 
 /* What lies in the scratch memory, and how large it is. */
@@ -20,7 +20,7 @@ struct layout {
     uint32_t pairs, rows, ff, chunks, tiles;
     bool sorted;
     struct expert_tile *tile; /* [tiles] */
-    uint32_t *token_of;       /* [pairs] in sorted order */
+    uint32_t *token_of, *expert_of; /* [pairs] in sorted order */
     uint32_t *place;          /* [pairs] in the routing's order: their rows */
     float *shared_weight;     /* [tokens] */
     float *ff_d; /* [2 ff, rows]: gate and up; then the middle in gate's place */
@@ -51,6 +51,7 @@ static struct layout layout_of(const struct gpu_moe *m, uint32_t tokens, void *s
                   : l.pairs + (m->n_ff_shared ? 1 : 0);
     l.tile = (struct expert_tile *)take(base, &l.bytes, l.tiles * sizeof *l.tile);
     l.token_of = (uint32_t *)take(base, &l.bytes, l.pairs * sizeof *l.token_of);
+    l.expert_of = (uint32_t *)take(base, &l.bytes, l.pairs * sizeof *l.expert_of);
     l.place = (uint32_t *)take(base, &l.bytes, l.pairs * sizeof *l.place);
     l.shared_weight = (float *)take(base, &l.bytes, tokens * sizeof *l.shared_weight);
     l.ff_d = (float *)take(base, &l.bytes, (uint64_t)l.rows * 2 * l.ff * sizeof *l.ff_d);
@@ -89,7 +90,7 @@ static __device__ uint32_t sums_before(uint32_t *from, uint32_t n)
 static __global__ void __launch_bounds__(SORT_THREADS)
     sort_pairs(const uint32_t *ids, uint32_t pairs, uint32_t n_used, uint32_t n_expert,
                uint32_t rows, struct expert_tile *tile, uint32_t n_tiles,
-               uint32_t *token_of, uint32_t *place)
+               uint32_t *token_of, uint32_t *expert_of, uint32_t *place)
 {
     SHARED_BYTES(bytes); /* three numbers for each expert */
     SHARED(uint32_t, routed_tiles, );
@@ -126,6 +127,7 @@ static __global__ void __launch_bounds__(SORT_THREADS)
     for (uint32_t i = me; i < pairs; i += SORT_THREADS) {
         const uint32_t at = atomic_add(&first[ids[i]], 1);
         token_of[at] = i / n_used;
+        expert_of[at] = ids[i];
         place[i] = at;
     }
 }
@@ -155,18 +157,30 @@ static __device__ float silu_mul(float gate, float up)
     return mul(mul(gate, sigmoid_of(gate)), up);
 }
 
+struct activation {
+    struct gpu_moe m;
+    float *ff_d; /* as in struct layout */
+    struct act_chunk *mid;
+    uint32_t ff, chunks, pairs, first, end;
+    const uint32_t *expert_of; /* [pairs] */
+    const float *norm;
+    float *shared_weight;
+};
+
 /* A block for each row: silu(gate) * up, as floats and encoded. */
-static __global__ void activate(float *ff_d, uint32_t ff, struct act_chunk *mid,
-                                uint32_t chunks, uint32_t pairs, uint32_t n_ff,
-                                uint32_t n_ff_shared, const float *shared_gate,
-                                const float *norm, uint32_t n_embd, float *shared_weight)
+static __global__ void activate(struct activation a)
 {
     after_previous();
-    const uint32_t row = blockIdx.x, n = row < pairs ? n_ff : n_ff_shared;
-    float *const gate = ff_d + (size_t)row * 2 * ff, *const up = gate + ff;
-    if (row >= pairs)
-        weigh_shared(shared_gate, norm + (size_t)(row - pairs) * n_embd, n_embd,
-                     shared_weight + row - pairs);
+    const uint32_t row = blockIdx.x;
+    const bool routed = row < a.pairs;
+    const uint32_t n = routed ? a.m.n_ff : a.m.n_ff_shared;
+    float *const gate = a.ff_d + (size_t)row * 2 * a.ff, *const up = gate + a.ff;
+    if (!expert_wanted(a.m.experts_d, a.m.n_expert, a.first, a.end,
+                       routed ? a.expert_of[row] : a.m.n_expert))
+        return;
+    if (!routed)
+        weigh_shared(a.m.shared_gate_d, a.norm + (size_t)(row - a.pairs) * a.m.n_embd,
+                     a.m.n_embd, a.shared_weight + row - a.pairs);
     for (uint32_t i = 4 * threadIdx.x; i < acts_end(n); i += 4 * ACTIVATE_THREADS) {
         float4 v = make_float4(0, 0, 0, 0);
         if (i < n) {
@@ -175,7 +189,7 @@ static __global__ void activate(float *ff_d, uint32_t ff, struct act_chunk *mid,
                             silu_mul(g.w, u.w));
             *(float4 *)(gate + i) = v;
         }
-        acts_put(mid + (size_t)row * chunks, n, i, v);
+        acts_put(a.mid + (size_t)row * a.chunks, n, i, v);
     }
 }
 
@@ -188,24 +202,31 @@ static __device__ void add_scaled(float4 *sum, float w, const float *row)
     sum->w = fma1(w, v.w, sum->w);
 }
 
-/* Four columns a thread.  place: NULL if pairs are where they were. */
+/* Four columns a thread.  place: of pairs that were sorted, or NULL. */
 static __global__ void sum_experts(const float *down, const uint32_t *place,
                                    const float *weights, uint32_t n_used, uint32_t pairs,
-                                   const float *shared_weight, uint32_t n_embd, float *x)
+                                   const float *shared_weight, struct gpu_moe_given given,
+                                   uint32_t n_embd, float *x)
 {
     after_previous();
     const uint32_t token = blockIdx.y;
     const uint32_t i = 4 * (blockIdx.x * SUM_THREADS + threadIdx.x);
+    const size_t at = (size_t)token * n_embd + i;
     if (i >= n_embd) return;
     float4 sum = make_float4(0, 0, 0, 0);
+    if (given.sum_d) sum = *(const float4 *)(given.sum_d + at);
     for (uint32_t k = 0; k < n_used; k++) {
-        const uint32_t pair = token * n_used + k, row = place ? place[pair] : pair;
-        add_scaled(&sum, weights[pair], down + (size_t)row * n_embd + i);
+        const uint32_t pair = token * n_used + k,
+                       there = given.place_d ? given.place_d[pair] : UINT32_MAX;
+        const float *const row =
+            there != UINT32_MAX ? given.rows_d + (size_t)there * n_embd
+                                : down + (size_t)(place ? place[pair] : pair) * n_embd;
+        add_scaled(&sum, weights[pair], row + i);
     }
     if (shared_weight)
         add_scaled(&sum, shared_weight[token],
                    down + (size_t)(pairs + token) * n_embd + i);
-    float4 *const to = (float4 *)(x + (size_t)token * n_embd + i);
+    float4 *const to = (float4 *)(x + at);
     *to = make_float4(add(to->x, sum.x), add(to->y, sum.y), add(to->z, sum.z),
                       add(to->w, sum.w));
 }
@@ -218,17 +239,23 @@ static uint32_t blocks_of(const struct layout *l, uint32_t rows, uint32_t n)
     return div_up(rows, l->sorted ? (uint32_t)MANY_ROWS : few_rows(n));
 }
 
-void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
-                 const uint32_t *ids_d, const float *weights_d, void *scratch_d,
-                 float *x_d)
+void gpu_moe_sort(gpu *g, const struct gpu_moe *m, const uint32_t *ids_d, uint32_t tokens,
+                  void *scratch_d)
 {
-    const uint32_t tokens = acts->tokens;
     const struct layout l = layout_of(m, tokens, scratch_d);
+    if (!l.sorted) return;
+    LAUNCH(g, sort_pairs, 1, SORT_THREADS, 3 * m->n_expert * sizeof(uint32_t), ids_d,
+           l.pairs, m->n_used, m->n_expert, l.rows, l.tile, l.tiles, l.token_of,
+           l.expert_of, l.place);
+}
+
+void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
+                      const uint32_t *ids_d, uint32_t first, uint32_t end,
+                      void *scratch_d)
+{
+    const struct layout l = layout_of(m, acts->tokens, scratch_d);
     struct product p = {};
-    if (l.sorted)
-        LAUNCH(g, sort_pairs, 1, SORT_THREADS, 3 * m->n_expert * sizeof(uint32_t), ids_d,
-               l.pairs, m->n_used, m->n_expert, l.rows, l.tile, l.tiles, l.token_of,
-               l.place);
+    struct activation a = {};
     p.grids = g->tables_d;
     p.q = (const struct act_chunk *)acts->q_d;
     p.x = acts->x_d;
@@ -247,15 +274,26 @@ void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
     p.n_ff_shared = m->n_ff_shared;
     p.n_embd = m->n_embd;
     p.pairs = l.pairs;
+    p.expert_first = first;
+    p.expert_end = end;
     for (int i = 0; i < 3; i++) p.shared[i] = m->shared[i];
     p.ids = ids_d;
     p.tiles = l.sorted ? l.tile : NULL;
     p.act_rows = l.sorted ? l.token_of : NULL;
     product_launch(g, &p, !l.sorted, l.tiles, 2 * blocks_of(&l, l.ff, m->n_embd));
 
-    LAUNCH(g, activate, l.rows, ACTIVATE_THREADS, 0, l.ff_d, l.ff, l.mid, l.chunks,
-           l.pairs, m->n_ff, m->n_ff_shared, m->shared_gate_d, acts->x_d, m->n_embd,
-           l.shared_weight);
+    a.m = *m;
+    a.ff_d = l.ff_d;
+    a.mid = l.mid;
+    a.ff = l.ff;
+    a.chunks = l.chunks;
+    a.pairs = l.pairs;
+    a.first = first;
+    a.end = end;
+    a.expert_of = l.sorted ? l.expert_of : ids_d;
+    a.norm = acts->x_d;
+    a.shared_weight = l.shared_weight;
+    LAUNCH(g, activate, l.rows, ACTIVATE_THREADS, 0, a);
 
     p.q = l.mid;
     p.x = l.ff_d;
@@ -268,9 +306,24 @@ void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
     const uint32_t routed = blocks_of(&l, m->n_embd, m->n_ff),
                    shared = blocks_of(&l, m->n_embd, m->n_ff_shared);
     product_launch(g, &p, !l.sorted, l.tiles, routed > shared ? routed : shared);
+}
 
+void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,
+                 const struct gpu_moe_given *given, void *scratch_d, float *x_d)
+{
+    const struct layout l = layout_of(m, tokens, scratch_d);
+    const struct gpu_moe_given nothing = {};
     const dim3 grid(div_up(m->n_embd, 4 * SUM_THREADS), tokens);
     LAUNCH(g, sum_experts, grid, SUM_THREADS, 0, l.down, l.sorted ? l.place : NULL,
            weights_d, m->n_used, l.pairs, m->n_ff_shared ? l.shared_weight : NULL,
-           m->n_embd, x_d);
+           given ? *given : nothing, m->n_embd, x_d);
+}
+
+void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
+                 const uint32_t *ids_d, const float *weights_d, void *scratch_d,
+                 float *x_d)
+{
+    gpu_moe_sort(g, m, ids_d, acts->tokens, scratch_d);
+    gpu_moe_products(g, m, acts, ids_d, 0, m->n_expert + 1, scratch_d);
+    gpu_moe_sum(g, m, acts->tokens, weights_d, NULL, scratch_d, x_d);
 }

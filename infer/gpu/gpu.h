@@ -181,7 +181,7 @@ void gpu_route(gpu *g, const float *logits_d, uint32_t n_expert, uint32_t n_used
                uint32_t tokens, uint32_t *ids_d, float *weights_d);
 
 /* An expert's matrices on the device; types and scales may differ from one to the next.
- * A NULL gate: it is not there, and must not be asked for. */
+ * A NULL gate: it is not there. */
 struct gpu_expert {
     const void *data_d[3]; /* gate, up, down (enum ggf_part) */
     uint32_t type[3];
@@ -194,8 +194,35 @@ struct gpu_moe {
     const float *shared_gate_d; /* [n_embd]: the shared one counts sigmoid(gate . norm) */
 };
 uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens);
-/* x += routed experts, most probable first, then the shared one; acts: the norm.  n_used
- * may be 0: then only the shared one counts, and there need be no experts. */
+
+/* x += routed experts, most probable first, then the shared one: in steps, for the tokens
+ * of one batch with the same scratch memory.  n_used may be 0: then there need be no
+ * experts.
+ *
+ * sort      which tokens go to which expert
+ * products  of experts first .. end - 1, the shared one being number n_expert: a row of
+ *           n_embd floats for each (token, expert) pair that is theirs; acts: the norm.
+ *           Left out are experts that are not there, and, of up to GPU_FEW_TOKENS
+ *           tokens, pairs whose id is UINT32_MAX; the ids of these may change after sort
+ * sum       of all rows of each token */
+enum { GPU_FEW_TOKENS = 8 };
+void gpu_moe_sort(gpu *g, const struct gpu_moe *m, const uint32_t *ids_d, uint32_t tokens,
+                  void *scratch_d);
+void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
+                      const uint32_t *ids_d, uint32_t first, uint32_t end,
+                      void *scratch_d);
+
+/* What others have computed; NULL: nothing.  Who it was makes no difference to a sum. */
+struct gpu_moe_given {
+    const float *sum_d;      /* [n_embd, tokens]: of routed experts; the sum goes on */
+    const uint32_t *place_d; /* [n_used, tokens]: of up to GPU_FEW_TOKENS, the number of
+                                a pair's row in rows_d, or UINT32_MAX: it is not there */
+    const float *rows_d;     /* [n_embd, ...] */
+};
+void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,
+                 const struct gpu_moe_given *given, void *scratch_d, float *x_d);
+
+/* All of that, with experts that are all there. */
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
                  float *x_d);

@@ -102,6 +102,19 @@ void gpu_route(gpu *g, const float *logits_d, uint32_t n_expert, uint32_t n_used
 {
 }
 uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens) { return 0; }
+void gpu_moe_sort(gpu *g, const struct gpu_moe *m, const uint32_t *ids_d, uint32_t tokens,
+                  void *scratch_d)
+{
+}
+void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
+                      const uint32_t *ids_d, uint32_t first, uint32_t end,
+                      void *scratch_d)
+{
+}
+void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,
+                 const struct gpu_moe_given *given, void *scratch_d, float *x_d)
+{
+}
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
                  float *x_d)

@@ -74,7 +74,9 @@ static __device__ struct expert_tile columns_of(const struct product &p)
 static __device__ bool expert_tile_of(const struct product &p, bool few, struct tile *t)
 {
     const struct expert_tile e = columns_of(p);
-    if (!e.count) return false;
+    if (!e.count ||
+        !expert_wanted(p.experts, p.n_expert, p.expert_first, p.expert_end, e.expert))
+        return false;
     const bool shared = e.expert == p.n_expert;
     const uint32_t n_ff = shared ? p.n_ff_shared : p.n_ff;
     t->n = p.part == GGF_DOWN ? n_ff : p.n_embd;

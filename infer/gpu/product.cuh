@@ -46,12 +46,22 @@ struct product {
     const struct gpu_expert *experts;
     uint32_t part, n_parts, part_width, n_expert, n_used, n_ff, n_ff_shared, n_embd,
         pairs;
+    uint32_t expert_first, expert_end; /* of others there are no products */
     struct gpu_matrix shared[3];
     const uint32_t *ids;             /* [pairs]: a tile is a pair, or */
     const struct expert_tile *tiles; /* NULL, or the tiles that were found, */
     const uint32_t *act_rows;        /* [pairs] of whose columns the activations are here;
                                         NULL: column i's are in row i */
 };
+
+/* Are there products of an expert?  Of the shared one, number n_expert, too. */
+static inline __device__ bool expert_wanted(const struct gpu_expert *experts,
+                                            uint32_t n_expert, uint32_t first,
+                                            uint32_t end, uint32_t expert)
+{
+    return expert >= first && expert < end &&
+           (expert == n_expert || experts[expert].data_d[GGF_GATE]);
+}
 
 /* Rows that a block of product_few() has of a matrix with rows of n weights. */
 static inline __host__ __device__ uint32_t few_rows(uint32_t n)

@@ -203,6 +203,129 @@ static void experts_check(uint32_t type, uint32_t n_embd, uint32_t n_ff,
     gpu_done(g);
 }
 
+/* Experts in two pieces; with some experts' pairs, for few tokens, from elsewhere: marked
+ * by their ids, or left out because they are not there. */
+static float *experts_in_steps(gpu *g, const struct experts *e, const float *rows,
+                               bool marked)
+{
+    enum { HALF = 3, GIVEN = 2 };
+    const uint32_t n_embd = e->m.n_embd, n = e->tokens, pairs = n * N_USED;
+    const uint64_t bytes = (uint64_t)n * n_embd * sizeof(float);
+    struct gpu_expert *there =
+        gpu_bytes(g, e->m.experts_d, N_EXPERT * sizeof(struct gpu_expert));
+    uint32_t *ids = malloc(pairs * sizeof *ids), *place = malloc(pairs * sizeof *place);
+    ck_assert(ids && place);
+    for (uint32_t i = 0; i < pairs; i++) {
+        const bool given = rows && e->ids[i] == GIVEN;
+        ids[i] = given && marked ? UINT32_MAX : e->ids[i];
+        place[i] = given ? i : UINT32_MAX;
+    }
+    if (rows && !marked) there[GIVEN].data_d[GGF_GATE] = NULL;
+    struct gpu_moe m = e->m;
+    m.experts_d = gpu_memory(g, there, N_EXPERT * sizeof *there);
+    const struct gpu_moe_given given = { .place_d =
+                                             gpu_memory(g, place, pairs * sizeof *place),
+                                         .rows_d = rows };
+    uint32_t *ids_d = gpu_memory(g, ids, pairs * sizeof *ids);
+    float *x_d = gpu_memory(g, e->x, bytes);
+    void *scratch_d = gpu_memory(g, NULL, gpu_moe_scratch(&m, n));
+    gpu_moe_sort(g, &m, e->ids_d, n, scratch_d);
+    gpu_moe_products(g, &m, &e->acts.a, ids_d, HALF, N_EXPERT + 1, scratch_d);
+    gpu_moe_products(g, &m, &e->acts.a, ids_d, 0, HALF, scratch_d);
+    gpu_moe_sum(g, &m, n, e->weights_d, rows ? &given : NULL, scratch_d, x_d);
+    float *x = gpu_bytes(g, x_d, bytes);
+    gpu_free(g, (void *)(uintptr_t)m.experts_d);
+    gpu_free(g, (void *)(uintptr_t)given.place_d);
+    gpu_free(g, ids_d);
+    gpu_free(g, x_d);
+    gpu_free(g, scratch_d);
+    free(there);
+    free(ids);
+    free(place);
+    return x;
+}
+
+/* The rows of all pairs, by summing up one of them alone with weight 1 to nothing. */
+static float *experts_rows(gpu *g, const struct experts *e)
+{
+    const uint32_t n_embd = e->m.n_embd, pairs = e->tokens * N_USED;
+    const float one = 1;
+    struct gpu_moe m = e->m;
+    m.n_used = 1;
+    m.n_ff_shared = 0;
+    float *one_d = gpu_memory(g, &one, sizeof one);
+    float *rows_d = gpu_memory(g, NULL, (uint64_t)pairs * n_embd * sizeof(float));
+    void *scratch_d = gpu_memory(g, NULL, gpu_moe_scratch(&m, 1));
+    gpu_zero(g, rows_d, (uint64_t)pairs * n_embd * sizeof(float));
+    for (uint32_t i = 0; i < pairs; i++) {
+        const uint32_t t = i / N_USED;
+        const struct gpu_acts acts = { e->acts.a.x_d + (size_t)t * n_embd,
+                                       (char *)e->acts.a.q_d + gpu_acts_bytes(n_embd, t),
+                                       n_embd, 1 };
+        gpu_experts(g, &m, &acts, e->ids_d + i, one_d, scratch_d,
+                    rows_d + (size_t)i * n_embd);
+    }
+    gpu_wait(g);
+    gpu_free(g, one_d);
+    gpu_free(g, scratch_d);
+    return rows_d;
+}
+
+START_TEST(in_steps)
+{
+    const uint32_t tokens = _i ? 2 : 12;
+    gpu *g = gpu_new();
+    emulator_seed(tokens);
+    struct experts e = experts_new(g, UINT32_MAX, 256, 256, 256, tokens);
+    float *all = experts_run(g, &e, 0, tokens), *rows_d = _i ? experts_rows(g, &e) : NULL;
+    for (int marked = 0; marked < (_i ? 2 : 1); marked++) {
+        float *x = experts_in_steps(g, &e, rows_d, marked);
+        ck_assert_mem_eq(x, all, (size_t)tokens * e.m.n_embd * sizeof *x);
+        free(x);
+    }
+    free(all);
+    if (rows_d) gpu_free(g, rows_d);
+    experts_free(g, &e);
+    gpu_done(g);
+}
+END_TEST
+
+/* The sum goes on where that of others ended. */
+START_TEST(sums_that_go_on)
+{
+    gpu *g = gpu_new();
+    struct experts e = experts_new(g, GGF_Q4_K, 256, 256, 256, 2);
+    const uint64_t bytes = 2 * 256 * sizeof(float);
+    float *all = experts_run(g, &e, 0, 2), *rows_d = experts_rows(g, &e), sum[2 * 256];
+    float *rows = gpu_bytes(g, rows_d, N_USED * bytes);
+    for (uint32_t t = 0; t < 2; t++)
+        for (uint32_t i = 0; i < 256; i++) {
+            float s = 0;
+            for (uint32_t k = 0; k < N_USED; k++)
+                s = fmaf(e.weights[t * N_USED + k], rows[(t * N_USED + k) * 256 + i], s);
+            sum[t * 256 + i] = s;
+        }
+    struct gpu_moe m = e.m;
+    m.n_used = m.n_expert = 0;
+    float *sum_d = gpu_memory(g, sum, bytes), *x_d = gpu_memory(g, e.x, bytes);
+    void *scratch_d = gpu_memory(g, NULL, gpu_moe_scratch(&m, 2));
+    gpu_moe_products(g, &m, &e.acts.a, NULL, 0, 1, scratch_d);
+    gpu_moe_sum(g, &m, 2, NULL, &(struct gpu_moe_given){ .sum_d = sum_d }, scratch_d,
+                x_d);
+    float *x = gpu_bytes(g, x_d, bytes);
+    ck_assert_mem_eq(x, all, bytes);
+    gpu_free(g, sum_d);
+    gpu_free(g, x_d);
+    gpu_free(g, rows_d);
+    gpu_free(g, scratch_d);
+    free(rows);
+    free(all);
+    free(x);
+    experts_free(g, &e);
+    gpu_done(g);
+}
+END_TEST
+
 static const uint32_t batches[] = { 1, 2, 8, 9, 40, 150 };
 
 START_TEST(each_expert_its_own_types)
@@ -242,6 +365,8 @@ int main(void)
     tcase_add_loop_test(tc, each_expert_its_own_types, 0, 6);
     tcase_add_loop_test(tc, one_type_for_all, 0, 6);
     tcase_add_loop_test(tc, no_shared_expert, 0, 6);
+    tcase_add_loop_test(tc, in_steps, 0, 2);
+    tcase_add_test(tc, sums_that_go_on);
     tcase_add_test(tc, scratch_grows_with_tokens);
     return GPU_SUITE_RUN("gpu_experts", tc);
 }
