@@ -84,7 +84,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 tools: $(addprefix $(BUILD)/,$(TOOLS))
-units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) emulated/q3n-run)) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
+units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) $(addprefix emulated/,$(EMULATED_TOOLS)))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
        $(BUILD)/tests/checkkernels
 
 # ---- Compiling -------------------------------------------------------------
@@ -96,8 +96,9 @@ $(BUILD)/%.o: %.c
 $(BUILD)/infer/serve/page.o: infer/serve/page.html # .incbin is no #include
 
 # ---- CUDA ------------------------------------------------------------------
-# Code for every kind of device in CUDA_ARCH that this nvcc knows, and PTX of the last one
-# for what comes later.  What nvcc adds to our sources is not pedantic.
+# Code for every kind of device in CUDA_ARCH that this nvcc knows, and PTX for those that
+# are not among them: of 90, which those between it and the last one take too, or of the
+# last.  What nvcc adds to our sources is not pedantic.
 CUDA_ARCH ?= 75 80 86 89 90 120
 ifeq ($(CUDA),1)
 CUDA_KNOWN := $(shell $(NVCC) --list-gpu-code)
@@ -105,7 +106,7 @@ CUDA_CODE  := $(filter $(CUDA_KNOWN:sm_%=%),$(CUDA_ARCH))
 CUDA_LIBS  := $(wildcard $(dir $(realpath $(NVCC)))../lib64)
 NVFLAGS = -std=c++17 -O3 -D_GNU_SOURCE -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-fno-exceptions$(comma)-Wall$(comma)-Wextra \
           $(foreach a,$(CUDA_CODE),-gencode arch=compute_$(a)$(comma)code=sm_$(a)) \
-          $(foreach a,$(lastword $(CUDA_CODE)),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
+          $(foreach a,$(or $(filter 90,$(CUDA_CODE)),$(lastword $(CUDA_CODE))),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
 LIBS += $(CUDA_LIBS:%=-L%) -lcudart_static -ldl -lrt -lstdc++
 
 $(BUILD)/%.o: %.cu
@@ -118,6 +119,7 @@ endif
 ifeq ($(origin CXX),default)
 CXX := $(or $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC))),$(if $(findstring gcc,$(CC)),$(subst gcc,g++,$(CC))),g++)
 endif
+EMULATED_TOOLS := q3n-run q3n-bench
 EMULATED_OBJ := $(CU:infer/gpu/%.cu=$(BUILD)/tests/gpu/emulated/%.o) $(BUILD)/tests/gpu/emulate.o
 GPU_TEST_OBJ := $(BUILD)/tests/gpu/random.o $(BUILD)/tests/kernels/blocks.o
 CXXBASE = -std=c++17 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -Wall -Wextra -Wno-unknown-pragmas -Wno-parentheses \
@@ -165,8 +167,9 @@ $(addprefix $(BUILD)/tests/,$(GPU_UNITS)): $(BUILD)/tests/%: $(BUILD)/tests/gpu/
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
 
-# A program that finds such a device.
-$(BUILD)/tests/emulated/q3n-run: $(BUILD)/tools/q3n-run.o $(EMULATED_OBJ) $(BUILD)/libcommon.a $(ARCHIVES)
+# Programs that find such a device.
+$(addprefix $(BUILD)/tests/emulated/,$(EMULATED_TOOLS)): $(BUILD)/tests/emulated/%: $(BUILD)/tools/%.o $(EMULATED_OBJ) \
+    $(BUILD)/libcommon.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(LINK) -ledit -lstdc++

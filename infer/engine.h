@@ -140,6 +140,17 @@ struct q3n_device_info {
     uint64_t state_bytes;          /* buffers, and recurrent states */
 };
 
+/* What a device can do, in 10^9 a second. */
+struct q3n_device_speeds {
+    double memory;     /* bytes of its memory read; */
+    double upload;     /* bytes copied there from memory that cannot be swapped; */
+    double products16; /* products of binary16 numbers by its matrix units, */
+    double products8;  /* and of 8-bit integers */
+};
+/* Measure it, which takes some tenths of a second and, for the time being, up to a
+ * quarter of the device's free memory.  GGF_E_NOT_FOUND if there is none. */
+int q3n_device_measure(struct q3n_device_speeds *out, int main_gpu, ggf_error *err);
+
 struct q3n_model_info {
     const char *architecture;
     uint32_t n_vocab, n_layer, n_embd, n_ctx_train, n_expert, n_expert_used;

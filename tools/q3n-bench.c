@@ -68,7 +68,9 @@ static const struct opt_program program = {
         "starts from the same context; the first, to warm up, is not counted. Shows the\n"
         "mean, the median, and of the median how much of the memory's bandwidth "
         "decoding\n"
-        "reaches, and of the processor's 8-bit products a prompt.",
+        "reaches, and of the processor's 8-bit products a prompt. Of a model that is on "
+        "a\n"
+        "device as a whole: of the device's memory and 16-bit products.",
     .options = options,
     .max_args = 0,
 };
@@ -214,9 +216,21 @@ static double memory_speed(int n_threads)
     return memread(n_threads, most > 1u << 26 ? (size_t)most : 1u << 26);
 }
 
+/* If a device may have a part in the model.  Without one opening the model says so, where
+ * it matters. */
+static void measure_device(void)
+{
+    ggf_error unused;
+    const struct q3n_device_options *d = &load_options.device;
+    if (!d->n_gpu_layers && !d->n_places) return;
+    if (q3n_device_measure(&report.device, d->main_gpu, &unused))
+        report.device = (struct q3n_device_speeds){ 0 };
+}
+
 static void print_experts(const struct bench_test *tests, int n)
 {
-    for (int i = 0; i < n && report.info.bytes_slots; i++) {
+    if (!report.info.bytes_slots && !report.info.device.n_layers) return;
+    for (int i = 0; i < n; i++) {
         char name[64];
         bench_name(&tests[i], name);
         fprintf(stderr, "%s\n", name);
@@ -260,6 +274,7 @@ int main(int argc, char **argv)
     int e = plan() ? 0 : ggf_no_memory(&err);
     if (!e && !report.n) return opt_error(&program, "-p 0 and -n 0 leave nothing to do");
     if (!e) e = override_apply(&opt.override, opt.model.path, &load_options, &err);
+    if (!e) measure_device();
     for (int i = 0, n; i < report.n && !e; i += n) {
         for (n = 1; i + n < report.n; n++)
             if (report.tests[i + n].threads != report.tests[i].threads) break;

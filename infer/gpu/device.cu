@@ -66,6 +66,7 @@ static int describe(struct gpu *g, ggf_error *err)
     info->major = p.major;
     info->minor = p.minor;
     info->n_sm = p.multiProcessorCount;
+    info->bytes_cache = p.l2CacheSize > 0 ? (uint64_t)p.l2CacheSize : 0;
     int driver = 0;
     e = cudaDriverGetVersion(&driver);
     if (e != cudaSuccess) return fail(err, e, "cudaDriverGetVersion");

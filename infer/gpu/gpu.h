@@ -25,6 +25,7 @@ struct gpu_info {
     char name[128];
     int index, major, minor, n_sm;
     uint64_t bytes_total, bytes_free; /* of memory, free: when it was opened */
+    uint64_t bytes_cache;             /* before it */
 };
 
 /* Devices there are; 0 with a sentence why in err. */
@@ -226,6 +227,13 @@ void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
                  float *x_d);
+
+/* ---- Measuring: for measure.c -------------------------------------------------- */
+
+/* Read all of it, 16-aligned, and leave the word at sink_d as it may be. */
+void gpu_read_all(gpu *g, const void *from_d, uint64_t bytes, uint32_t *sink_d);
+/* Products in matrices of 8- or 16-bit numbers, as many as it returns. */
+double gpu_multiply(gpu *g, uint32_t bits, uint32_t steps, uint32_t *sink_d);
 
 #ifdef __cplusplus
 }

@@ -105,3 +105,15 @@ device() { member "[\"device\"][\"$1\"]" <plan.json; }
     [ -s text ]
     [ "$(member '["device"]["layers"]' <json)" = 1 ]
 }
+
+@test "q3n-bench measures the device and holds tests against it" {
+    [ -x "$BUILD/tests/emulated/q3n-bench" ] || skip "no emulated device for this machine"
+    bench() { "$BUILD/tests/emulated/q3n-bench" -m "$MODEL" -p 0 -n 1 -r 1 --no-warmup "$@"; }
+    bench -ngl all -o json >all.json
+    [ "$(member '[0]["backends"]' <all.json)" = CUDA ]
+    [ "$(member '[0]["n_gpu_layers"]' <all.json)" = 9 ]
+    [ "$(member '[0]["device_memory_gb_s"]' <all.json)" = "$(member '[0]["memory_gb_s"]' <all.json)" ]
+    bench -ngl all --vram 24M >part 2>log
+    grep -q 'slots; memory read at [0-9.]* GB/s, copied to at' part
+    grep -q '% of experts were in slots' part
+}

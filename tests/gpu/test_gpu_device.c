@@ -1,4 +1,5 @@
 /* The device: memory, order, graphs, and what is left when something fails. */
+#include "../../infer/engine.h"
 #include "gpu_suite.h"
 
 static void fill(uint8_t *p, size_t n, unsigned k)
@@ -473,6 +474,41 @@ START_TEST(a_spoiled_graph)
 }
 END_TEST
 
+/* ---- What it can do ------------------------------------------------------------- */
+
+START_TEST(speeds_are_measured)
+{
+    struct q3n_device_speeds s;
+    ggf_error err = { 0 };
+    ck_assert_msg(q3n_device_measure(&s, 0, &err) == 0, "%s", err.message);
+    ck_assert(s.memory > 0 && s.upload > 0 && s.products16 > 0 && s.products8 > 0);
+    ck_assert_int_eq(q3n_device_measure(&s, 99, &err), GGF_E_ARG);
+    ck_assert_uint_eq(emulator_count().live, 0);
+    ck_assert_uint_eq(emulator_count().pinned, 0);
+}
+END_TEST
+
+START_TEST(speeds_of_a_device_that_fails)
+{
+    struct q3n_device_speeds s;
+    ggf_error err = { 0 };
+    if (!emulated()) return;
+    for (uint64_t n = 1; n <= 4; n++) {
+        emulator_fail_allocation(n);
+        ck_assert_int_eq(q3n_device_measure(&s, 0, &err), GGF_E_NOMEM);
+        emulator_reset();
+    }
+    emulator_lose_device(3);
+    ck_assert_int_eq(q3n_device_measure(&s, 0, &err), GGF_E_IO);
+    emulator_reset();
+    emulator_hide_device(true);
+    ck_assert_int_eq(q3n_device_measure(&s, 0, &err), GGF_E_NOT_FOUND);
+    emulator_reset();
+    ck_assert_uint_eq(emulator_count().live, 0);
+    ck_assert_uint_eq(emulator_count().pinned, 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("memory");
@@ -494,5 +530,8 @@ int main(void)
     tcase_add_test(faults, a_lost_device);
     tcase_add_test(faults, a_device_that_is_lost_while_it_copies);
     tcase_add_test(faults, a_spoiled_graph);
-    return GPU_SUITE_RUN("gpu_device", tc, copies, faults);
+    TCase *speeds = tcase_create("speeds");
+    tcase_add_test(speeds, speeds_are_measured);
+    tcase_add_test(speeds, speeds_of_a_device_that_fails);
+    return GPU_SUITE_RUN("gpu_device", tc, copies, faults, speeds);
 }

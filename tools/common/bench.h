@@ -56,6 +56,7 @@ struct bench_bounds {
 struct bench_report {
     const char *model_path, *format; /* md, csv, json, jsonl */
     struct q3n_model_info info;
+    struct q3n_device_speeds device; /* zeros: there is none, or it is not used */
     struct bench_test *tests;
     int n;
     struct bench_bounds *bounds;         /* [n]: for the threads of each test */

@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include "../../quant/cpu.h"
+#include "gpuopt.h"
 #include "memopt.h"
 #include "out.h"
 #include "runstats.h"
@@ -36,6 +37,23 @@ static struct mean mean_of(const struct bench_test *t, double tokens)
     return m;
 }
 
+/* Does a device compute some of the model? */
+static bool has_device(const struct bench_report *r)
+{
+    return r->info.device.n_layers || r->info.device.head;
+}
+
+/* What a test is held against: a device's memory and 16-bit products, if it computes all
+ * of the model; nothing, if it computes a part. */
+static struct bench_bounds bounds_of(const struct bench_report *r, int i)
+{
+    const struct q3n_device_info *d = &r->info.device;
+    if (!has_device(r)) return r->bounds[i];
+    if (d->head && d->n_layers == r->info.n_layer && d->n_expert_layers == d->n_layers)
+        return (struct bench_bounds){ r->device.memory, r->device.products16 };
+    return (struct bench_bounds){ 0 };
+}
+
 /* What a test reached: of the memory's speed when decoding, of the arithmetic's when
  * reading a prompt; 0 for the other. */
 struct figures {
@@ -43,27 +61,32 @@ struct figures {
     double per_second;      /* of the median run */
     double gb_s, of_memory; /* weights, keys and values */
     double gmac_s, of_products;
+    double upload_gb_s, of_upload; /* experts, to the device */
 };
 
 static struct figures figures_of(const struct bench_report *r, int i)
 {
     const struct bench_test *t = &r->tests[i];
     const struct q3n_session_options o = { .type_k = t->type_k, .type_v = t->type_v };
-    const struct bench_bounds *b = &r->bounds[i];
+    const struct bench_bounds b = bounds_of(r, i);
     struct figures f = { .tokens = (double)(t->prompt + t->gen) * t->parallel };
+    double seconds = 0;
     f.per_second = f.tokens / t->median;
+    for (int k = 0; k < t->runs; k++) seconds += t->seconds[k];
+    f.upload_gb_s = 1e-9 * (double)t->experts.device_bytes / seconds;
+    f.of_upload = r->device.upload > 0 ? f.upload_gb_s / r->device.upload : 0;
     if (t->parallel > 1) return f; /* which experts they share is not known */
     if (!t->prompt) {
         const double seen = t->depth + (t->gen + 1) / 2.0; /* positions, on average */
         const double bytes =
             (double)r->info.bytes_token + seen * (double)q3n_kv_bytes(&r->info, &o);
         f.gb_s = 1e-9 * bytes * f.per_second;
-        f.of_memory = b->memory > 0 ? f.gb_s / b->memory : 0;
+        f.of_memory = b.memory > 0 ? f.gb_s / b.memory : 0;
     } else if (!t->gen) {
         const double macs =
             f.tokens * (double)r->info.macs_token + (double)r->info.macs_logits;
         f.gmac_s = 1e-9 * macs / t->median;
-        f.of_products = b->products > 0 ? f.gmac_s / b->products : 0;
+        f.of_products = b.products > 0 ? f.gmac_s / b.products : 0;
     }
     return f;
 }
@@ -131,6 +154,31 @@ static void ops_table(const struct bench_report *r)
     }
 }
 
+static void device_lines(const struct bench_report *r)
+{
+    const struct q3n_device_speeds *d = &r->device;
+    if (!has_device(r)) return;
+    printf("\n%s: %s, experts of %" PRIu32 " of %" PRIu32 " layers, %" PRIu32
+           " slots; memory read at %.0f GB/s, copied to at %.1f GB/s, 16-bit products at "
+           "%.0f GMAC/s, 8-bit ones at %.0f GMAC/s\n",
+           r->info.device.name, gpu_layers(&r->info.device).text,
+           r->info.device.n_expert_layers, r->info.n_layer, r->info.device.pool_slots,
+           d->memory, d->upload, d->products16, d->products8);
+    for (int i = 0; i < r->n; i++) {
+        const struct q3n_expert_stats *s = &r->tests[i].experts;
+        const struct figures f = figures_of(r, i);
+        const uint64_t asked = s->device_hits + s->device_misses;
+        char name[64];
+        bench_name(&r->tests[i], name);
+        if (asked)
+            printf(
+                "\n%s: %.1f %% of experts were in slots; copied at %.2f GB/s, %.0f %% of "
+                "what is possible\n",
+                name, 100 * (double)s->device_hits / (double)asked, f.upload_gb_s,
+                100 * f.of_upload);
+    }
+}
+
 static void bounds_lines(const struct bench_report *r)
 {
     for (int i = 0; i < r->n; i++) {
@@ -141,6 +189,7 @@ static void bounds_lines(const struct bench_report *r)
         if (b->products > 0) printf(", 8-bit products at %.0f GMAC/s", b->products);
         printf("\n");
     }
+    device_lines(r);
 }
 
 static void print_table(const struct bench_report *r)
@@ -206,7 +255,8 @@ static const char *cpu_info(void)
 static void model_fields(struct fields *f, const struct bench_report *r)
 {
     text(f, "cpu_info", cpu_info());
-    text(f, "backends", "CPU");
+    text(f, "gpu_info", has_device(r) ? r->info.device.name : "");
+    text(f, "backends", has_device(r) ? "CUDA" : "CPU");
     text(f, "cpu_level", cpu_level_name());
     text(f, "model_filename", r->model_path);
     text(f, "model_type", r->info.architecture);
@@ -239,9 +289,16 @@ static void all_fields(struct fields *f, const struct bench_report *r, int i)
     real(f, "median_ts", g.per_second);
     whole(f, "bytes_per_token", r->info.bytes_token);
     real(f, "gb_s", g.gb_s);
-    real(f, "memory_gb_s", r->bounds[i].memory);
+    real(f, "memory_gb_s", bounds_of(r, i).memory);
     real(f, "gmac_s", g.gmac_s);
-    real(f, "peak_gmac_s", r->bounds[i].products);
+    real(f, "peak_gmac_s", bounds_of(r, i).products);
+    if (!has_device(r)) return;
+    whole(f, "n_gpu_layers", r->info.device.n_layers + (uint64_t)r->info.device.head);
+    real(f, "upload_gb_s", g.upload_gb_s);
+    real(f, "device_upload_gb_s", r->device.upload);
+    real(f, "device_memory_gb_s", r->device.memory);
+    real(f, "device_products16_gmac_s", r->device.products16);
+    real(f, "device_products8_gmac_s", r->device.products8);
 }
 
 /* "gate, up" -> "gate_up" */
