@@ -123,3 +123,5 @@ mul_fn mul_for(uint32_t type, enum act_kind kind)
 #endif
     return f;
 }
+
+bool mul_is_portable(uint32_t type) { return act_kind_of(type, 0) != ACT_F32; }

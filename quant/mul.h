@@ -9,10 +9,27 @@
  *   ACT_Q8_K  blocks of 256 int8 with a scale and sums of 16: weight types of 256
  *
  * A kernel's sum for one (row, token) depends on nothing but their bytes: not on how
- * many rows or tokens the call has, nor on threads. */
+ * many rows or tokens the call has, nor on threads.  With encoded activations it does not
+ * depend on the instruction set either, or on whether a device computes it (infer/gpu):
+ * all kernels do the same steps in the same order.
+ *
+ *   a group of 16 or 32 weights that share a scale    S = sum of code * q, exact
+ *
+ *   ACT_Q8_K, over 256 columns from total = 0:        total = fma(S, scale, total)
+ *     then, where mins are whole numbers m times      total = fma(sum of m * q, -dmin,
+ *     dmin (the sum is exact)                                     total)
+ *     and over the row from y = 0                     y = fma(total, d, y)
+ *
+ *   ACT_Q8_0, over 256 columns from total = 0:        p = S * scale
+ *     then, with a min                                p = fma(sum of q, -min, p)
+ *                                                     total = fma(p, d, total)
+ *     and over the row from y = 0                     y = y + total
+ *
+ * d is the activation's, scale the weights' as the decoders have it: d * (its number). */
 #ifndef QUANT_MUL_H
 #define QUANT_MUL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,5 +52,9 @@ typedef decl_mul_fn(*mul_fn);
 /* The fastest kernel cpu_flags() allows for this weight type and activation form, or
  * NULL if there is none.  Every type with a decoder has one for ACT_F32. */
 mul_fn mul_for(uint32_t type, enum act_kind kind);
+
+/* True if products of this type with encoded activations are the same bits everywhere, on
+ * a device too.  False for weights that are multiplied as floats. */
+bool mul_is_portable(uint32_t type);
 
 #endif

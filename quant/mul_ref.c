@@ -1,8 +1,8 @@
 /* mul_ref.c - reference products of quantized rows with encoded activations.
  *
- * Every type comes down to the same thing: codes in groups of 16 that share a scale and a
- * min, weight = scale * code - min.  An unpacker for each type says how; one loop
- * multiplies.  Within a group the sum is exact; across groups it is a sum of floats. */
+ * Every type comes down to the same thing: codes in groups of 16 or 32 that share a scale
+ * and a min, weight = scale * code - min.  An unpacker for each type says how; two loops
+ * multiply, in the steps that mul.h prescribes. */
 #include "act.h"
 #include "blocks.h"
 #include "fp.h"
@@ -10,17 +10,17 @@
 #include "mul_ref.h"
 #include "scales.h"
 
+#include <math.h>
+#include <stdbool.h>
+
+/* Scales and mins are given for every 16 weights, also where 32 share them.  In a block
+ * of 256 mins are whole numbers times `min`; in one of 32 that is all. */
 struct codes {
     int8_t q[QK_K];
-    float scale[QK_K / 16], min[QK_K / 16];
+    float scale[QK_K / 16], min;
+    uint8_t mins[QK_K / 16];
 };
 typedef void (*unpack_fn)(struct codes *c, const void *block);
-
-static void set_group32(struct codes *c, float scale, float min)
-{
-    c->scale[0] = c->scale[1] = scale;
-    c->min[0] = c->min[1] = min;
-}
 
 /* ---- 32 weights: i in the low half of byte i, 16 + i in the high half ---- */
 
@@ -49,14 +49,15 @@ static void unpack_q4_0(struct codes *c, const void *block)
 {
     const struct block_q4_0 *b = block;
     nibbles(c->q, b->qs, 8);
-    set_group32(c, f16_to_f32(b->d), 0);
+    c->scale[0] = f16_to_f32(b->d);
 }
 
 static void unpack_q4_1(struct codes *c, const void *block)
 {
     const struct block_q4_1 *b = block;
     nibbles(c->q, b->qs, 0);
-    set_group32(c, f16_to_f32(b->d), -f16_to_f32(b->m));
+    c->scale[0] = f16_to_f32(b->d);
+    c->min = -f16_to_f32(b->m);
 }
 
 static void unpack_q5_0(struct codes *c, const void *block)
@@ -64,7 +65,7 @@ static void unpack_q5_0(struct codes *c, const void *block)
     const struct block_q5_0 *b = block;
     nibbles(c->q, b->qs, 16);
     add_fifth_bits(c->q, b->qh);
-    set_group32(c, f16_to_f32(b->d), 0);
+    c->scale[0] = f16_to_f32(b->d);
 }
 
 static void unpack_q5_1(struct codes *c, const void *block)
@@ -72,28 +73,29 @@ static void unpack_q5_1(struct codes *c, const void *block)
     const struct block_q5_1 *b = block;
     nibbles(c->q, b->qs, 0);
     add_fifth_bits(c->q, b->qh);
-    set_group32(c, f16_to_f32(b->d), -f16_to_f32(b->m));
+    c->scale[0] = f16_to_f32(b->d);
+    c->min = -f16_to_f32(b->m);
 }
 
 static void unpack_q8_0(struct codes *c, const void *block)
 {
     const struct block_q8_0 *b = block;
     for (int i = 0; i < 32; i++) c->q[i] = b->qs[i];
-    set_group32(c, f16_to_f32(b->d), 0);
+    c->scale[0] = f16_to_f32(b->d);
 }
 
 static void unpack_iq4_nl(struct codes *c, const void *block)
 {
     const struct block_iq4_nl *b = block;
     levels(c->q, b->qs, levels_iq4_nl);
-    set_group32(c, f16_to_f32(b->d), 0);
+    c->scale[0] = f16_to_f32(b->d);
 }
 
 static void unpack_mxfp4(struct codes *c, const void *block)
 {
     const struct block_mxfp4 *b = block;
     levels(c->q, b->qs, levels_fp4);
-    set_group32(c, e8m0_half(b->e), 0);
+    c->scale[0] = e8m0_half(b->e);
 }
 
 /* ---- 256 weights ---- */
@@ -107,11 +109,12 @@ static int two_bits(const uint8_t *qs, int i)
 static void unpack_q2_k(struct codes *c, const void *block)
 {
     const struct block_q2_k *b = block;
-    const float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    const float d = f16_to_f32(b->d);
     for (int i = 0; i < QK_K; i++) c->q[i] = (int8_t)two_bits(b->qs, i);
+    c->min = f16_to_f32(b->dmin);
     for (int j = 0; j < 16; j++) {
         c->scale[j] = d * (float)(b->scales[j] & 15);
-        c->min[j] = dmin * (float)(b->scales[j] >> 4);
+        c->mins[j] = b->scales[j] >> 4;
     }
 }
 
@@ -123,10 +126,7 @@ static void unpack_q3_k(struct codes *c, const void *block)
     unpack_scales_q3(b->scales, scale);
     for (int i = 0; i < QK_K; i++)
         c->q[i] = (int8_t)(two_bits(b->qs, i) - (b->hmask[i % 32] >> i / 32 & 1 ? 0 : 4));
-    for (int j = 0; j < 16; j++) {
-        c->scale[j] = d * (float)(scale[j] - 32);
-        c->min[j] = 0;
-    }
+    for (int j = 0; j < 16; j++) c->scale[j] = d * (float)(scale[j] - 32);
 }
 
 /* Four bits of weight i in Q4_K and Q5_K: 64 weights in 32 bytes. */
@@ -140,9 +140,10 @@ static void scales_and_mins(struct codes *c, float d, float dmin,
 {
     uint8_t scale[8], min[8];
     unpack_scale_min(packed, scale, min);
+    c->min = dmin;
     for (int j = 0; j < 16; j++) {
         c->scale[j] = d * (float)scale[j / 2];
-        c->min[j] = dmin * (float)min[j / 2];
+        c->mins[j] = min[j / 2];
     }
 }
 
@@ -171,10 +172,7 @@ static void unpack_q6_k(struct codes *c, const void *block)
         const int high = b->qh[half * 32 + i % 32] >> 2 * k & 3;
         c->q[i] = (int8_t)((low | high << 4) - 32);
     }
-    for (int j = 0; j < 16; j++) {
-        c->scale[j] = d * (float)b->scales[j];
-        c->min[j] = 0;
-    }
+    for (int j = 0; j < 16; j++) c->scale[j] = d * (float)b->scales[j];
 }
 
 static void unpack_iq4_xs(struct codes *c, const void *block)
@@ -186,7 +184,6 @@ static void unpack_iq4_xs(struct codes *c, const void *block)
         const int high = b->scales_h >> 2 * k & 3;
         levels(c->q + 32 * k, b->qs + 16 * k, levels_iq4_nl);
         c->scale[2 * k] = c->scale[2 * k + 1] = d * (float)((low | high << 4) - 32);
-        c->min[2 * k] = c->min[2 * k + 1] = 0;
     }
 }
 
@@ -205,7 +202,6 @@ static void put_signed(int8_t *q, int n, uint64_t bytes, unsigned signs)
 static void set_scale_iq2(struct codes *c, int j, float d, unsigned scale)
 {
     c->scale[j] = d * (0.5f + (float)scale) * 0.25f;
-    c->min[j] = 0;
 }
 
 static void unpack_iq2_xxs(struct codes *c, const void *block)
@@ -249,7 +245,6 @@ static void unpack_iq3_xxs(struct codes *c, const void *block)
         put_signed(c->q + 4 * g, 4, grid_bytes_iq3_xxs(grid_iq3_xxs[b->qs[g]]),
                    signs >> 4 * (g & 1));
         c->scale[g / 4] = f16_to_f32(b->d) * (0.5f + (float)(word >> 28)) * 0.5f;
-        c->min[g / 4] = 0;
     }
 }
 
@@ -262,74 +257,108 @@ static void unpack_iq3_s(struct codes *c, const void *block)
         put_signed(c->q + 4 * g, 4, grid_bytes_iq3_s(grid_iq3_s[index]),
                    b->signs[g / 2] >> 4 * (g & 1));
         c->scale[g / 4] = f16_to_f32(b->d) * (float)(1 + 2 * scale);
-        c->min[g / 4] = 0;
     }
 }
 
 /* ---- The product ---- */
 
-/* Groups [first, first + groups) of an activation block with the codes c. */
-static float product(const struct codes *c, const struct act_block *x, size_t first,
-                     size_t groups)
-{
-    float total = 0;
-    for (size_t j = 0; j < groups; j++) {
-        const int8_t *a = x->q + 16 * (first + j), *q = c->q + 16 * j;
-        int32_t sum = 0;
-        for (int i = 0; i < 16; i++) sum += q[i] * a[i];
-        total += x->d[(first + j) / 2] *
-                 (c->scale[j] * (float)sum - c->min[j] * (float)x->sum[first + j]);
-    }
-    return total;
-}
-
 struct layout {
     unpack_fn unpack;
+    int group; /* weights that share a scale */
+    bool has_min;
     size_t block, bytes;
 };
+
+/* The products of n neighbours. */
+static int32_t sum_codes(const int8_t *q, const int8_t *x, int n)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < n; i++) sum += q[i] * x[i];
+    return sum;
+}
+
+static float add_super_block(const struct layout *l, float y, const struct codes *c,
+                             const struct act_block *x)
+{
+    float total = 0;
+    for (int i = 0; i < QK_K; i += l->group)
+        total =
+            fmaf((float)sum_codes(c->q + i, x->q + i, l->group), c->scale[i / 16], total);
+    if (l->has_min) {
+        int32_t mins = 0;
+        for (int j = 0; j < QK_K / 16; j++) mins += c->mins[j] * x->sum[j];
+        total = fmaf((float)mins, -c->min, total);
+    }
+    return fmaf(total, x->d[0], y);
+}
+
+/* Block j of 32 of the activations x. */
+static float add_block(const struct layout *l, float total, const struct codes *c,
+                       const struct act_block *x, size_t j)
+{
+    float part = (float)sum_codes(c->q, x->q + QK_32 * j, QK_32) * c->scale[0];
+    if (l->has_min)
+        part = fmaf((float)(x->sum[2 * j] + x->sum[2 * j + 1]), -c->min, part);
+    return fmaf(part, x->d[j], total);
+}
+
+/* y += the columns of an activation block, for all tokens. */
+static void add_columns(const struct layout *l, float *y, size_t y_stride,
+                        const uint8_t *w, const uint8_t *x, size_t x_stride,
+                        size_t tokens, size_t columns)
+{
+    struct codes c[ACT_BLOCK / QK_32];
+    for (size_t i = 0; i < columns; i += l->block)
+        l->unpack(&c[i / l->block], w + i / l->block * l->bytes);
+    for (size_t t = 0; t < tokens; t++) {
+        const struct act_block *a = (const void *)(x + t * x_stride);
+        float *to = y + t * y_stride, total = 0;
+        if (l->block == QK_K) {
+            *to = add_super_block(l, *to, c, a);
+            continue;
+        }
+        for (size_t j = 0; j < columns / QK_32; j++)
+            total = add_block(l, total, &c[j], a, j);
+        *to += total;
+    }
+}
 
 static void mul_ref(const struct layout *l, float *y, size_t y_stride, const void *w,
                     size_t w_stride, size_t rows, const void *x, size_t x_stride,
                     size_t tokens, size_t n)
 {
     for (size_t r = 0; r < rows; r++) {
-        const uint8_t *row = (const uint8_t *)w + r * w_stride;
+        const uint8_t *row = (const uint8_t *)w + r * w_stride, *act = x;
         for (size_t t = 0; t < tokens; t++) y[t * y_stride + r] = 0;
-        for (size_t i = 0; i < n; i += l->block, row += l->bytes) {
-            struct codes c;
-            l->unpack(&c, row);
-            for (size_t t = 0; t < tokens; t++) {
-                const struct act_block *a =
-                    (const void *)((const uint8_t *)x + t * x_stride);
-                y[t * y_stride + r] +=
-                    product(&c, a + i / ACT_BLOCK, i % ACT_BLOCK / 16, l->block / 16);
-            }
-        }
+        for (size_t i = 0; i < n; i += ACT_BLOCK, act += sizeof(struct act_block))
+            add_columns(l, y + r, y_stride, row + i / l->block * l->bytes, act, x_stride,
+                        tokens, n - i < ACT_BLOCK ? n - i : ACT_BLOCK);
     }
 }
 
-#define MUL_REF(name, qk)                                                                \
+#define MUL_REF(name, qk, group, has_min)                                                \
     decl_mul_fn(mul_##name##_c)                                                          \
     {                                                                                    \
-        const struct layout l = { unpack_##name, qk, sizeof(struct block_##name) };      \
+        const struct layout l = { unpack_##name, group, has_min, qk,                     \
+                                  sizeof(struct block_##name) };                         \
         mul_ref(&l, y, y_stride, w, w_stride, rows, x, x_stride, tokens, n);             \
     }
 
-MUL_REF(q4_0, QK_32)
-MUL_REF(q4_1, QK_32)
-MUL_REF(q5_0, QK_32)
-MUL_REF(q5_1, QK_32)
-MUL_REF(q8_0, QK_32)
-MUL_REF(iq4_nl, QK_32)
-MUL_REF(mxfp4, QK_32)
-MUL_REF(q2_k, QK_K)
-MUL_REF(q3_k, QK_K)
-MUL_REF(q4_k, QK_K)
-MUL_REF(q5_k, QK_K)
-MUL_REF(q6_k, QK_K)
-MUL_REF(iq4_xs, QK_K)
-MUL_REF(iq2_xxs, QK_K)
-MUL_REF(iq2_xs, QK_K)
-MUL_REF(iq2_s, QK_K)
-MUL_REF(iq3_xxs, QK_K)
-MUL_REF(iq3_s, QK_K)
+MUL_REF(q4_0, QK_32, 32, false)
+MUL_REF(q4_1, QK_32, 32, true)
+MUL_REF(q5_0, QK_32, 32, false)
+MUL_REF(q5_1, QK_32, 32, true)
+MUL_REF(q8_0, QK_32, 32, false)
+MUL_REF(iq4_nl, QK_32, 32, false)
+MUL_REF(mxfp4, QK_32, 32, false)
+MUL_REF(q2_k, QK_K, 16, true)
+MUL_REF(q3_k, QK_K, 16, false)
+MUL_REF(q4_k, QK_K, 32, true)
+MUL_REF(q5_k, QK_K, 32, true)
+MUL_REF(q6_k, QK_K, 16, false)
+MUL_REF(iq4_xs, QK_K, 32, false)
+MUL_REF(iq2_xxs, QK_K, 32, false)
+MUL_REF(iq2_xs, QK_K, 16, false)
+MUL_REF(iq2_s, QK_K, 16, false)
+MUL_REF(iq3_xxs, QK_K, 32, false)
+MUL_REF(iq3_s, QK_K, 32, false)

@@ -7,11 +7,7 @@
  * four to a lane in the order of the columns, and scales as floats.  It is unpacked once
  * and then multiplied with all tokens.  An activation's four codes go to all lanes, so no
  * sum ever crosses lanes, and what is done for one (row, token) is the same wherever its
- * row sits in the tile and however many tokens there are:
- *
- *   in a group of 16 or 32 that shares a scale     whole numbers, exact
- *   over the groups of a super-block (Q8_K)        fma(sum, d * scale, total), in order
- *   over activation blocks                         fma(total, d of the activation, y)
+ * row sits in the tile and however many tokens there are: the steps that mul.h prescribes.
  *
  * With a single token a tile's rows are gone through in one call; with registers enough
  * (FUSE_SINGLE) the tile is left out there and codes go straight into the sums.  The next
@@ -216,6 +212,7 @@ INLINE void init_sums(struct sink *s, int columns)
     {                                                                                    \
         const struct shape s = { __VA_ARGS__ };                                          \
         struct tile w;                                                                   \
+        vf total = { 0 };                                                                \
         for (int j = 0; j < blocks; j++, r.p += sizeof(struct block_##name)) {           \
             struct sink to = { .x = x->q + 32 * j, .fused = true };                      \
             vi sum;                                                                      \
@@ -223,9 +220,9 @@ INLINE void init_sums(struct sink *s, int columns)
             block_##name(&to, &w, 0, &r);                                                \
             sum = to.sum[0] + to.sum[1];                                                 \
             if (s.has_offset) sum = pairs(sum, w.offset, x->sum + 2 * j);                \
-            y = add_block(y, sum, &w, 0, x, j, s);                                       \
+            total = add_block(total, sum, &w, 0, x, j, s);                               \
         }                                                                                \
-        return y;                                                                        \
+        return y + total;                                                                \
     }
 #else
 /* Through the tile. */

@@ -86,15 +86,15 @@ INLINE vf add_super_block(vf y, vf total, const struct tile *w, const struct act
 }
 
 /* Block j of the activations, `at` in the tile. */
-INLINE vf add_block(vf y, vi sum, const struct tile *w, int at, const struct act_block *x,
-                    int j, const struct shape s)
+INLINE vf add_block(vf total, vi sum, const struct tile *w, int at,
+                    const struct act_block *x, int j, const struct shape s)
 {
-    vf total = to_float(sum) * w->scale[at];
+    vf part = to_float(sum) * w->scale[at];
     if (s.has_min) {
         const vi ones = pairs((vi){ 0 }, splat(0x10001), x->sum + 2 * j);
-        total = madd(to_float(ones), -w->min[at], total);
+        part = madd(to_float(ones), -w->min[at], part);
     }
-    return madd(total, splat_float(x->d[j]), y);
+    return madd(part, splat_float(x->d[j]), total);
 }
 
 /* Memory that will be needed, asked for bit by bit between products. */
@@ -130,16 +130,16 @@ INLINE void super_block(vf acc[], const struct tile *w, const void *x, size_t x_
 INLINE void blocks_of_32(vf acc[], const struct tile *w, const void *x, size_t x_stride,
                          int blocks, struct ask ask, const int T, const struct shape s)
 {
-    vf y[MAX_TOKENS];
-    LOOP for (int t = 0; t < T; t++) y[t] = acc[t];
+    vf total[MAX_TOKENS];
+    LOOP for (int t = 0; t < T; t++) total[t] = (vf){ 0 };
     for (int j = 0; j < blocks; j++) {
         vi sum[MAX_TOKENS];
         ask_for(ask, j, blocks);
         sum_group(sum, w, j, x, x_stride, T, s);
-        LOOP for (int t = 0; t < T; t++) y[t] =
-            add_block(y[t], sum[t], w, j, token(x, x_stride, t), j, s);
+        LOOP for (int t = 0; t < T; t++) total[t] =
+            add_block(total[t], sum[t], w, j, token(x, x_stride, t), j, s);
     }
-    LOOP for (int t = 0; t < T; t++) acc[t] = y[t];
+    LOOP for (int t = 0; t < T; t++) acc[t] += total[t];
 }
 
 /* acc[t] += the tile times token t; `blocks` of 32 columns.  The first tokens ask. */

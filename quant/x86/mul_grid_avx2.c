@@ -1,13 +1,6 @@
 /* mul_grid_avx2.c - products of the types on a grid with encoded activations: 8 rows at a
  * time.
  *
- * Scales are whole numbers here, 2 s + 1 for a stored s, and are multiplied where two
- * neighbouring sums of 16 bits become one of 32, which takes an instruction anyhow.  So a
- * super-block's sum is a whole number, whatever the order of its columns; two floating
- * operations follow:
- *
- *   y = fma(sum * (d * unit of the scales), d of the activation, y)
- *
  * Codes are magnitudes and signs.  With one token the signs go to the activations, which
  * spares the way through the tile; with many into the codes of the tile, to which so much
  * is added that none is negative. */
@@ -22,12 +15,14 @@ enum { BIAS_IQ2 = 43, BIAS_IQ3_XXS = 62, BIAS_IQ3_S = 15 };
 
 /* ==== Columns of magnitudes and signs ====================================== */
 
-/* Where they go: sums of one token's products, or a tile. */
+/* Where they go: sums of one token's products, of the group and of those before it; or a
+ * tile. */
 struct out {
     const int8_t *x;
     vi sum;
+    vf total;
     vu *code;
-    bool fused; /* into the sum */
+    bool fused; /* into the sums */
 };
 
 /* Bytes that are negative where the bit of `which` is set, positive where it is not:
@@ -68,36 +63,31 @@ INLINE vi put_eight(struct out *o, int at, vu first, vu second, vu signs, int g,
     return (vi){ 0 };
 }
 
-/* Sums of 16 bits times the scale, which is there twice. */
-INLINE vi add_scaled(vi sum, vi part, vu times)
+/* The group's sum += sums of 16 bits. */
+INLINE void add_part(struct out *o, vi part)
 {
-    sum += (vi)_mm256_madd_epi16((__m256i)part, (__m256i)times);
-    __asm__("" : "+x"(sum)); /* now: or the compiler keeps all parts for a tree of sums */
-    return sum;
+    o->sum = dot_end(o->sum, part);
+    __asm__(""
+            : "+x"(o->sum)); /* now: or the compiler keeps all parts for a tree of sums */
 }
 
-/* ==== Scales =============================================================== */
-
-/* A tile keeps them as whole numbers in place of floats. */
-INLINE void set_times(struct tile *w, int j, vu times) { w->scale[j] = (vf)times; }
-INLINE vu times_of(const struct tile *w, int j) { return (vu)w->scale[j]; }
-
-/* Of 32 columns: `low` and `high` for 16 each.  What is to be taken off for the bias is
- * the tile's pair. */
-INLINE void set_scales(struct tile *w, int u, vu low, vu high, int bias)
+/* Group j is complete. */
+INLINE void end_group(struct out *o, struct tile *w, int j, vf scale)
 {
-    const __m256i both = _mm256_blend_epi16((__m256i)low, (__m256i)high, 0xaa);
-    set_times(w, 2 * u, low);
-    set_times(w, 2 * u + 1, high);
-    w->pair[u] = (vu)_mm256_mullo_epi16(both, _mm256_set1_epi16((int16_t)-bias));
+    w->scale[j] = scale;
+    o->total = madd(to_float(o->sum), scale, o->total);
+    o->sum = (vi){ 0 };
 }
+
+/* ==== Scales ===============================================================
+ *
+ * A stored s means 2 s + 1 times something, which d is multiplied with first: all this is
+ * exact. */
+
+INLINE vf scale_of(vf d, vu odd) { return d * to_float((vi)odd); }
 
 /* 2 s + 1 for the four bits at the top. */
-INLINE vu top_scale(vu word)
-{
-    const vu s = (word >> 27 & 0x1e) | 1;
-    return s | s << 16;
-}
+INLINE vu top_scale(vu word) { return (word >> 27 & 0x1e) | 1; }
 
 /* The same for all eight of a column, and one of these: a byte has two. */
 struct eight_scales {
@@ -108,14 +98,6 @@ INLINE struct eight_scales eight_scales(vu v)
 {
     return (struct eight_scales){ (v << 1 & 0x1e1e1e1e) | 0x01010101,
                                   (v >> 3 & 0x1e1e1e1e) | 0x01010101 };
-}
-
-INLINE vu one_scale(const struct eight_scales *e, int i)
-{
-    const uint8_t a = (uint8_t)(i / 2), b = (uint8_t)(4 + a), c = (uint8_t)(8 + a),
-                  d = (uint8_t)(12 + a), z = 128;
-    const uint8_t twice[16] = { a, z, a, z, b, z, b, z, c, z, c, z, d, z, d, z };
-    return lookup(i % 2 ? e->odd : e->even, repeat16(twice));
 }
 
 /* ==== Signs and points ===================================================== */
@@ -147,6 +129,11 @@ INLINE vu byte_of(vu v, int i)
     return lookup(v, repeat16(own));
 }
 
+INLINE vu one_scale(const struct eight_scales *e, int i)
+{
+    return byte_of(i % 2 ? e->odd : e->even, i / 2);
+}
+
 /* ==== Types ================================================================
  *
  * All by halves of 128 columns. */
@@ -166,49 +153,45 @@ INLINE vi put_iq2(struct out *o, int at, const uint32_t *grid, vu index, vu sign
     INLINE void unpack_##name(struct out *o, struct tile *w, struct rows *r)
 
 /* 32 columns, number u: four indices; four sevens of signs and a scale. */
-INLINE void unpack_32_iq2_xxs(struct out *o, struct tile *w, int u, vu index, vu word)
+INLINE void unpack_32_iq2_xxs(struct out *o, struct tile *w, vf d, int u, vu index,
+                              vu word)
 {
-    const vu signs = even_signs(four_sevens(word)), times = top_scale(word);
-    set_scales(w, u, times, times, BIAS_IQ2);
-    LOOP for (int g = 0; g < 4; g++)
-    {
-        const vi part =
-            put_iq2(o, 4 * u + g, grid_words.iq2_xxs, index >> 8 * g & 255, signs, g);
-        o->sum = add_scaled(o->sum, part, times);
-    }
+    const vu signs = even_signs(four_sevens(word));
+    LOOP for (int g = 0; g < 4; g++) add_part(
+        o, put_iq2(o, 4 * u + g, grid_words.iq2_xxs, index >> 8 * g & 255, signs, g));
+    end_group(o, w, u, scale_of(d, top_scale(word)));
 }
 
 UNPACK(iq2_xxs)
 {
     vu head[4];
     peek(head, r, 0);
-    w->min[0] = half(head[0]) * 0.125f;
+    const vf d = half(head[0]) * 0.125f;
+    w->offset = offset_of(BIAS_IQ2);
     for (int h = 0; h < 2; h++) {
         LOOP for (int k = 0; k < 2; k++)
         {
             const int u = 4 * h + 2 * k;
             vu c[4];
             take(c, r, AT(iq2_xxs, qs) + 8 * (size_t)u);
-            unpack_32_iq2_xxs(o, w, u, c[0], c[1]);
-            unpack_32_iq2_xxs(o, w, u + 1, c[2], c[3]);
+            unpack_32_iq2_xxs(o, w, d, u, c[0], c[1]);
+            unpack_32_iq2_xxs(o, w, d, u + 1, c[2], c[3]);
         }
     }
 }
 
 /* The same for four of 9 bits of index and 7 of signs, and two scales. */
-INLINE void unpack_32_iq2_xs(struct out *o, struct tile *w, int u, vu a, vu b, vu s0,
-                             vu s1)
+INLINE void unpack_32_iq2_xs(struct out *o, struct tile *w, int u, vu a, vu b, vf s0,
+                             vf s1)
 {
     const vu index[4] = { a & 511, a >> 16 & 511, b & 511, b >> 16 & 511 };
-    const vu times[2] = { s0, s1 };
     /* of groups 0, 2, 1, 3 */
     const vu signs = even_signs((a >> 9 & 0x007f007f) | (b >> 1 & 0x7f007f00));
-    set_scales(w, u, s0, s1, BIAS_IQ2);
     LOOP for (int g = 0; g < 4; g++)
     {
-        const vi part =
-            put_iq2(o, 4 * u + g, grid_words.iq2_xs, index[g], signs, g / 2 + g % 2 * 2);
-        o->sum = add_scaled(o->sum, part, times[g / 2]);
+        add_part(o, put_iq2(o, 4 * u + g, grid_words.iq2_xs, index[g], signs,
+                            g / 2 + g % 2 * 2));
+        if (g % 2) end_group(o, w, 2 * u + g / 2, g / 2 ? s1 : s0);
     }
 }
 
@@ -217,7 +200,8 @@ UNPACK(iq2_xs)
     vu head[4], tail[4];
     peek(head, r, 0);
     peek(tail, r, TAIL(iq2_xs)); /* the last two: scales */
-    w->min[0] = half(head[0]) * 0.125f;
+    const vf d = half(head[0]) * 0.125f;
+    w->offset = offset_of(BIAS_IQ2);
     for (int h = 0; h < 2; h++) {
         const struct eight_scales e = eight_scales(tail[2 + h]);
         LOOP for (int k = 0; k < 2; k++)
@@ -225,10 +209,11 @@ UNPACK(iq2_xs)
             const int u = 4 * h + 2 * k;
             vu c[4];
             take(c, r, AT(iq2_xs, qs) + 8 * (size_t)u);
-            unpack_32_iq2_xs(o, w, u, c[0], c[1], one_scale(&e, 4 * k),
-                             one_scale(&e, 4 * k + 1));
-            unpack_32_iq2_xs(o, w, u + 1, c[2], c[3], one_scale(&e, 4 * k + 2),
-                             one_scale(&e, 4 * k + 3));
+            unpack_32_iq2_xs(o, w, u, c[0], c[1], scale_of(d, one_scale(&e, 4 * k)),
+                             scale_of(d, one_scale(&e, 4 * k + 1)));
+            unpack_32_iq2_xs(o, w, u + 1, c[2], c[3],
+                             scale_of(d, one_scale(&e, 4 * k + 2)),
+                             scale_of(d, one_scale(&e, 4 * k + 3)));
         }
     }
 }
@@ -238,7 +223,8 @@ UNPACK(iq2_s)
     vu head[4], tail[4];
     peek(head, r, 0);
     peek(tail, r, TAIL(iq2_s)); /* upper bits of indices, two columns; scales, two */
-    w->min[0] = half(head[0]) * 0.125f;
+    const vf d = half(head[0]) * 0.125f;
+    w->offset = offset_of(BIAS_IQ2);
     for (int h = 0; h < 2; h++) {
         const struct eight_scales e = eight_scales(tail[2 + h]);
         const vu high = tail[h];
@@ -248,14 +234,13 @@ UNPACK(iq2_s)
         LOOP for (int i = 0; i < 4; i++)
         {
             const int u = 4 * h + i;
-            const vu times[2] = { one_scale(&e, 2 * i), one_scale(&e, 2 * i + 1) };
-            set_scales(w, u, times[0], times[1], BIAS_IQ2);
             LOOP for (int g = 0; g < 4; g++)
             {
                 const vu index = byte_of(c[i], g) | move_bits(high, 8 * i + 2 * g, 8, 3);
-                const vi part =
-                    put_iq2(o, 4 * u + g, grid_words.iq2_s, index, signs[i], g);
-                o->sum = add_scaled(o->sum, part, times[g / 2]);
+                add_part(o, put_iq2(o, 4 * u + g, grid_words.iq2_s, index, signs[i], g));
+                if (g % 2)
+                    end_group(o, w, 2 * u + g / 2,
+                              scale_of(d, one_scale(&e, 2 * i + g / 2)));
             }
         }
     }
@@ -266,7 +251,8 @@ UNPACK(iq3_xxs)
     const uint32_t *grid = grid_words.points_iq3_xxs;
     vu head[4];
     peek(head, r, 0);
-    w->min[0] = half(head[0]) * 0.25f;
+    const vf d = half(head[0]) * 0.25f;
+    w->offset = offset_of(BIAS_IQ3_XXS);
     for (int h = 0; h < 2; h++) {
         vu c[8], words[4]; /* indices of 32 groups of 4 */
         take(c, r, AT(iq3_xxs, qs) + 32 * (size_t)h);
@@ -275,17 +261,15 @@ UNPACK(iq3_xxs)
         LOOP for (int i = 0; i < 4; i++)
         {
             const int u = 4 * h + i;
-            const vu signs = even_signs(four_sevens(words[i])),
-                     times = top_scale(words[i]);
-            set_scales(w, u, times, times, BIAS_IQ3_XXS);
+            const vu signs = even_signs(four_sevens(words[i]));
             LOOP for (int g = 0; g < 4; g++)
             {
                 const vu two = c[2 * i + g / 2] >> 16 * (g % 2);
-                const vi part =
-                    put_eight(o, 4 * u + g, gather(grid, two & 255),
-                              gather(grid, two >> 8 & 255), signs, g, BIAS_IQ3_XXS);
-                o->sum = add_scaled(o->sum, part, times);
+                add_part(o,
+                         put_eight(o, 4 * u + g, gather(grid, two & 255),
+                                   gather(grid, two >> 8 & 255), signs, g, BIAS_IQ3_XXS));
             }
+            end_group(o, w, u, scale_of(d, top_scale(words[i])));
         }
     }
 }
@@ -297,7 +281,8 @@ UNPACK(iq3_s)
     peek(head, r, 0);
     peek(high, r, AT(iq3_s, qh));
     peek(tail, r, TAIL(iq3_s)); /* the last: scales */
-    w->min[0] = half(head[0]);
+    const vf d = half(head[0]);
+    w->offset = offset_of(BIAS_IQ3_S);
     for (int h = 0; h < 2; h++) {
         const struct eight_scales e = eight_scales(tail[3] >> 16 * h);
         const vu ninth = high[h];
@@ -308,9 +293,7 @@ UNPACK(iq3_s)
         LOOP for (int i = 0; i < 4; i++)
         {
             const int u = 4 * h + i;
-            const vu times = one_scale(&e, i);
             vi sum = { 0 };
-            set_scales(w, u, times, times, BIAS_IQ3_S);
             LOOP for (int g = 0; g < 4; g++)
             {
                 const int bit = 8 * i + 2 * g;
@@ -321,50 +304,18 @@ UNPACK(iq3_s)
                                           gather(grid, second), signs[i], g, BIAS_IQ3_S);
                 sum = (vi)_mm256_add_epi16((__m256i)sum, (__m256i)part);
             }
-            o->sum = add_scaled(o->sum, sum, times);
+            add_part(o, sum);
+            end_group(o, w, u, scale_of(d, one_scale(&e, i)));
         }
     }
 }
 
 /* ==== Kernels ============================================================== */
 
-INLINE vf add_whole(vf y, vi sum, const struct tile *w, const struct act_block *x)
-{
-    return madd(to_float(sum) * w->min[0], splat_float(x->d[0]), y);
-}
-
-/* acc[t] += a super-block, for T tokens. */
-INLINE void whole_block(vf acc[], const struct tile *w, const void *x, size_t x_stride,
-                        struct ask ask, const int T, const struct shape s)
-{
-    vi sum[MAX_TOKENS];
-    LOOP for (int t = 0; t < T; t++) sum[t] = (vi){ 0 };
-    for (int u = 0; u < ACT_BLOCK / 32; u++) {
-        ask_for(ask, u, ACT_BLOCK / 32);
-        LOOP for (int t = 0; t < T; t++) sum[t] =
-            pairs(sum[t], w->pair[u], token(x, x_stride, t)->sum + 2 * u);
-        LOOP for (int k = 0; k < 8; k += s.chunk)
-        {
-            const vu times = times_of(w, 2 * u + k / 4);
-            LOOP for (int t = 0; t < T; t++)
-            {
-                const int8_t *q = token(x, x_stride, t)->q + 32 * u + 4 * k;
-                vi part = { 0 };
-                LOOP for (int i = 0; i < s.chunk; i++) part =
-                    dot_step(part, w->code[8 * u + k + i], q + 4 * i);
-                sum[t] = add_scaled(sum[t], part, times);
-            }
-        }
-    }
-    LOOP for (int t = 0; t < T; t++) acc[t] =
-        add_whole(acc[t], sum[t], w, token(x, x_stride, t));
-}
-
-#define WHOLE_BLOCK whole_block(acc, w, x, x_stride, ask, T, s)
-
 /* Steps that 16 bits have room for: 4 * 30 * 2 * 127, or 124 * 2 * 127. */
-PRODUCT(product_coarse, WHOLE_BLOCK, .chunk = 1)
-PRODUCT(product_fine, WHOLE_BLOCK, .chunk = 4)
+PRODUCT(product_coarse, SUPER_BLOCK, .group = 32, .chunk = 1, .has_offset = true)
+PRODUCT(product_coarse_16, SUPER_BLOCK, .group = 16, .chunk = 1, .has_offset = true)
+PRODUCT(product_fine, SUPER_BLOCK, .group = 32, .chunk = 4, .has_offset = true)
 
 #define GRID_FNS(name, product)                                                          \
     static void tile_##name(struct tile *w, struct rows r, int blocks)                   \
@@ -380,14 +331,14 @@ PRODUCT(product_fine, WHOLE_BLOCK, .chunk = 4)
         struct tile w;                                                                   \
         (void)blocks;                                                                    \
         unpack_##name(&o, &w, &r);                                                       \
-        return add_whole(y, o.sum, &w, x);                                               \
+        return madd(o.total, splat_float(x->d[0]), y);                                   \
     }                                                                                    \
     SINGLE(name, sizeof(struct block_##name))                                            \
     KERNEL(name, product, single_##name, QK_K)
 
 GRID_FNS(iq2_xxs, product_coarse)
-GRID_FNS(iq2_xs, product_coarse)
-GRID_FNS(iq2_s, product_coarse)
+GRID_FNS(iq2_xs, product_coarse_16)
+GRID_FNS(iq2_s, product_coarse_16)
 GRID_FNS(iq3_xxs, product_coarse)
 GRID_FNS(iq3_s, product_fine)
 

@@ -2,7 +2,8 @@
  *
  * Every variant, the plain C one included, is held against a sum in double of what the
  * decoders make of the same bytes; and a batch must give the bits that its rows and
- * tokens give one at a time. */
+ * tokens give one at a time.  Products with encoded activations must be the bits of plain
+ * C, whatever the bytes. */
 #include "check.h"
 
 #include "../../libgguf/libgguf.h"
@@ -95,6 +96,27 @@ static void check_alone(const struct problem *p, mul_fn fn, const float *y,
         }
 }
 
+/* Products with encoded activations are the bits of plain C; a NaN may be any NaN. */
+static void check_bits(const struct problem *p, mul_fn ref, const float *y,
+                       size_t y_stride, int pattern)
+{
+    for (size_t r = 0; r < p->rows; r++) {
+        float want[MAX_TOKENS];
+        ref(want, 1, p->w + r * p->w_stride, p->w_stride, 1, p->x, p->x_stride, p->tokens,
+            p->n);
+        for (size_t t = 0; t < p->tokens; t++) {
+            const float got = y[t * y_stride + r];
+            if (!memcmp(&got, want + t, sizeof got)) continue;
+            if (isnan(got) && isnan(want[t])) continue;
+            check_fail("n=%zu rows=%zu tokens=%zu pattern=%d row %zu token %zu: %a and "
+                       "in plain C %a",
+                       p->n, p->rows, p->tokens, pattern, r, t, (double)got,
+                       (double)want[t]);
+            return;
+        }
+    }
+}
+
 /* Activations that try the kernel: random, with all codes at an end, or zero. */
 static void fill_act(enum act_kind kind, size_t n, void *dst, int pattern)
 {
@@ -112,8 +134,8 @@ struct areas {
 };
 
 /* One call with its data at the low or high end of guarded memory. */
-static void check_call(struct problem p, mul_fn fn, const struct areas *a, int high,
-                       enum row_pattern pattern)
+static void check_call(struct problem p, mul_fn fn, mul_fn ref, const struct areas *a,
+                       int high, enum row_pattern pattern)
 {
     const size_t row = (size_t)ggf_row_bytes(p.type, p.n), act = act_bytes(p.kind, p.n);
     const size_t y_stride = p.rows + (size_t)high * 3;
@@ -136,7 +158,8 @@ static void check_call(struct problem p, mul_fn fn, const struct areas *a, int h
         for (size_t r = p.rows; r < y_stride; r++)
             if (((uint8_t *)(y + t * y_stride + r))[0] != a->y.bytes[0] && high)
                 check_fail("n=%zu rows=%zu: wrote between the tokens", p.n, p.rows);
-    if (pattern == ROW_WILD) return; /* only that nothing outside is touched */
+    if (p.kind != ACT_F32) check_bits(&p, ref, y, y_stride, pattern);
+    if (pattern == ROW_WILD) return; /* numbers that mean nothing */
     check_values(&p, y, y_stride, pattern);
     check_alone(&p, fn, y, y_stride);
 }
@@ -194,7 +217,9 @@ static void check_kind(uint32_t type, enum act_kind kind)
     /* Types without a float kernel of their own are new when the F32 kernel below is. */
     const bool decoded = kind == ACT_F32 && type != GGF_F16 && type != GGF_BF16;
     const mul_fn key = decoded ? mul_for(GGF_F32, ACT_F32) : fn;
-    if (!check_begin((check_fn)key, "mul_%s_%s", t->name, kind_names[kind])) return;
+    const mul_fn ref =
+        (mul_fn)check_begin((check_fn)key, "mul_%s_%s", t->name, kind_names[kind]);
+    if (!ref) return;
     static const size_t sizes[][2] = {
         /* rows, tokens */
         { 1, 1 },        { 3, 2 },           { 16, 1 }, { 17, 3 }, { 4, 8 },
@@ -216,7 +241,7 @@ static void check_kind(uint32_t type, enum act_kind kind)
             p.rows = sizes[s][0], p.tokens = sizes[s][1];
             p.w_stride = (size_t)ggf_row_bytes(type, p.n) + check_rnd() % 2 * 36;
             p.x_stride = act_bytes(kind, p.n) + check_rnd() % 2 * 64;
-            check_call(p, fn, &a, high, (enum row_pattern)pattern);
+            check_call(p, fn, ref, &a, high, (enum row_pattern)pattern);
         }
     if (bench_wanted()) bench_stream(type, kind, fn);
     check_end();
