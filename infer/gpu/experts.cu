@@ -7,6 +7,7 @@
  * together. Either way a row's result is the same, and the rows of a token are added in
  * the order of the routing. */
 #include "product.cuh"
+#include "../ops/silu.h"
 
 enum {
     SORT_THREADS = 1024,
@@ -19,10 +20,10 @@ enum {
 struct layout {
     uint32_t pairs, rows, ff, chunks, tiles;
     bool sorted;
-    struct expert_tile *tile; /* [tiles] */
+    struct expert_tile *tile;       /* [tiles] */
     uint32_t *token_of, *expert_of; /* [pairs] in sorted order */
-    uint32_t *place;          /* [pairs] in the routing's order: their rows */
-    float *shared_weight;     /* [tokens] */
+    uint32_t *place;                /* [pairs] in the routing's order: their rows */
+    float *shared_weight;           /* [tokens] */
     float *ff_d; /* [2 ff, rows]: gate and up; then the middle in gate's place */
     struct act_chunk *mid; /* [chunks, rows] */
     float *down;           /* [n_embd, rows] */
@@ -135,11 +136,6 @@ static __global__ void __launch_bounds__(SORT_THREADS)
 /* ---- Between the products
  * --------------------------------------------------------------- */
 
-static __device__ float sigmoid_of(float v)
-{
-    return quotient(1.0f, add(1.0f, expf(-v)));
-}
-
 /* What the shared expert counts for a token. */
 static __device__ void weigh_shared(const float *gate, const float *norm, uint32_t n,
                                     float *weight)
@@ -149,12 +145,7 @@ static __device__ void weigh_shared(const float *gate, const float *norm, uint32
     for (uint32_t i = threadIdx.x; i < n; i += ACTIVATE_THREADS)
         sum = fma1(gate[i], norm[i], sum);
     sum = block_sum(sum, scratch);
-    if (threadIdx.x == 0) *weight = sigmoid_of(sum);
-}
-
-static __device__ float silu_mul(float gate, float up)
-{
-    return mul(mul(gate, sigmoid_of(gate)), up);
+    if (threadIdx.x == 0) *weight = silu_sigmoid(sum);
 }
 
 struct activation {
@@ -185,8 +176,8 @@ static __global__ void activate(struct activation a)
         float4 v = make_float4(0, 0, 0, 0);
         if (i < n) {
             const float4 g = *(const float4 *)(gate + i), u = *(const float4 *)(up + i);
-            v = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
-                            silu_mul(g.w, u.w));
+            v = make_float4(silu_times(g.x, u.x), silu_times(g.y, u.y),
+                            silu_times(g.z, u.z), silu_times(g.w, u.w));
             *(float4 *)(gate + i) = v;
         }
         acts_put(a.mid + (size_t)row * a.chunks, n, i, v);

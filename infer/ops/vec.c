@@ -1,5 +1,6 @@
 /* vec.c - the C kernels, and the choice among the variants. */
 #include "vec.h"
+#include "silu.h"
 #include "../../quant/cpu.h"
 
 #include <math.h>
@@ -57,7 +58,7 @@ static decl_exp_sum_fn(exp_sum_c)
 
 static decl_silu_mul_fn(silu_mul_c)
 {
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * (g[i] * sigmoid(g[i]));
+    for (size_t i = 0; i < n; i++) y[i] = silu_times(g[i], x[i]);
 }
 
 static decl_sigm_mul_fn(sigm_mul_c)

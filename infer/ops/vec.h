@@ -4,7 +4,8 @@
  * The C versions are the specification.  Variants may add in another order, so results
  * differ by rounding between levels, but for one level a result depends on nothing but
  * the arguments.  exp() inside is good to 2 units in the last place; results too small
- * for a normal float may become 0. */
+ * for a normal float may become 0.  silu_mul has the same bits at all levels, those of
+ * silu.h, so that it does not matter who computed an expert. */
 #ifndef INFER_OPS_VEC_H
 #define INFER_OPS_VEC_H
 

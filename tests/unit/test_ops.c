@@ -2,6 +2,7 @@
  * against plain definitions in double. */
 #include "../../infer/ops/moe.h"
 #include "../../infer/ops/rope.h"
+#include "../../infer/ops/silu.h"
 #include "../../infer/ops/vec.h"
 #include "../../quant/cpu.h"
 #include "suite.h"
@@ -115,6 +116,29 @@ START_TEST(elementwise)
     for (size_t i = 0; i < n; i++)
         near((double)v[i], (double)y[i] / (1 + exp(-(double)x[i])), 4);
     ck_assert_mem_eq(v + n, y + n, GUARD * sizeof *v);
+}
+END_TEST
+
+/* Of floats of all sizes, infinities and NaN among them: vectors have the bits of silu.h,
+ * which all levels share with a device. */
+START_TEST(same_bits)
+{
+    enum { STEP = 400009 }; /* through all patterns of bits */
+    size_t n;
+    if (!start(_i, &n)) return;
+    float g[MAX];
+    for (uint64_t bits = (uint64_t)_i * 997; bits <= UINT32_MAX - (uint64_t)STEP * MAX;) {
+        for (size_t i = 0; i < n; i++, bits += STEP) g[i] = bits_float((uint32_t)bits);
+        memcpy(z, x, sizeof z);
+        ops.silu_mul(z, z, g, n);
+        for (size_t i = 0; i < n; i++) {
+            const float want = silu_times(g[i], x[i]);
+            ck_assert_msg(!memcmp(&z[i], &want, sizeof want) ||
+                              (isnan(z[i]) && isnan(want)),
+                          "silu(%a) * %a = %a, expected %a", (double)g[i], (double)x[i],
+                          (double)z[i], (double)want);
+        }
+    }
 }
 END_TEST
 
@@ -391,6 +415,7 @@ int main(void)
     TCase *tc = tcase_create("kernels");
     tcase_add_loop_test(tc, sums, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, elementwise, 0, levels * N_LENGTHS);
+    tcase_add_loop_test(tc, same_bits, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, largest, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, exponential, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, soft_max, 0, levels * N_LENGTHS);

@@ -8,7 +8,7 @@
 #define LANES      16
 #define NAME(name) name##_avx512
 #define LEAST      (-110.0f)
-#define MOST       100.0f
+#define MOST       88.3f
 typedef __m512 vec;
 typedef __m512d wide;
 typedef __mmask16 lanes;
