@@ -4,36 +4,12 @@
  * most recently used one first; those of batches are taken in turn.  The device has a
  * table of all experts of all layers, of which entries count that the host knows to be
  * right. */
-#include "pool.h"
+#include "pool_parts.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ALIGN = 256 };
-enum { FEW_TOKENS = 8 }; /* of a batch that decodes */
-#define NOWHERE UINT32_MAX
-
-struct slot {
-    uint32_t item;       /* layer * n_expert + expert, or NOWHERE */
-    uint32_t prev, next; /* of those that are kept */
-};
-
-struct expert_pool {
-    gpu *g;
-    const q3n_model *m;
-    struct pool_shape shape;
-    uint8_t *memory_d;           /* the slots */
-    struct gpu_expert *table_d;  /* [n_expert, n_layer] */
-    struct gpu_expert *table;    /* the host's */
-    uint32_t *where;             /* [n_expert, n_layer]: slot or NOWHERE */
-    struct slot *slots;          /* kept ones first */
-    uint32_t first, last, turn;  /* of the list; the next slot that a batch takes */
-    uint32_t *asked, n_asked;    /* [n_expert]: experts of the tokens in hand */
-    uint32_t *uses;              /* [n_expert]: by how many of them */
-    struct expert_demand demand; /* those that are not there */
-    _Atomic uint64_t hits, misses, bytes;
-};
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
@@ -105,16 +81,11 @@ static void put_first(struct expert_pool *p, uint32_t slot)
 
 static void take_out(struct expert_pool *p, uint32_t slot)
 {
-    const struct slot *s = &p->slots[slot];
+    const struct pool_slot *s = &p->slots[slot];
     if (s->prev != NOWHERE) p->slots[s->prev].next = s->next;
     else p->first = s->next;
     if (s->next != NOWHERE) p->slots[s->next].prev = s->prev;
     else p->last = s->prev;
-}
-
-static bool is_kept(const struct expert_pool *p, uint32_t slot)
-{
-    return slot < p->shape.kept;
 }
 
 static void use(struct expert_pool *p, uint32_t slot)
@@ -123,11 +94,18 @@ static void use(struct expert_pool *p, uint32_t slot)
     put_first(p, slot);
 }
 
-static void empty(struct expert_pool *p, uint32_t slot)
+void pool_empty(struct expert_pool *p, uint32_t slot)
 {
-    struct slot *s = &p->slots[slot];
+    struct pool_slot *s = &p->slots[slot];
     if (s->item != NOWHERE) p->where[s->item] = NOWHERE;
     s->item = NOWHERE;
+}
+
+void pool_fill(struct expert_pool *p, uint32_t slot, uint32_t item)
+{
+    pool_empty(p, slot);
+    p->slots[slot].item = item;
+    p->where[item] = slot;
 }
 
 /* ---- Setting up ---------------------------------------------------------------- */
@@ -154,7 +132,7 @@ static bool arrays(struct expert_pool *p)
     p->first = p->last = NOWHERE;
     for (uint32_t i = 0; i < n_slots; i++) {
         p->slots[i].item = NOWHERE;
-        if (is_kept(p, i)) put_first(p, i);
+        if (pool_keeps(p, i)) put_first(p, i);
     }
     p->turn = p->shape.kept;
     return true;
@@ -206,77 +184,6 @@ struct pool_stats pool_stats(const struct expert_pool *p)
     return (struct pool_stats){ p->hits, p->misses, p->bytes };
 }
 
-/* ---- Which experts, and where to ------------------------------------------------- */
-
-static uint32_t item_of(const struct expert_pool *p, uint32_t layer, uint32_t expert)
-{
-    return layer * p->m->hp.n_expert + expert;
-}
-
-/* Does an expert take one of the slots that a batch may have? */
-static bool takes_room(const struct expert_pool *p, uint32_t item, bool few)
-{
-    return few || p->where[item] == NOWHERE || !is_kept(p, p->where[item]);
-}
-
-/* Tokens whose experts, p->asked, have room together. */
-static uint32_t ask(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
-                    uint32_t tokens, bool few)
-{
-    const uint32_t n_used = p->m->hp.n_expert_used;
-    const uint32_t room = few ? p->shape.kept : p->shape.passing;
-    uint32_t taken = 0, t = 0;
-    memset(p->uses, 0, p->m->hp.n_expert * sizeof *p->uses);
-    for (p->n_asked = 0; t < tokens; t++, ids += n_used) {
-        uint32_t more = 0;
-        for (uint32_t k = 0; k < n_used; k++)
-            more += !p->uses[ids[k]] && takes_room(p, item_of(p, layer, ids[k]), few);
-        if (taken + more > room) break;
-        taken += more;
-        for (uint32_t k = 0; k < n_used; k++)
-            if (!p->uses[ids[k]]++) p->asked[p->n_asked++] = ids[k];
-    }
-    return t;
-}
-
-/* A slot for an expert that is not there, which none of those asked for is in. */
-static uint32_t find_slot(struct expert_pool *p, uint32_t layer, bool few)
-{
-    const uint32_t n = p->shape.kept + p->shape.passing, n_expert = p->m->hp.n_expert;
-    if (few) {
-        const uint32_t slot = p->last;
-        use(p, slot);
-        return slot;
-    }
-    for (;;) {
-        const uint32_t slot = p->turn, item = p->slots[slot].item;
-        p->turn = slot + 1 < n ? slot + 1 : p->shape.kept;
-        if (item == NOWHERE || item / n_expert != layer || !p->uses[item % n_expert])
-            return slot;
-    }
-}
-
-/* Those that are not there get a slot, and are what the store is asked for. */
-static uint32_t assign(struct expert_pool *p, uint32_t layer, bool few)
-{
-    uint32_t missing = 0;
-    for (uint32_t i = 0; i < p->n_asked; i++) {
-        const uint32_t slot = p->where[item_of(p, layer, p->asked[i])];
-        if (slot == NOWHERE) p->demand.ids[missing++] = p->asked[i];
-        else if (few && is_kept(p, slot)) use(p, slot);
-    }
-    for (uint32_t i = 0; i < missing; i++) {
-        const uint32_t item = item_of(p, layer, p->demand.ids[i]);
-        const uint32_t slot = find_slot(p, layer, few);
-        empty(p, slot);
-        p->slots[slot].item = item;
-        p->where[item] = slot;
-    }
-    p->hits += p->n_asked - missing;
-    p->misses += missing;
-    return missing;
-}
-
 /* ---- Bringing them --------------------------------------------------------------- */
 
 static void upload(struct expert_pool *p, uint32_t item, const struct expert *e)
@@ -320,7 +227,7 @@ static int fetch(struct expert_pool *p, uint32_t layer, ggf_error *err)
     do {
         for (uint32_t i = d->first; i < d->first + d->count && !e; i++) {
             e = expert_store_wait(store, d, i, EXPERT_READY, err);
-            if (!e) upload(p, item_of(p, layer, d->ids[i]), &d->experts[i]);
+            if (!e) upload(p, pool_item(p, layer, d->ids[i]), &d->experts[i]);
         }
     } while (!e && expert_store_next(store, d));
     return e;
@@ -330,18 +237,16 @@ static int fetch(struct expert_pool *p, uint32_t layer, ggf_error *err)
 static void forget(struct expert_pool *p, uint32_t layer)
 {
     for (uint32_t i = 0; i < p->n_asked; i++) {
-        const uint32_t slot = p->where[item_of(p, layer, p->asked[i])];
-        if (slot != NOWHERE) empty(p, slot);
+        const uint32_t slot = p->where[pool_item(p, layer, p->asked[i])];
+        if (slot != NOWHERE) pool_empty(p, slot);
     }
 }
 
-int pool_bring(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
-               uint32_t tokens, uint32_t *n, ggf_error *err)
+int pool_fetch(struct expert_pool *p, uint32_t layer, uint32_t missing, ggf_error *err)
 {
     const uint32_t n_expert = p->m->hp.n_expert;
-    const bool few = tokens <= FEW_TOKENS;
-    *n = ask(p, layer, ids, tokens, few);
-    const uint32_t missing = assign(p, layer, few);
+    p->hits += p->n_asked - missing;
+    p->misses += missing;
     if (!missing) return 0;
     expert_store_begin(p->m->experts, &p->demand, layer, missing, p->uses);
     const int e = fetch(p, layer, err);
@@ -351,4 +256,39 @@ int pool_bring(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
         gpu_upload(p->g, p->table_d + (size_t)layer * n_expert,
                    p->table + (size_t)layer * n_expert, n_expert * sizeof *p->table);
     return e;
+}
+
+/* ---- For a few tokens ------------------------------------------------------------ */
+
+static void ask(struct expert_pool *p, const uint32_t *ids, uint32_t pairs)
+{
+    memset(p->uses, 0, p->m->hp.n_expert * sizeof *p->uses);
+    p->n_asked = 0;
+    for (uint32_t i = 0; i < pairs; i++)
+        if (!p->uses[ids[i]]++) p->asked[p->n_asked++] = ids[i];
+}
+
+/* Those that are not there get the slots that were not used for longest, and are what the
+ * store is asked for. */
+static uint32_t assign(struct expert_pool *p, uint32_t layer)
+{
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < p->n_asked; i++) {
+        const uint32_t slot = p->where[pool_item(p, layer, p->asked[i])];
+        if (slot == NOWHERE) p->demand.ids[missing++] = p->asked[i];
+        else if (pool_keeps(p, slot)) use(p, slot);
+    }
+    for (uint32_t i = 0; i < missing; i++) {
+        const uint32_t slot = p->last;
+        use(p, slot);
+        pool_fill(p, slot, pool_item(p, layer, p->demand.ids[i]));
+    }
+    return missing;
+}
+
+int pool_bring(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
+               uint32_t tokens, ggf_error *err)
+{
+    ask(p, ids, tokens * p->m->hp.n_expert_used);
+    return pool_fetch(p, layer, assign(p, layer), err);
 }

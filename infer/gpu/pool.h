@@ -31,11 +31,12 @@ void pool_free(struct expert_pool *pool); /* NULL is allowed */
 /* Where experts of a layer are, for struct gpu_moe. */
 const struct gpu_expert *pool_table(const struct expert_pool *pool, uint32_t layer);
 
-/* Bring what the first of `tokens` tokens need, ids[n_used, tokens], as many of them as
- * there is room for: *n says how many.  Copies are enqueued; before the next call for the
- * same layer what was enqueued must be done. */
+enum { POOL_FEW = 8 }; /* tokens of a batch that decodes; of more: stream.h */
+
+/* Bring what so few tokens need, ids[n_used, tokens].  Copies are enqueued; before the
+ * next call for the same layer what was enqueued must be done. */
 int pool_bring(struct expert_pool *pool, uint32_t layer, const uint32_t *ids,
-               uint32_t tokens, uint32_t *n, ggf_error *err);
+               uint32_t tokens, ggf_error *err);
 
 struct pool_stats {
     uint64_t hits, misses, bytes;

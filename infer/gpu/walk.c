@@ -2,6 +2,7 @@
  * model that is there as a whole.  What crosses are tokens and positions, activations of
  * layers that the host has a part in, and logits. */
 #include "offload.h"
+#include "stream.h"
 #include "../ops/clock.h"
 
 #include <string.h>
@@ -200,23 +201,35 @@ static void some_experts(struct device_pass *p, uint32_t layer, uint32_t first,
                 d->x + (size_t)(first + t) * hp->n_embd);
 }
 
+/* Of many tokens, some after the others. */
+static int streamed(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
+{
+    const uint32_t tokens = p->batch->n - first, n_used = hp_of(p)->n_expert_used;
+    struct expert_pool *pool = p->model->offload->pool;
+    for (uint32_t t = 0, n; t < tokens; t += n) {
+        const uint32_t *ids = p->w->moe.ids + (size_t)t * n_used;
+        int e = t ? gpu_sync(gpu_of(p), err) : 0;
+        if (e || (e = stream_bring(pool, layer, ids, tokens - t, &n, err))) return e;
+        some_experts(p, layer, first, t, n);
+    }
+    return 0;
+}
+
 int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
 {
     const struct batch *b = p->batch;
-    const uint32_t tokens = b->n - first, n_used = hp_of(p)->n_expert_used;
+    const uint32_t tokens = b->n - first;
     struct expert_pool *pool = p->model->offload->pool;
     int e = tokens ? device_get_choice(p, first, false, err) : 0;
-    if (e) return e;
-    if (b->watch && tokens)
-        moe_tell(&p->model->layers[layer].moe, &p->w->moe, tokens, b->watch);
-    for (uint32_t t = 0, n; t < tokens; t += n) {
-        const uint32_t *ids = p->w->moe.ids + (size_t)t * n_used;
-        if (t && (e = gpu_sync(gpu_of(p), err))) return e;
-        if ((e = pool_bring(pool, layer, ids, tokens - t, &n, err))) return e;
-        some_experts(p, layer, first, t, n);
+    if (e || !tokens) return e;
+    if (b->watch) moe_tell(&p->model->layers[layer].moe, &p->w->moe, tokens, b->watch);
+    if (tokens > POOL_FEW) {
+        e = streamed(p, layer, first, err);
+    } else if (!(e = pool_bring(pool, layer, p->w->moe.ids, tokens, err))) {
+        device_experts(p, layer, first);
     }
     done(p, OP_GATE_UP);
-    return 0;
+    return e;
 }
 
 void device_put_sum(struct device_pass *p, uint32_t first)
