@@ -18,6 +18,7 @@ constexpr uint32_t SHARE = 8;  /* threads that share a column */
 constexpr uint32_t RULE_THREADS = PANEL * SHARE;
 constexpr uint32_t STAGE = 2048; /* floats of queries, and of keys, held at a time */
 constexpr uint32_t MOST_DIM = 256, FINISH_WARPS = 4;
+constexpr uint32_t FINISH_TOKENS = 8; /* so many the rule's last blocks can finish */
 
 static __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -238,12 +239,77 @@ static __device__ void rule_tile(const struct gpu_delta *d, const struct run *ru
     }
 }
 
+/* ---- What follows ---------------------------------------------------------------- */
+
+/* norm(o) silu(z) of one value head of a token, a warp's work; at: of the head in a row
+ * of out, and in q unless that is NULL. */
+static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o,
+                                  struct act_chunk *q, uint32_t at)
+{
+    constexpr uint32_t STEP = 4 * WARP;
+    const uint32_t row = d->n_v_heads * d->dim, first = 4 * lane_of();
+    float4 x[MOST_DIM / STEP];
+    float sum = 0;
+#pragma unroll
+    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
+        const uint32_t i = first + STEP * k;
+        x[k] = i < d->dim ? *(const float4 *)(o + i) : make_float4(0, 0, 0, 0);
+        sum = add(sum, add(fma1(x[k].x, x[k].x, mul(x[k].y, x[k].y)),
+                           fma1(x[k].z, x[k].z, mul(x[k].w, x[k].w))));
+    }
+    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)d->dim + d->eps);
+#pragma unroll
+    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
+        const uint32_t i = first + STEP * k;
+        if (i < d->dim) {
+            const float *const w = d->norm_d + i;
+            x[k].x *= scale * w[0] * (z[i] * sigmoid(z[i]));
+            x[k].y *= scale * w[1] * (z[i + 1] * sigmoid(z[i + 1]));
+            x[k].z *= scale * w[2] * (z[i + 2] * sigmoid(z[i + 2]));
+            x[k].w *= scale * w[3] * (z[i + 3] * sigmoid(z[i + 3]));
+            *(float4 *)(o + i) = x[k];
+        }
+        if (q) acts_put(q, row, i < d->dim ? at + i : acts_end(row), x[k]);
+    }
+}
+
+/* All of that for the value heads that share keys, by a block.  A call, so that it costs
+ * the rule no registers. */
+static __noinline__ __device__ void finish_heads(const struct gpu_delta *d, float *state,
+                                                 uint32_t k_head, uint32_t tokens,
+                                                 const float *projected, size_t width,
+                                                 float *out, struct act_chunk *q)
+{
+    const uint32_t shares = d->n_v_heads / d->n_k_heads, dim = d->dim;
+    const uint32_t row = d->n_v_heads * dim;
+#pragma unroll 1
+    for (uint32_t i = warp_of(); i < tokens * shares; i += blockDim.x / WARP) {
+        const uint32_t token = i / shares, at = (k_head * shares + i % shares) * dim;
+        gated_norm(d, projected + token * width + channels(d) + at,
+                   out + (size_t)token * row + at,
+                   q ? q + (size_t)token * act_chunks(row) : NULL, at);
+    }
+    const uint32_t keys = d->n_k_heads * dim; /* channels of all keys, as of queries */
+#pragma unroll 1
+    for (uint32_t i = threadIdx.x; i < (2 + shares) * dim; i += blockDim.x) {
+        const uint32_t at = i % dim, of = i / dim;
+        const uint32_t channel = of < 2
+                                     ? of * keys + k_head * dim + at
+                                     : 2 * keys + (k_head * shares + of - 2) * dim + at;
+        remember(d, state, tokens, projected, width, channel);
+    }
+}
+
+/* ---- The kernels ----------------------------------------------------------------- */
+
 /* A block for each panel of each value head.  REGS: rows of a column that a thread holds;
- * dim is at most SHARE * REGS, and what is beyond it is zero and stays zero. */
+ * dim is at most SHARE * REGS, and what is beyond it is zero and stays zero.  counters:
+ * one for each key head; or NULL, then finish() is to follow. */
 template <uint32_t REGS, uint32_t TAPS>
 static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
-    rule(struct gpu_delta d, struct gpu_delta_state state, uint32_t tokens,
-         const float *projected, size_t width, float *out)
+    rule(const __grid_constant__ struct gpu_delta d, struct gpu_delta_state state,
+         uint32_t tokens, const float *projected, size_t width, float *out,
+         struct act_chunk *encoded, uint32_t *counters)
 {
     constexpr uint32_t TILE = STAGE / (SHARE * REGS);
     SHARED(float4, stage, [2 * STAGE / 4]);
@@ -277,39 +343,9 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     move<REGS, true>(s, q, dim, p.columns);
     block_sync();
     for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS) mine[i] = q[i];
-}
-
-/* ---- What follows ---------------------------------------------------------------- */
-
-/* norm(o) silu(z) of one value head of a token, a warp's work; at: of the head in a row
- * of out, and in q unless that is NULL. */
-static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o,
-                                  struct act_chunk *q, uint32_t at)
-{
-    constexpr uint32_t STEP = 4 * WARP;
-    const uint32_t row = d->n_v_heads * d->dim, first = 4 * lane_of();
-    float4 x[MOST_DIM / STEP];
-    float sum = 0;
-#pragma unroll
-    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
-        const uint32_t i = first + STEP * k;
-        x[k] = i < d->dim ? *(const float4 *)(o + i) : make_float4(0, 0, 0, 0);
-        sum += (x[k].x * x[k].x + x[k].y * x[k].y) + (x[k].z * x[k].z + x[k].w * x[k].w);
-    }
-    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)d->dim + d->eps);
-#pragma unroll
-    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
-        const uint32_t i = first + STEP * k;
-        if (i < d->dim) {
-            const float *const w = d->norm_d + i;
-            x[k].x *= scale * w[0] * (z[i] * sigmoid(z[i]));
-            x[k].y *= scale * w[1] * (z[i + 1] * sigmoid(z[i + 1]));
-            x[k].z *= scale * w[2] * (z[i + 2] * sigmoid(z[i + 2]));
-            x[k].w *= scale * w[3] * (z[i + 3] * sigmoid(z[i + 3]));
-            *(float4 *)(o + i) = x[k];
-        }
-        if (q) acts_put(q, row, i < d->dim ? at + i : acts_end(row), x[k]);
-    }
+    const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = blockIdx.y / shares;
+    if (counters && last_block(counters + k_head, gridDim.x * shares))
+        finish_heads(&d, state.conv_d, k_head, tokens, projected, width, out, encoded);
 }
 
 /* The first `norms` blocks have value heads of tokens, the others channels. */
@@ -339,17 +375,18 @@ void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_st
                     void *q_d)
 {
     const dim3 grid(div_up(d->dim, PANEL), d->n_v_heads);
-    const uint32_t norms = div_up(tokens * d->n_v_heads, FINISH_WARPS);
-    const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
     const bool chunks = d->dim % ACT_CHUNK == 0;
-    if (d->dim <= 128 && d->taps <= 4)
-        LAUNCH(g, (rule<16, 4>), grid, RULE_THREADS, 0, *d, *s, tokens, projected_d,
-               width, out_d);
-    else
-        LAUNCH(g, (rule<32, 16>), grid, RULE_THREADS, 0, *d, *s, tokens, projected_d,
-               width, out_d);
-    LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
-           projected_d, width, out_d, (struct act_chunk *)(chunks ? q_d : NULL));
+    struct act_chunk *const q = (struct act_chunk *)(chunks ? q_d : NULL);
+    const bool once = tokens <= FINISH_TOKENS && d->n_k_heads <= GPU_COUNTERS;
+    auto *const kernel = d->dim <= 128 && d->taps <= 4 ? rule<16, 4> : rule<32, 16>;
+    LAUNCH(g, kernel, grid, RULE_THREADS, 0, *d, *s, tokens, projected_d, width, out_d, q,
+           once ? g->counters_d : NULL);
+    if (!once) {
+        const uint32_t norms = div_up(tokens * d->n_v_heads, FINISH_WARPS);
+        const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
+        LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
+               projected_d, width, out_d, q);
+    }
     if (q_d && !chunks) {
         const struct gpu_acts acts = { out_d, q_d, d->n_v_heads * d->dim, tokens };
         gpu_encode(g, &acts);

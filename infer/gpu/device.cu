@@ -108,6 +108,17 @@ static int upload_tables(struct gpu *g, ggf_error *err)
     return gpu_sync(g, err);
 }
 
+static int zero_counters(struct gpu *g, ggf_error *err)
+{
+    const uint64_t bytes = GPU_COUNTERS * sizeof *g->counters_d;
+    void *p;
+    const int e = gpu_alloc(g, &p, bytes, err);
+    if (e) return e;
+    g->counters_d = (uint32_t *)p;
+    gpu_zero(g, p, bytes);
+    return gpu_sync(g, err);
+}
+
 int gpu_open(gpu **out, int index, ggf_error *err)
 {
     *out = NULL;
@@ -122,6 +133,7 @@ int gpu_open(gpu **out, int index, ggf_error *err)
     int e = open_stream(g, err);
     if (!e) e = describe(g, err);
     if (!e) e = upload_tables(g, err);
+    if (!e) e = zero_counters(g, err);
     if (e) gpu_close(g);
     else *out = g;
     return e;
@@ -132,6 +144,7 @@ void gpu_close(gpu *g)
     if (!g) return;
     cudaSetDevice(g->info.index);
     if (g->tables_d) cudaFree(g->tables_d);
+    if (g->counters_d) cudaFree(g->counters_d);
     if (g->here) cudaEventDestroy(g->here);
     if (g->copied) cudaEventDestroy(g->copied);
     if (g->copies) cudaStreamDestroy(g->copies);

@@ -20,7 +20,7 @@
 #include <cuda_fp16.h>
 #endif
 
-enum { WARP = 32 };
+enum { WARP = 32, GPU_COUNTERS = 1024 };
 
 struct grid_tables;
 
@@ -30,6 +30,7 @@ struct gpu {
     cudaEvent_t here, copied;     /* the last point in each that the other waited for */
     bool overlaps;                /* kernels may start early: after_previous() */
     struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
+    uint32_t *counters_d;         /* [GPU_COUNTERS], for last_block(); zeros */
     int failed;                   /* 0, or the code of the first failure: */
     ggf_error error;
 };
@@ -296,6 +297,21 @@ static inline __device__ float4 read(const float4 *p)
 static inline __device__ uint32_t atomic_add(uint32_t *at, uint32_t v)
 {
     return atomicAdd(at, v);
+}
+
+/* Of n blocks that call this, all threads of each together, the last one gets true, and
+ * sees what the others wrote before; what is left to do with results of them all is its
+ * to do.  *counter is 0 before the first call and after the last.  (As in the programming
+ * guide's "Memory Fence Functions": each write is fenced before its block is counted.) */
+static inline __device__ bool last_block(uint32_t *counter, uint32_t n)
+{
+    SHARED(bool, last, );
+    __threadfence();
+    block_sync();
+    if (threadIdx.x == 0) last = atomicInc(counter, n - 1) == n - 1;
+    block_sync();
+    if (last) __threadfence();
+    return last;
 }
 
 /* ---- Products of small matrices by a warp ------------------------------------------ */

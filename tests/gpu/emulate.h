@@ -24,6 +24,7 @@
 #define __host__
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 #define __grid_constant__
@@ -178,6 +179,12 @@ template <class T, class U> static inline T atomicAdd(T *at, U v)
 {
     const T old = *at;
     *at = (T)(old + v);
+    return old;
+}
+static inline unsigned atomicInc(unsigned *at, unsigned most)
+{
+    const unsigned old = *at;
+    *at = old >= most ? 0 : old + 1;
     return old;
 }
 template <class T, class U> static inline T atomicMax(T *at, U v)

@@ -358,11 +358,28 @@ START_TEST(states_move)
 }
 END_TEST
 
+/* The last blocks do what follows. */
+START_TEST(a_token_is_one_launch)
+{
+    struct device v;
+    setup(0);
+    device_new(&v);
+    device_remember(&v, conv_before, s_before);
+    gpu_wait(v.g);
+    const uint64_t before = emulator_count().launches;
+    device_run(&v, 0, 1);
+    gpu_wait(v.g);
+    if (emulated()) ck_assert_uint_eq(emulator_count().launches, before + 1);
+    device_free(&v);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("delta");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, by_definition, 0, SHAPES);
     tcase_add_loop_test(tc, states_move, 0, SHAPES);
+    tcase_add_test(tc, a_token_is_one_launch);
     return GPU_SUITE_RUN("gpu_delta", tc);
 }
