@@ -134,8 +134,9 @@ struct q3n_device_info {
     uint64_t limit_bytes;          /* what may be taken of that */
     uint64_t dense_bytes;          /* weights there, but for routed experts; */
     uint64_t expert_bytes;         /* those of whole layers; */
-    uint64_t pool_bytes;           /* slots for those of the other layers, that come */
-    uint32_t pool_slots;           /* when they are needed; 0: none do; */
+    uint64_t pool_bytes;           /* slots for those of n_slot_layers others, that */
+    uint32_t pool_slots;           /* come when they are needed; 0: none do; */
+    uint32_t n_slot_layers;
     uint64_t kv_bytes, work_bytes; /* and of all sessions together keys and values, */
     uint64_t state_bytes;          /* buffers, and recurrent states */
 };

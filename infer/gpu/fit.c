@@ -127,7 +127,7 @@ static uint64_t add_up(const struct fit *f)
     d->pool_slots = o->pool_shape.kept + o->pool_shape.passing;
     d->pool_bytes = d->pool_slots ? pool_bytes(f->m, &o->pool_shape) : 0;
     d->dense_bytes = d->kv_bytes = d->state_bytes = d->expert_bytes = 0;
-    d->n_layers = d->n_expert_layers = 0;
+    d->n_layers = d->n_expert_layers = d->n_slot_layers = 0;
     d->head = f->here[n];
     for (uint32_t l = 0; l <= n; l++) {
         if (!f->here[l]) continue;
@@ -135,6 +135,7 @@ static uint64_t add_up(const struct fit *f)
         d->kv_bytes += f->need[l].kv * n_seq;
         d->state_bytes += f->need[l].state * n_seq;
         d->n_layers += l < n;
+        d->n_slot_layers += l < n && o->layers[l].pooled;
         if (l == n || !o->layers[l].experts) continue;
         d->n_expert_layers++;
         d->expert_bytes += f->need[l].experts;

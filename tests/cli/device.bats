@@ -77,6 +77,10 @@ device() { member "[\"device\"][\"$1\"]" <plan.json; }
     plan -ot 'blk\.[01]\.(attn|ssm)=CPU,^output=CPU'
     [ "$(device layers)" = 6 ] && [ "$(device output)" = False ]
     emulated --plan >table
+    grep -qE '^decode +[0-9.]+ tok/s at most' table
+    plan -ot 'exps=CPU'
+    [ "$(member '["decode_tokens_per_second_at_most"] > 0' <plan.json)" = True ]
+    [ "$(member '["token_host_bytes"] > 0' <plan.json)" = True ]
     grep -q '^8 layers, output ' table
     grep -q '^experts of 8 layers ' table
 }

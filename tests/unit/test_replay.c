@@ -295,6 +295,26 @@ START_TEST(forecasts)
 }
 END_TEST
 
+START_TEST(forecasts_with_a_device)
+{
+    const struct device_speeds speeds = { 100, 10, { .disk = 1, .memory = 10 } };
+    struct device_bytes bytes = { .dense_there = 1e9, .there = 2e9 };
+    struct device_forecast f = forecast_device(&bytes, &speeds);
+    ck_assert_double_eq_tol(f.per_second, 1 / 0.03, 1e-9);
+    bytes.missing = 1e9; /* copied and computed: 0.05, the hits' 0.02 meanwhile */
+    f = forecast_device(&bytes, &speeds);
+    ck_assert_double_eq_tol(f.missing_seconds, 0.05, 1e-9);
+    ck_assert_double_eq_tol(f.per_second, 1 / 0.06, 1e-9);
+    bytes.dense_here = 1e9, bytes.here = 5e8;
+    f = forecast_device(&bytes, &speeds);
+    ck_assert_double_eq_tol(f.host_seconds, 0.15, 1e-9);
+    ck_assert_double_eq_tol(f.per_second, 1 / 0.21, 1e-9);
+    bytes.disk = 1e9; /* takes longer than all experts, but not what is dense */
+    f = forecast_device(&bytes, &speeds);
+    ck_assert_double_eq_tol(f.per_second, 1 / 1.11, 1e-9);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("replay");
@@ -306,5 +326,6 @@ int main(void)
     tcase_add_test(tc, locality);
     tcase_add_test(tc, heap);
     tcase_add_test(tc, forecasts);
+    tcase_add_test(tc, forecasts_with_a_device);
     return SUITE_RUN("replay", tc);
 }

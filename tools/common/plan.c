@@ -6,6 +6,7 @@
 #include "memread.h"
 #include "order.h"
 #include "out.h"
+#include "plan_device.h"
 #include "table.h"
 
 #include <inttypes.h>
@@ -13,10 +14,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Kernels reach this share of what threads that only read get (docs/bench/inference.md).
- */
-#define KERNEL_SHARE 0.85
 
 /* Measured so often, the middle one counts: others may use disk and memory for a moment.
  */
@@ -34,12 +31,6 @@ static bool some_mapped(const struct placement_plan *p)
     for (uint32_t l = 0; l < p->options->n_expert_tiers; l++)
         if (p->options->expert_tiers[l] == Q3N_EXPERTS_MAPPED) return true;
     return false;
-}
-
-/* Does a device compute some of it? */
-static bool has_device(const struct placement_plan *p)
-{
-    return p->info->device.n_layers || p->info->device.head;
 }
 
 /* ==== Hits ================================================================ */
@@ -88,23 +79,36 @@ static int trace_hits(struct trace *t, double share, enum q3n_cache_policy polic
     return e;
 }
 
+/* What a history says of so large a share of the experts. */
+static int said_hits(const struct placement_plan *p, const struct trace_model *own,
+                     const char *history, double share, double *rate, ggf_error *err)
+{
+    struct trace *t;
+    int e = trace_open(&t, history, err);
+    if (!e) e = trace_check_model(t, own, err);
+    if (!e && trace_is_history(t)) e = history_hits(t, share, rate, err);
+    else if (!e) e = trace_hits(t, share, p->options->cache_policy, rate, err);
+    trace_close(t);
+    return e;
+}
+
 static int find_hits(struct placement_plan *p, const struct trace_model *own,
                      const char *history, ggf_error *err)
 {
-    struct trace *t;
     uint64_t all = 0;
     for (uint32_t l = 0; l < own->n_layer; l++)
         all += own->expert_bytes[l] * own->n_expert;
     const double share = fmin(1, (double)p->info->bytes_slots / (double)all);
+    const double slots = device_plan_share(p);
+    const bool some_read = reads(p) && !some_mapped(p);
+    int e = 0;
     /* What is mapped and fits is soon in the page cache. */
-    p->hit_rate = reads(p) && !some_mapped(p) ? share : 1;
+    p->hit_rate = some_read ? share : 1;
+    p->device.hit_rate = slots;
     p->source = history;
-    if (!history || !reads(p) || some_mapped(p)) return 0;
-    int e = trace_open(&t, history, err);
-    if (!e) e = trace_check_model(t, own, err);
-    if (!e && trace_is_history(t)) e = history_hits(t, share, &p->hit_rate, err);
-    else if (!e) e = trace_hits(t, share, p->options->cache_policy, &p->hit_rate, err);
-    trace_close(t);
+    if (!history) return 0;
+    if (some_read) e = said_hits(p, own, history, share, &p->hit_rate, err);
+    if (!e && slots > 0) e = said_hits(p, own, history, slots, &p->device.hit_rate, err);
     return e;
 }
 
@@ -131,17 +135,16 @@ static int predict(struct placement_plan *p, q3n_model *model,
                    const struct trace_model *own, ggf_error *err)
 {
     const double routed = (double)(p->info->bytes_token - own->dense_bytes);
-    /* How fast a device is is not known before it has computed. */
-    if (has_device(p)) return 0;
     /* Mapped experts that do not fit come and go as the system likes. */
     if ((!reads(p) || some_mapped(p)) && p->info->bytes > memory_limits_free(&p->limits))
         return 0;
     int e = measure(p, model, err);
     if (e || !(p->speeds.memory > 0)) return e;
+    if (device_plan_has(p)) return device_plan_predict(p, own, err);
     p->bytes = (struct token_bytes){ .dense = (double)own->dense_bytes,
                                      .experts = routed,
                                      .disk = (1 - p->hit_rate) * routed };
-    const struct speeds reached = { p->speeds.disk, p->speeds.memory * KERNEL_SHARE };
+    const struct speeds reached = kernel_speeds(&p->speeds);
     p->forecast = forecast(&p->bytes, &reached);
     p->known = true;
     return 0;
@@ -185,34 +188,9 @@ int placement_plan_make(struct placement_plan *p, q3n_model *model,
 
 /* ==== Printing ============================================================ */
 
-static void row(struct table *t, const char *what, uint64_t bytes, const char *where)
-{
-    char size[24];
-    table_cell(t, "%s", what);
-    table_cell(t, "%s", out_size(size, bytes));
-    table_cell(t, "%s", where);
-}
-
 static const char *of_mapped(const struct placement_plan *p)
 {
     return p->info->load_mode == Q3N_LOAD_POPULATE ? "mapped, read at once" : "mapped";
-}
-
-static void device_rows(const struct placement_plan *p, struct table *t,
-                        const char *context)
-{
-    const struct q3n_device_info *d = &p->info->device;
-    char experts[48], slots[48];
-    snprintf(experts, sizeof experts, "experts of %" PRIu32 " layers",
-             d->n_expert_layers);
-    snprintf(slots, sizeof slots, "slots for %" PRIu32 " experts", d->pool_slots);
-    if (!has_device(p)) return;
-    row(t, gpu_layers(d).text, d->dense_bytes, d->name);
-    if (d->n_expert_layers) row(t, experts, d->expert_bytes, d->name);
-    if (d->pool_slots) row(t, slots, d->pool_bytes, d->name);
-    if (d->kv_bytes) row(t, context, d->kv_bytes, d->name);
-    if (d->state_bytes) row(t, "recurrent state", d->state_bytes, d->name);
-    row(t, "buffers", d->work_bytes, d->name);
 }
 
 static void print_places(const struct placement_plan *p, FILE *f)
@@ -224,40 +202,32 @@ static void print_places(const struct placement_plan *p, FILE *f)
     struct table t;
     snprintf(context, sizeof context, "cache of %" PRIu32 " tokens", p->session.n_ctx);
     table_start(&t, heads);
-    device_rows(p, &t, context);
-    row(&t, has_device(p) ? "other weights but experts" : "all but routed experts",
-        p->dense, reads(p) ? memory : of_mapped(p));
-    if (p->kv) row(&t, context, p->kv, memory);
-    if (p->state) row(&t, "recurrent state", p->state, memory);
-    row(&t, "buffers", p->work, memory);
+    device_plan_rows(p, &t, context);
+    plan_row(&t,
+             device_plan_has(p) ? "other weights but experts" : "all but routed experts",
+             p->dense, reads(p) ? memory : of_mapped(p));
+    if (p->kv) plan_row(&t, context, p->kv, memory);
+    if (p->state) plan_row(&t, "recurrent state", p->state, memory);
+    plan_row(&t, "buffers", p->work, memory);
     if (!reads(p)) {
-        if (p->experts) row(&t, "experts", p->experts, of_mapped(p));
-        if (i->bytes_slots) row(&t, "unpacked experts", i->bytes_slots, memory);
+        if (p->experts) plan_row(&t, "experts", p->experts, of_mapped(p));
+        if (i->bytes_slots) plan_row(&t, "unpacked experts", i->bytes_slots, memory);
     } else {
         const uint64_t rest =
             p->experts > i->bytes_slots ? p->experts - i->bytes_slots : 0;
-        row(&t, "experts", i->bytes_slots, memory);
-        row(&t, rest ? "other experts" : "", rest,
-            !rest            ? ""
-            : some_mapped(p) ? "mapped or on disk"
-                             : "disk");
+        plan_row(&t, "experts", i->bytes_slots, memory);
+        plan_row(&t, rest ? "other experts" : "", rest,
+                 !rest            ? ""
+                 : some_mapped(p) ? "mapped or on disk"
+                                  : "disk");
     }
     table_print(&t, f, out_colour(f));
-}
-
-static void print_device(const struct q3n_device_info *d, FILE *f)
-{
-    char a[24], b[24];
-    if (*d->name)
-        fprintf(f, "\ndevice   %s may be taken of %s free\n", out_size(a, d->limit_bytes),
-                out_size(b, d->free_bytes));
-    else if (*d->none) fprintf(f, "\ndevice   none: %s\n", d->none);
 }
 
 static void print_limits(const struct placement_plan *p, FILE *f)
 {
     char a[24], b[24];
-    print_device(&p->info->device, f);
+    device_plan_print(p, f);
     if (p->options->ram_bytes)
         fprintf(f, "\nlimit    %s, as asked for\n", out_size(a, p->options->ram_bytes));
     else
@@ -304,8 +274,7 @@ void placement_plan_print(const struct placement_plan *p, FILE *f)
     print_places(p, f);
     print_limits(p, f);
     if (p->known) print_token(p, f);
-    else if (has_device(p))
-        fputs("\ndecode   no prediction: the device is not measured\n", f);
+    else if (p->device.known) device_plan_print_token(p, f);
     else
         fputs("\ndecode   no prediction: mapped weights do not fit into free memory, and "
               "come\n         and go as the system likes (--load-mode direct)\n",
@@ -352,6 +321,7 @@ void placement_plan_json(const struct placement_plan *p, FILE *f)
     json_limit(&j, "cgroup_free", p->limits.cgroup_free);
     json_limit(&j, "lock_limit", p->limits.locked);
     if (p->known) json_speeds(&j, p);
+    if (p->device.known) device_plan_json(p, &j);
     gpu_json(&j, &p->info->device);
     json_close(&j, '}');
     json_end(&j);

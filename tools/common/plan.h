@@ -9,6 +9,15 @@
 
 #include <stdio.h>
 
+/* What a device has a part in. */
+struct device_plan {
+    double hit_rate; /* of experts in slots, where they have those */
+    bool known;      /* what follows is filled in */
+    struct q3n_device_speeds measured;
+    struct device_bytes bytes;
+    struct device_forecast forecast;
+};
+
 struct placement_plan {
     const struct q3n_model_info *info;
     const struct q3n_model_options *options;
@@ -25,6 +34,7 @@ struct placement_plan {
     struct speeds speeds; /* disk: 0 if nothing is read */
     struct token_bytes bytes;
     struct forecast forecast;
+    struct device_plan device; /* instead, if one computes a part */
 };
 
 /* model: opened with options->plan.  history: a trace or history, or NULL. */
