@@ -388,8 +388,12 @@ void emu_copy_wait(int newest)
 
 static void push(cudaStream_t s, std::function<void()> f, bool kernel = false)
 {
-    if (s->recording) s->recording->list.push_back({ std::move(f), kernel });
-    else s->list.push_back({ std::move(f), kernel });
+    if (s->recording) {
+        s->recording->list.push_back({ std::move(f), kernel });
+    } else {
+        s->list.push_back({ std::move(f), kernel });
+        emu.counts.calls++;
+    }
 }
 
 static bool is_done(const emu_point &p) { return !p.done || *p.done >= p.n; }
@@ -575,7 +579,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
-    for (const todo &t : exec->list) push(s, t.f, t.kernel);
+    for (const todo &t : exec->list) s->list.push_back({ t.f, t.kernel });
+    emu.counts.calls++;
     return cudaSuccess;
 }
 

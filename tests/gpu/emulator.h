@@ -28,6 +28,7 @@ void emulator_reset(void);
 
 struct emulator_counts {
     uint64_t launches;    /* kernels done */
+    uint64_t calls;       /* of the host: kernels, copies, graphs */
     uint64_t allocations; /* asked for, of the device and pinned */
     uint64_t live, bytes; /* of the device: not yet freed; their bytes */
     uint64_t pinned;      /* of the host: not yet freed, or unpinned */

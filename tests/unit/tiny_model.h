@@ -19,6 +19,9 @@
 #ifndef TINY_HEAD_DIM
 #define TINY_HEAD_DIM 16
 #endif
+#ifndef TINY_STATE
+#define TINY_STATE 8
+#endif
 
 /* Two layers, the first recurrent.  Every row is a multiple of 32. */
 enum {
@@ -29,7 +32,7 @@ enum {
     HEAD_DIM = TINY_HEAD_DIM,
     K_HEADS = 2,
     V_HEADS = 4,
-    STATE = 8,
+    STATE = TINY_STATE,
     TAPS = 4,
     EXPERTS = 4,
     USED = 2,

@@ -1,0 +1,83 @@
+/* What a token costs in launches, calls of the host and waits, in the shapes that models
+ * have: each of them takes some microseconds, however small the matrices are. */
+#define TINY_HEAD_DIM 256
+#define TINY_STATE    128
+#define TINY_WIDTH    256
+#include "../unit/tiny_model.h"
+
+#include "gpu_suite.h"
+
+enum { CTX = 64 };
+
+static char path[64];
+static ggf_error err;
+
+#define ok(call) ck_assert_msg(!(call), "%s", err.message)
+
+static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = 16 };
+
+static void setup(void)
+{
+    snprintf(path, sizeof path, "/tmp/q3n-test-XXXXXX");
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    tiny_write(path, &(struct tiny){ .matrices = GGF_Q8_0 });
+}
+
+static void teardown(void) { unlink(path); }
+
+static void eval(q3n_session *s, uint32_t n, float *logits)
+{
+    int32_t ids[CTX];
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)((q3n_session_pos(s) + i) * 7 % VOCAB);
+    ok(q3n_session_eval(s, ids, n, n - 1, logits, &err));
+}
+
+/* Of one token with logits, after a few of them. */
+static struct emulator_counts of_a_token(q3n_model *m)
+{
+    float logits[VOCAB];
+    q3n_session *s;
+    ok(q3n_session_new(&s, m, &settings, &err));
+    for (int i = 0; i < 3; i++) eval(s, 1, logits);
+    const struct emulator_counts before = emulator_count();
+    eval(s, 1, logits);
+    const struct emulator_counts after = emulator_count();
+    q3n_session_free(s);
+    return (struct emulator_counts){ .launches = after.launches - before.launches,
+                                     .calls = after.calls - before.calls,
+                                     .waits = after.waits - before.waits };
+}
+
+enum {
+    DELTA = 11,     /* norm, in, rule, out, norm, router, choice, four of experts */
+    ATTENTION = 13, /* norm, in, prepare, parts, merge, out and the rest as above */
+    ENDS = 3        /* embedding; norm and matrix of the output */
+};
+
+/* All on the device: a graph. */
+START_TEST(all_there)
+{
+    const struct q3n_model_options o = { .threads = 1,
+                                         .session = settings,
+                                         .device.n_gpu_layers = Q3N_GPU_ALL };
+    q3n_model *m;
+    ok(q3n_model_open(&m, path, &o, &err));
+    const struct emulator_counts n = of_a_token(m);
+    q3n_model_close(m);
+    if (!emulated()) return;
+    ck_assert_uint_eq(n.launches, DELTA + ATTENTION + ENDS);
+    ck_assert_uint_eq(n.calls, 1);
+    ck_assert_uint_eq(n.waits, 1);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("launches");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, all_there);
+    return GPU_SUITE_RUN("gpu_launches", tc);
+}
