@@ -1,7 +1,7 @@
 /* attend_few.cu - a few tokens meet all keys before them: reading those is what takes
  * time, so every key is read once for all query heads that share it.  See attention.cuh.
  */
-#include "attention.cuh"
+#include "prepare.cuh"
 
 constexpr uint32_t GROUP = 8; /* query heads of a block */
 constexpr uint32_t KEYS = 4;  /* that a warp takes at once */
@@ -139,12 +139,37 @@ static __device__ float add_up(const struct part<N> *p, float *rows, float *maxi
     return max;
 }
 
+/* Queries of a block's heads, and where the last key is the token's own, that key and its
+ * value, which others of the key head's blocks may store too: the same bytes. */
+template <uint32_t N>
+static __device__ void prepare_block(const struct attend *a, const struct frequencies *f,
+                                     uint32_t kv_head, uint32_t first, uint32_t heads,
+                                     bool store, float *rows, float *memory)
+{
+    SHARED(struct angles, angles, );
+    const uint32_t dim = a->head_dim, warp = warp_of();
+    angles_at(&angles, a->n_rot / 2, *a->pos + a->first, f);
+    block_sync();
+    if (store && warp < 2)
+        store_row(a, &angles, 0, *a->pos + a->first, kv_head, warp == 1,
+                  memory + warp * MOST_DIM);
+    for (uint32_t h = warp; h < GROUP; h += WARPS) {
+        float *const row = rows + h * N * WARP;
+        if (h < heads) query_row(a, &angles, query(a, 0, first + h), row);
+        for (uint32_t i = lane_of(); i < N * WARP; i += WARP)
+            if (h >= heads || i >= dim) row[i] = 0;
+    }
+}
+
 /* Grid: splits, groups of query heads for each key head, tokens.  Warps take KEYS keys in
  * turn; in the end their parts are added up in order.  A lane has N numbers of a row. */
 template <uint32_t N>
-static __global__ void __launch_bounds__(WARPS *WARP) few(struct attend a)
+static __global__ void __launch_bounds__(WARPS *WARP)
+    few(const __grid_constant__ struct attend a,
+        const __grid_constant__ struct frequencies f, bool prepared)
 {
     SHARED(float4, memory, [GROUP * N * WARP / 4]); /* queries, then sums of values */
+    SHARED(float, key_value, [2 * MOST_DIM]);
     SHARED(float, scores, [WARPS * KEYS * GROUP]);
     SHARED(float, maxima, [WARPS * GROUP]);
     SHARED(float, totals, [WARPS * GROUP]);
@@ -159,7 +184,9 @@ static __global__ void __launch_bounds__(WARPS *WARP) few(struct attend a)
     if (split * each >= seen) return;
     const uint32_t end = seen - split * each < each ? seen : (split + 1) * each;
 
-    for (uint32_t i = threadIdx.x; i < GROUP * N * WARP; i += blockDim.x) {
+    if (!prepared)
+        prepare_block<N>(&a, &f, kv_head, first, heads, end == seen, rows, key_value);
+    for (uint32_t i = threadIdx.x; prepared && i < GROUP * N * WARP; i += blockDim.x) {
         const uint32_t h = i / (N * WARP), at = i % (N * WARP);
         rows[i] = h < heads && at < dim ? query(&a, token, first + h)[at] : 0;
     }
@@ -187,9 +214,10 @@ static __global__ void __launch_bounds__(WARPS *WARP) few(struct attend a)
     }
 }
 
-void attend_few(gpu *g, const struct attend *a)
+void attend_few(gpu *g, const struct attend *a, const struct frequencies *f)
 {
     const dim3 grid(a->splits, a->n_head_kv * div_up(share(a), GROUP), a->tokens);
     auto *const kernel = a->head_dim > 128 ? few<8> : few<4>;
-    LAUNCH(g, kernel, grid, WARPS * WARP, 0, *a);
+    const struct frequencies none = {};
+    LAUNCH(g, kernel, grid, WARPS * WARP, 0, *a, f ? *f : none, !f);
 }

@@ -1,8 +1,9 @@
 /* attention.cu - gated full attention: everything between the two projections.  Norms and
- * rotation, what goes to the cache, and parts (attend_few.cu, attend_many.cu) to results.
+ * rotation (prepare.cuh), what goes to the cache, and parts (attend_few.cu,
+ * attend_many.cu) to results.
  */
 #include "acts.cuh"
-#include "attention.cuh"
+#include "prepare.cuh"
 
 extern "C" {
 #include "../../quant/grids.h"
@@ -11,75 +12,34 @@ extern "C" {
 #include <math.h>
 #include <string.h>
 
-constexpr uint32_t MOST_DIM = 256, PREPARE_WARPS = 4;
+constexpr uint32_t PREPARE_WARPS = 4;
 constexpr uint32_t BLOCKS = 256; /* of attend_many(), that we would like to have */
 
 /* ---- Queries, keys and values -------------------------------------------------- */
 
-/* Angles are pos * base^(-2 i / n_rot), in double: at position 100000 a float would be
- * off by some thousandths.  Only the rest of a turn is left to float. */
-struct frequencies {
-    double f[MOST_DIM / 2];
-};
-
-static __device__ void rope_table(float *cosine, float *sine, uint32_t half, uint32_t pos,
-                                  const struct frequencies *f)
-{
-    for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
-        const double turn = 6.283185307179586, angle = pos * f->f[i];
-        const float rest = (float)(angle - turn * rint(angle * (1 / turn)));
-        cosine[i] = cosf(rest);
-        sine[i] = sinf(rest);
-    }
-}
-
 /* A warp for each head of each kind: queries are normed, rotated and scaled where they
  * are; keys, normed and rotated, and values go to the cache. */
 static __global__ void __launch_bounds__(PREPARE_WARPS *WARP)
-    prepare(struct attend a, struct frequencies f)
+    prepare(struct attend a, const __grid_constant__ struct frequencies f)
 {
-    SHARED(float, cosine, [MOST_DIM / 2]);
-    SHARED(float, sine, [MOST_DIM / 2]);
+    SHARED(struct angles, angles, );
     SHARED(float, rows, [PREPARE_WARPS * MOST_DIM]);
     after_previous();
-    const uint32_t token = blockIdx.x, dim = a.head_dim, half = a.n_rot / 2;
+    const uint32_t token = blockIdx.x;
     const uint32_t pos = *a.pos + a.first + token;
-    rope_table(cosine, sine, half, pos, &f);
+    angles_at(&angles, a.n_rot / 2, pos, &f);
     block_sync();
 
     const uint32_t index = blockIdx.y * PREPARE_WARPS + warp_of();
-    if (index >= a.n_head + 2 * a.n_head_kv) return;
-    const bool is_query = index < a.n_head, is_value = index >= a.n_head + a.n_head_kv;
-    float *const x = a.projected + token * a.width +
-                     (size_t)(is_query ? 2 * index : a.n_head + index) * dim;
     float *const row = rows + warp_of() * MOST_DIM;
-    float sum = 0;
-    for (uint32_t i = lane_of(); i < dim; i += WARP) {
-        row[i] = x[i];
-        sum += x[i] * x[i];
-    }
-    sum = warp_sum(sum);
-    if (!is_value) {
-        const float *const weight = is_query ? a.q_norm : a.k_norm;
-        const float scale = 1.0f / sqrtf(sum / (float)dim + a.eps);
-        for (uint32_t i = lane_of(); i < dim; i += WARP) row[i] *= scale * weight[i];
-        warp_sync();
-        for (uint32_t i = lane_of(); i < half; i += WARP) {
-            const float c = cosine[i], s = sine[i], u = row[i], v = row[half + i];
-            row[i] = u * c - v * s;
-            row[half + i] = u * s + v * c;
-        }
-    }
-    warp_sync();
-    if (is_query) {
-        const float scale = 1.0f / sqrtf((float)dim);
-        for (uint32_t i = lane_of(); i < dim; i += WARP) x[i] = row[i] * scale;
+    if (index >= a.n_head + 2 * a.n_head_kv) return;
+    if (index < a.n_head) {
+        float *const x = a.projected + token * a.width + (size_t)2 * index * a.head_dim;
+        query_row(&a, &angles, x, row);
+        for (uint32_t i = lane_of(); i < a.head_dim; i += WARP) x[i] = row[i];
     } else {
-        const struct kv_rows *const kv = is_value ? &a.v : &a.k;
-        const uint32_t head = (index - a.n_head) % a.n_head_kv;
-        uint8_t *const to = kv->data + ((size_t)head * a.n_ctx + pos) * kv->row_bytes;
-        for (uint32_t i = 0; i < dim / WARP; i++)
-            kv_put(kv, to, i, row[lane_of() + WARP * i]);
+        const uint32_t i = index - a.n_head;
+        store_row(&a, &angles, token, pos, i % a.n_head_kv, i >= a.n_head_kv, row);
     }
 }
 
@@ -201,11 +161,12 @@ void gpu_attend(gpu *g, const struct gpu_attention *c, const struct gpu_kv *kv,
     for (uint32_t i = 0; i < c->n_rot / 2; i++)
         f.f[i] = pow(c->rope_base, -2.0 * i / c->n_rot);
     const uint32_t heads = c->n_head + 2 * c->n_head_kv;
-    LAUNCH(g, prepare, dim3(tokens, div_up(heads, PREPARE_WARPS)), PREPARE_WARPS * WARP,
-           0, a, f);
+    if (tokens > 1)
+        LAUNCH(g, prepare, dim3(tokens, div_up(heads, PREPARE_WARPS)),
+               PREPARE_WARPS * WARP, 0, a, f);
     for (; a.first < tokens; a.first += step) {
         a.tokens = tokens - a.first < step ? tokens - a.first : step;
-        if (few) attend_few(g, &a);
+        if (few) attend_few(g, &a, tokens > 1 ? NULL : &f);
         else attend_many(g, &a);
         LAUNCH(g, merge, dim3(a.n_head, a.tokens), div_up(a.head_dim, 4 * WARP) * WARP, 0,
                a, q);

@@ -9,6 +9,7 @@
 
 #include "kv.cuh"
 
+constexpr uint32_t MOST_DIM = 256;                     /* of a head */
 constexpr uint32_t ATTEND_FEW = 8, ATTEND_SPLITS = 64; /* at most */
 constexpr uint32_t ATTEND_ROWS = 64; /* heads of tokens for a block of attend_many() */
 constexpr uint32_t LEAST_KEYS = 64;  /* of a split but the last */
@@ -30,9 +31,15 @@ struct attend {
     float *sums;     /* [2, splits, n_head, tokens]: largest score, sum of the weights */
 };
 
+/* base^(-2 i / n_rot) */
+struct frequencies {
+    double f[MOST_DIM / 2];
+};
+
 /* Parts of up to ATTEND_FEW tokens: a block has one, with the query heads that share its
- * keys, and computes in binary32. */
-void attend_few(gpu *g, const struct attend *a);
+ * keys, and computes in binary32.  f: of one token, which has not been prepared; or
+ * NULL. */
+void attend_few(gpu *g, const struct attend *a, const struct frequencies *f);
 /* Of more: rows, heads of tokens, meet keys in the tensor cores; queries, keys, values
  * and weights are rounded to binary16. */
 void attend_many(gpu *g, const struct attend *a);

@@ -53,7 +53,7 @@ static struct emulator_counts of_a_token(q3n_model *m)
 
 enum {
     DELTA = 11,     /* norm, in, rule, out, norm, router, choice, four of experts */
-    ATTENTION = 13, /* norm, in, prepare, parts, merge, out and the rest as above */
+    ATTENTION = 12, /* norm, in, parts, merge, out and the rest as above */
     ENDS = 3        /* embedding; norm and matrix of the output */
 };
 
