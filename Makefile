@@ -73,7 +73,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-gpu gpu-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store \
+.PHONY: all help deps demo samples check check-gpu gpu-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu \
         bench-kld bench-turn lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -247,6 +247,10 @@ bench-quant: tools $(BUILD)/tests/checkkernels ## measure gguf-quant (LLAMA_QUAN
 bench-store: tools ## measure decoding in too little memory (LLAMA_BENCH=PROGRAM: against that)
 	@sh tests/deps.sh python3
 	@tests/bench-store.sh $(BUILD)
+
+bench-gpu: tools samples ## measure speed on a CUDA device (MODEL=FILE, LLAMA_BENCH=PROGRAM: against that)
+	@sh tests/deps.sh python3
+	@tests/bench-gpu.sh $(BUILD)
 
 bench-kld: tools samples ## measure the quality of mixes on the sample, and predictions of it
 	@sh tests/deps.sh python3
