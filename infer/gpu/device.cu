@@ -285,16 +285,28 @@ void gpu_copy(gpu *g, void *to_d, const void *from, uint64_t bytes)
                  "copy to the device");
 }
 
-/* What is enqueued in `later` from here on waits for what is in `first` so far. */
-static void order(gpu *g, cudaStream_t first, cudaStream_t later, cudaEvent_t event)
+static void set(gpu *g, cudaEvent_t event, cudaStream_t stream)
 {
-    if (gpu_enter(g)) gpu_note(g, cudaEventRecord(event, first), "cudaEventRecord");
-    if (!g->failed)
-        gpu_note(g, cudaStreamWaitEvent(later, event, 0), "cudaStreamWaitEvent");
+    if (gpu_enter(g)) gpu_note(g, cudaEventRecord(event, stream), "cudaEventRecord");
 }
 
-void gpu_after_copies(gpu *g) { order(g, g->copies, g->stream, g->copied); }
-void gpu_copies_after(gpu *g) { order(g, g->stream, g->copies, g->here); }
+static void wait_for(gpu *g, cudaEvent_t event, cudaStream_t stream)
+{
+    if (gpu_enter(g))
+        gpu_note(g, cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent");
+}
+
+void gpu_after_copies(gpu *g)
+{
+    set(g, g->copied, g->copies);
+    wait_for(g, g->copied, g->stream);
+}
+
+void gpu_copies_after(gpu *g)
+{
+    set(g, g->here, g->stream);
+    wait_for(g, g->here, g->copies);
+}
 
 int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err)
 {
@@ -322,12 +334,10 @@ void gpu_mark_free(gpu_mark *mark)
     free(mark);
 }
 
-void gpu_mark_copies(gpu_mark *mark)
-{
-    gpu *g = mark->g;
-    if (gpu_enter(g))
-        gpu_note(g, cudaEventRecord(mark->event, g->copies), "cudaEventRecord");
-}
+void gpu_mark_copies(gpu_mark *m) { set(m->g, m->event, m->g->copies); }
+void gpu_mark_else(gpu_mark *m) { set(m->g, m->event, m->g->stream); }
+void gpu_after(gpu_mark *m) { wait_for(m->g, m->event, m->g->stream); }
+void gpu_copies_after_mark(gpu_mark *m) { wait_for(m->g, m->event, m->g->copies); }
 
 int gpu_mark_wait(gpu_mark *mark, ggf_error *err)
 {

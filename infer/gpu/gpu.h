@@ -72,12 +72,16 @@ void gpu_copy(gpu *g, void *to_d, const void *from, uint64_t bytes);
 void gpu_after_copies(gpu *g); /* all else from here on comes after the copies so far */
 void gpu_copies_after(gpu *g); /* copies from here on come after all else so far */
 
-/* For the host: when may memory that was copied from be used again? */
+/* A point in either order that others come after.  Nothing comes before one that was not
+ * set yet. */
 typedef struct gpu_mark gpu_mark;
 int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err);
-void gpu_mark_free(gpu_mark *mark);                /* NULL is allowed */
-void gpu_mark_copies(gpu_mark *mark);              /* those so far */
-int gpu_mark_wait(gpu_mark *mark, ggf_error *err); /* they are done */
+void gpu_mark_free(gpu_mark *mark);   /* NULL is allowed */
+void gpu_mark_copies(gpu_mark *mark); /* set it: the copies so far */
+void gpu_mark_else(gpu_mark *mark);   /* set it: all else so far */
+void gpu_after(gpu_mark *mark);       /* all else from here on comes after it */
+void gpu_copies_after_mark(gpu_mark *mark);
+int gpu_mark_wait(gpu_mark *mark, ggf_error *err); /* and the host */
 
 /* ---- Graphs ----------------------------------------------------------------- */
 

@@ -60,6 +60,9 @@ int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err)
 }
 void gpu_mark_free(gpu_mark *mark) {}
 void gpu_mark_copies(gpu_mark *mark) {}
+void gpu_mark_else(gpu_mark *mark) {}
+void gpu_after(gpu_mark *mark) {}
+void gpu_copies_after_mark(gpu_mark *mark) {}
 int gpu_mark_wait(gpu_mark *mark, ggf_error *err) { return none(err); }
 
 int gpu_graph_begin(gpu *g, ggf_error *err) { return none(err); }

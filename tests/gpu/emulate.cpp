@@ -534,6 +534,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (is_done(e->point)) return cudaSuccess;
     s->list.push_back({ {}, false, e->point });
     s->after[e->point.stream] = e->point.n;
     return cudaSuccess;

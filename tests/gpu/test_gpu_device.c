@@ -149,6 +149,61 @@ START_TEST(copies_are_in_order_if_asked)
 }
 END_TEST
 
+/* The same with marks, two copies ahead of the readers. */
+START_TEST(marks_order_slots)
+{
+    enum { N = 64, ROUNDS = 9, BYTES = N * sizeof(float) };
+    gpu *g = gpu_new();
+    ggf_error err;
+    void *from, *from_d;
+    ck_assert_int_eq(gpu_host_alloc(g, &from, &from_d, ROUNDS * BYTES, &err), 0);
+    const uint64_t each = gpu_acts_bytes(N, 1);
+    uint8_t *got = gpu_memory(g, NULL, ROUNDS * each), *want = gpu_memory(g, NULL, each);
+    struct {
+        float *slot;
+        gpu_mark *there, *unused;
+    } half[2];
+    for (int i = 0; i < 2; i++) {
+        half[i].slot = gpu_memory(g, NULL, BYTES);
+        ck_assert_int_eq(gpu_mark_new(g, &half[i].there, &err), 0);
+        ck_assert_int_eq(gpu_mark_new(g, &half[i].unused, &err), 0);
+    }
+    emulator_seed((uint64_t)_i);
+    for (int i = 0; i < ROUNDS * N; i++) ((float *)from)[i] = (float)(i * 37 % 101 - 50);
+    for (int i = 0; i < ROUNDS + 2; i++) {
+        const int h = i % 2;
+        if (i >= 2) {
+            gpu_after(half[h].there);
+            gpu_encode(g, &(struct gpu_acts){ half[h].slot, got + (i - 2) * each, N, 1 });
+            gpu_mark_else(half[h].unused);
+        }
+        if (i >= ROUNDS) continue;
+        gpu_copies_after_mark(half[h].unused);
+        gpu_copy(g, half[h].slot, (float *)from + i * N, BYTES);
+        gpu_mark_copies(half[h].there);
+        if (_i % 2) gpu_wait(g);
+    }
+    uint8_t *all = gpu_bytes(g, got, ROUNDS * each);
+    for (int i = 0; i < ROUNDS; i++) {
+        gpu_upload(g, half[0].slot, (float *)from + i * N, BYTES);
+        gpu_encode(g, &(struct gpu_acts){ half[0].slot, want, N, 1 });
+        uint8_t *one = gpu_bytes(g, want, each);
+        ck_assert_mem_eq(all + i * each, one, each);
+        free(one);
+    }
+    free(all);
+    for (int i = 0; i < 2; i++) {
+        gpu_free(g, half[i].slot);
+        gpu_mark_free(half[i].there);
+        gpu_mark_free(half[i].unused);
+    }
+    gpu_free(g, got);
+    gpu_free(g, want);
+    gpu_host_free(g, from);
+    gpu_done(g);
+}
+END_TEST
+
 /* Does a kernel read what it would with the copies in another order, under some seed? */
 static bool overtaken(bool after_copies, bool copies_after)
 {
@@ -444,6 +499,9 @@ START_TEST(a_device_that_is_lost_while_it_copies)
     gpu_after_copies(g);
     gpu_copies_after(g);
     gpu_mark_copies(mark);
+    gpu_mark_else(mark);
+    gpu_after(mark);
+    gpu_copies_after_mark(mark);
     gpu_mark *none;
     ck_assert_int_eq(gpu_mark_new(g, &none, &err), GGF_E_IO);
     ck_assert_ptr_null(none);
@@ -520,6 +578,7 @@ int main(void)
     tcase_add_test(tc, a_graph_does_it_again);
     TCase *copies = tcase_create("copies");
     tcase_add_loop_test(copies, copies_are_in_order_if_asked, 1, 9);
+    tcase_add_loop_test(copies, marks_order_slots, 1, 9);
     tcase_add_test(copies, the_emulator_shows_what_is_not_ordered);
     tcase_add_test(copies, a_mark_says_when_memory_is_free);
     tcase_add_test(copies, memory_is_pinned);
