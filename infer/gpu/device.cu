@@ -314,7 +314,7 @@ int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err)
     *out = NULL;
     if (!gpu_enter(g)) return failure(g, err);
     const cudaError_t e =
-        cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync);
+        cudaEventCreateWithFlags(&event, cudaEventBlockingSync);
     if (e != cudaSuccess) return fail(err, e, "cudaEventCreate");
     struct gpu_mark *mark = (struct gpu_mark *)calloc(1, sizeof *mark);
     if (!mark) {
@@ -339,11 +339,32 @@ void gpu_mark_else(gpu_mark *m) { set(m->g, m->event, m->g->stream); }
 void gpu_after(gpu_mark *m) { wait_for(m->g, m->event, m->g->stream); }
 void gpu_copies_after_mark(gpu_mark *m) { wait_for(m->g, m->event, m->g->copies); }
 
-int gpu_mark_wait(gpu_mark *mark, ggf_error *err)
+/* A failure shows in the next call. */
+bool gpu_mark_done(gpu_mark *mark)
 {
     gpu *g = mark->g;
+    if (!gpu_enter(g) || cudaEventQuery(mark->event) != cudaErrorNotReady) return true;
+    cudaGetLastError(); /* which this is not */
+    return false;
+}
+
+double gpu_mark_seconds(const gpu_mark *from, const gpu_mark *to)
+{
+    float ms = 0;
+    if (!gpu_enter(from->g)) return 0;
+    const cudaError_t e = cudaEventElapsedTime(&ms, from->event, to->event);
+    if (e != cudaSuccess) cudaGetLastError(); /* forget it */
+    return e == cudaSuccess && ms > 0 ? 1e-3 * (double)ms : 0;
+}
+
+/* Who sleeps is late: for some time, that is as long as a layer takes, ask again. */
+int gpu_mark_wait(gpu_mark *mark, ggf_error *err)
+{
+    enum { TIMES = 300 }; /* most of a microsecond each */
+    gpu *g = mark->g;
+    for (int i = 0; i < TIMES && !gpu_mark_done(mark); i++) continue;
     if (gpu_enter(g))
-        gpu_note(g, cudaEventSynchronize(mark->event), "waiting for copies");
+        gpu_note(g, cudaEventSynchronize(mark->event), "waiting for a mark");
     return failure(g, err);
 }
 

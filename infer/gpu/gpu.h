@@ -82,6 +82,9 @@ void gpu_mark_else(gpu_mark *mark);   /* set it: all else so far */
 void gpu_after(gpu_mark *mark);       /* all else from here on comes after it */
 void gpu_copies_after_mark(gpu_mark *mark);
 int gpu_mark_wait(gpu_mark *mark, ggf_error *err); /* and the host */
+bool gpu_mark_done(gpu_mark *mark);                /* is it reached? */
+/* From one mark to a later one of its kind, both reached; 0 if that is not known. */
+double gpu_mark_seconds(const gpu_mark *from, const gpu_mark *to);
 
 /* ---- Graphs ----------------------------------------------------------------- */
 
@@ -96,8 +99,7 @@ void gpu_graph_free(gpu_graph *graph); /* NULL is allowed */
 /* ---- Matrices --------------------------------------------------------------- */
 
 /* Rows have a multiple of 32 weights, floats and activations are 16-aligned.  What a
- * token gets is the same, bit by bit, however many tokens a call has.  With quantized
- * weights it is what the CPU's kernels give (quant/mul.h). */
+ * token gets is the same, bit by bit, however many tokens a call has. */
 
 struct gpu_matrix {
     const void *data_d;     /* 16-aligned; rows follow one another */
@@ -118,8 +120,8 @@ struct gpu_linear {
 /* Can the device multiply with that type? */
 bool gpu_type(uint32_t type);
 
-/* Activations: 8-bit integers with scales, in both forms that quant/act.h has for the
- * CPU, the same bits; and the floats themselves, for float weights. */
+/* Activations: blocks of 32 as 8-bit integers with a float scale each, and the sums of
+ * both halves of the integers; and the floats themselves, for float weights. */
 struct gpu_acts {
     const float *x_d; /* [n, tokens] */
     void *q_d;        /* gpu_acts_bytes(n, tokens) */
@@ -205,7 +207,7 @@ uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens);
  * of one batch with the same scratch memory.  n_used may be 0: then there need be no
  * experts.
  *
- * sort      which tokens go to which expert
+ * sort      which tokens go to which expert; always the first
  * products  of experts first .. end - 1, the shared one being number n_expert: a row of
  *           n_embd floats for each (token, expert) pair that is theirs; acts: the norm.
  *           Left out are experts that are not there, and, of up to GPU_FEW_TOKENS

@@ -63,6 +63,8 @@ void gpu_mark_copies(gpu_mark *mark) {}
 void gpu_mark_else(gpu_mark *mark) {}
 void gpu_after(gpu_mark *mark) {}
 void gpu_copies_after_mark(gpu_mark *mark) {}
+bool gpu_mark_done(gpu_mark *mark) { return true; }
+double gpu_mark_seconds(const gpu_mark *from, const gpu_mark *to) { return 0; }
 int gpu_mark_wait(gpu_mark *mark, ggf_error *err) { return none(err); }
 
 int gpu_graph_begin(gpu *g, ggf_error *err) { return none(err); }

@@ -133,14 +133,12 @@ struct device_pass {
     struct device_work *d;
     struct workspace *w;
     const struct batch *batch;
-    const float *add; /* what has yet to be added to x; or NULL */
 };
 
 /* Positions and tokens into the host's buffers; positions to the device. */
 void device_fill(struct device_pass *p);
 void device_begin(struct device_pass *p);
-/* x from tokens; from w->x; or to it.  Of the last, what has yet to be added is left out.
- */
+/* x from tokens; from w->x; or to it. */
 void device_embed(struct device_pass *p);
 void device_put_x(struct device_pass *p);
 void device_get_x(struct device_pass *p);
@@ -151,19 +149,19 @@ void device_mixer_out(struct device_pass *p, uint32_t layer);
 /* There: with keys and values of the host. */
 int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err);
 void device_put_mixed(struct device_pass *p, uint32_t layer);
-/* The choice of experts for tokens from `first` on, and those experts that are there, at
- * least the shared one. */
+/* The choice of experts for tokens from `first` on, and experts that are all there. */
 void device_route(struct device_pass *p, uint32_t layer, uint32_t first);
 void device_experts(struct device_pass *p, uint32_t layer, uint32_t first);
-/* Where the host has a part in the experts: the choice, into w->moe, and the norm, into
- * w->norm; and what it has summed up, from w->out. */
+/* Where the host has the routed experts: the shared one; the choice, into w->moe, and the
+ * norm, into w->norm; and their sum, from w->out, to which the shared one is added. */
+void device_shared(struct device_pass *p, uint32_t layer, uint32_t first);
 int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
                       ggf_error *err);
 /* Tell the batch's watcher, if there is one, of a choice among experts that are there. */
 int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err);
 /* Experts out of the pool, for all tokens. */
 int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err);
-void device_put_sum(struct device_pass *p, uint32_t first);
+void device_put_sum(struct device_pass *p, uint32_t layer, uint32_t first);
 /* Logits of the first n of w->wanted, into the batch's.  Waits for all that was asked
  * for. */
 int device_head(struct device_pass *p, uint32_t n, ggf_error *err);

@@ -64,7 +64,7 @@ void device_get_x(struct device_pass *p)
 
 /* ---- Layers ------------------------------------------------------------------- */
 
-/* x += what is to be added, from token `first` on; norm = rms_norm(x), encoded. */
+/* x += add, unless that is NULL, from token `first` on; norm = rms_norm(x), encoded. */
 static struct gpu_acts norm(struct device_pass *p, const float *add, const float *weight,
                             uint32_t first)
 {
@@ -81,8 +81,7 @@ static struct gpu_acts norm(struct device_pass *p, const float *add, const float
 void device_mixer_in(struct device_pass *p, uint32_t layer)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
-    const struct gpu_acts acts = norm(p, p->add, l->mixer_norm_d, 0);
-    p->add = NULL;
+    const struct gpu_acts acts = norm(p, NULL, l->mixer_norm_d, 0);
     gpu_linear(gpu_of(p), &l->in, &acts, p->d->projected, l->in.width);
     done(p, OP_MIXER_IN);
 }
@@ -145,6 +144,16 @@ void device_experts(struct device_pass *p, uint32_t layer, uint32_t first)
     gpu_experts(gpu_of(p), &l->moe, &acts, d->ids, d->weights, d->scratch,
                 d->x + (size_t)first * hp_of(p)->n_embd);
     done(p, OP_GATE_UP);
+}
+
+void device_shared(struct device_pass *p, uint32_t layer, uint32_t first)
+{
+    const struct gpu_moe *moe = &p->model->offload->layers[layer].moe;
+    const struct gpu_acts acts = acts_of(p, first);
+    if (!acts.tokens) return;
+    gpu_moe_sort(gpu_of(p), moe, p->d->ids, acts.tokens, p->d->scratch);
+    gpu_moe_products(gpu_of(p), moe, &acts, p->d->ids, 0, moe->n_expert + 1,
+                     p->d->scratch);
 }
 
 int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err)
@@ -232,12 +241,15 @@ int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_err
     return e;
 }
 
-void device_put_sum(struct device_pass *p, uint32_t first)
+void device_put_sum(struct device_pass *p, uint32_t layer, uint32_t first)
 {
+    const struct gpu_moe *moe = &p->model->offload->layers[layer].moe;
     const size_t at = (size_t)first * hp_of(p)->n_embd;
-    gpu_upload(gpu_of(p), p->d->out + at, p->w->out + at,
-               x_bytes(p) - at * sizeof(float));
-    p->add = p->d->out;
+    struct device_work *d = p->d;
+    const struct gpu_moe_given given = { .sum_d = d->out + at };
+    gpu_upload(gpu_of(p), d->out + at, p->w->out + at, x_bytes(p) - at * sizeof(float));
+    gpu_moe_sum(gpu_of(p), moe, p->batch->n - first, d->weights, &given, d->scratch,
+                d->x + at);
 }
 
 /* ---- Logits ------------------------------------------------------------------- */
@@ -261,9 +273,8 @@ static void head_rows(struct device_pass *p, uint32_t first, uint32_t n)
         const size_t from = (size_t)wanted[i] * hp->n_embd;
         const size_t to = (size_t)(i - first) * hp->n_embd;
         k = neighbours(wanted, i, first + n);
-        gpu_norm(gpu_of(p), d->x + from, p->add ? p->add + from : NULL, o->output_norm_d,
-                 hp->n_embd, k, hp->eps, d->norm + to,
-                 (char *)d->norm_q + gpu_acts_bytes(hp->n_embd, i - first));
+        gpu_norm(gpu_of(p), d->x + from, NULL, o->output_norm_d, hp->n_embd, k, hp->eps,
+                 d->norm + to, (char *)d->norm_q + gpu_acts_bytes(hp->n_embd, i - first));
     }
     const struct gpu_acts acts = { d->norm, d->norm_q, hp->n_embd, n };
     done(p, OP_NORM);

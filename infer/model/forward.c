@@ -193,20 +193,14 @@ static int to_device(const struct pass *p)
     return 0;
 }
 
-/* behind: x has yet to get the sum of the experts of the layer before, in w->out. */
-static int to_host(const struct pass *p, bool behind)
+static int to_host(const struct pass *p)
 {
-    const uint32_t n = p->model->hp.n_embd;
     int e = 0;
     if (leads(p)) {
         device_get_x(p->device);
-        p->device->add = NULL;
         e = gpu_sync(p->model->offload->gpu, p->err);
     }
-    if ((e = joined(p, e)) || !behind) return e;
-    for (uint64_t t; team_next(p->me, p->batch->n, &t);)
-        p->model->ops.axpy(p->w->x + t * n, 1, p->w->out + t * n, n);
-    return 0;
+    return joined(p, e);
 }
 
 /* Attention of a layer on the device whose keys and values are the host's. */
@@ -236,17 +230,15 @@ static int experts_at_host(const struct pass *p, uint32_t index, uint32_t first)
     if (leads(p)) {
         p->w->moe.routed_only = true;
         e = device_get_choice(p->device, first, true, p->err);
-        device_experts(p->device, index, first);
+        device_shared(p->device, index, first);
     }
     if ((e = joined(p, e))) return e;
     acts_place(&acts, p->w->norm_acts, kinds, n, p->w->n_batch);
-    for (uint64_t t; team_next(p->me, tokens, &t);) {
+    for (uint64_t t; team_next(p->me, tokens, &t);)
         acts_encode(&acts, kinds, t, p->w->norm + t * n);
-        memset(sum + t * n, 0, n * sizeof *sum);
-    }
     e = moe_team(p->me, moe, &m->ops, m->experts, &p->w->moe, tokens, p->w->norm, &acts,
                  sum, NULL, p->batch->watch, p->err);
-    if (!e && leads(p)) device_put_sum(p->device, first);
+    if (!e && leads(p)) device_put_sum(p->device, index, first);
     return e;
 }
 
@@ -276,30 +268,22 @@ static int device_layer_team(const struct pass *p, uint32_t index)
     return p->batch->watch ? joined(p, e) : 0;
 }
 
-/* Does the host sum up the experts of a layer on the device? */
-static bool experts_behind(const q3n_model *m, uint32_t layer)
-{
-    const struct offload_layer *l = &m->offload->layers[layer];
-    return !l->experts && !l->pooled;
-}
-
 /* The layers, and the head as the last of them, each where it belongs. */
 static int shared_team(const struct pass *p)
 {
     const q3n_model *m = p->model;
     const uint32_t n = m->hp.n_layer;
-    bool there = false, behind = false;
+    bool there = false;
     if (leads(p)) device_begin(p->device);
     for (uint32_t i = 0; i <= n; i++) {
         const bool here = i < n ? offload_layer_here(m, i) : m->offload->head;
         int e = 0;
-        if (here != there) e = here ? to_device(p) : to_host(p, behind);
+        if (here != there) e = here ? to_device(p) : to_host(p);
         if (e) return e;
         there = here;
         if (i == n) break;
         if (!here && leads(p)) p->w->moe.routed_only = false;
         if ((e = here ? device_layer_team(p, i) : layer_team(p, i))) return e;
-        behind = here && experts_behind(m, i);
     }
     if (!there) head_team(p);
     return there ? joined(p, leads(p) ? device_head(p->device, p->n_wanted, p->err) : 0)
@@ -361,7 +345,7 @@ int forward(const q3n_model *model, struct workspace *w, const struct batch *bat
             ggf_error *err)
 {
     const uint32_t n_wanted = number(w, batch);
-    struct device_pass device = { model, w->device, w, batch, NULL };
+    struct device_pass device = { model, w->device, w, batch };
     struct call call = { .pass = { NULL, model, w, batch, n_wanted, &device, err } };
     w->moe.clock = batch->clock;
     op_start(batch->clock);

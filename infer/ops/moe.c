@@ -28,9 +28,9 @@ static uint32_t pieces(uint32_t rows, uint32_t piece)
     return (rows + piece - 1) / piece;
 }
 
-/* Count the pairs of the experts and list those that have any. */
-static uint32_t count_pairs(const struct moe *m, struct moe_work *w, uint32_t pairs)
+uint32_t moe_asked(const struct moe *m, struct moe_work *w, uint32_t tokens)
 {
+    const uint32_t pairs = tokens * m->n_used;
     uint32_t n = 0;
     memset(w->count, 0, m->n_expert * sizeof *w->count);
     for (uint32_t i = 0; i < pairs; i++) w->count[w->ids[i]]++;
@@ -55,8 +55,24 @@ static void group(const struct moe *m, struct moe_work *w, uint32_t tokens)
         w->pair_token[w->pair[i]] = i / m->n_used;
         w->pair_weight[w->pair[i]] = w->weights[i];
     }
-    w->jobs[w->n_jobs] = (struct moe_job){ w->n_jobs, 0, tokens };
+    w->jobs[w->n_jobs] = (struct moe_job){ MOE_SHARED, 0, tokens };
     w->n_jobs++;
+}
+
+uint32_t moe_share(const struct moe *m, struct moe_work *w, uint32_t tokens,
+                   const uint32_t *which, uint32_t n, uint32_t row, uint32_t *place)
+{
+    const uint32_t pairs = tokens * m->n_used;
+    for (w->n_jobs = 0; w->n_jobs < n; w->n_jobs++) {
+        const uint32_t expert = w->demand.ids[which[w->n_jobs]], first = row;
+        for (uint32_t i = 0; i < pairs; i++) {
+            if (w->ids[i] != expert) continue;
+            w->pair_token[row] = i / m->n_used;
+            place[i] = row++;
+        }
+        w->jobs[w->n_jobs] = (struct moe_job){ which[w->n_jobs], first, row - first };
+    }
+    return row;
 }
 
 static void tell(const struct moe *m, const struct moe_work *w, uint32_t tokens,
@@ -76,7 +92,7 @@ static void tell(const struct moe *m, const struct moe_work *w, uint32_t tokens,
 void moe_tell(const struct moe *m, struct moe_work *w, uint32_t tokens,
               const struct route_watch *watch)
 {
-    const uint32_t n = count_pairs(m, w, tokens * m->n_used);
+    const uint32_t n = moe_asked(m, w, tokens);
     memset(w->demand.flags, DEMAND_HIT, n);
     tell(m, w, tokens, n, watch);
 }
@@ -85,7 +101,7 @@ void moe_tell(const struct moe *m, struct moe_work *w, uint32_t tokens,
 static void demand(const struct moe *m, struct expert_store *store, struct moe_work *w,
                    uint32_t tokens, const struct route_watch *watch)
 {
-    const uint32_t n = count_pairs(m, w, tokens * m->n_used);
+    const uint32_t n = moe_asked(m, w, tokens);
     expert_store_begin(store, &w->demand, m->layer, n, w->count);
     group(m, w, tokens);
     tell(m, w, tokens, n, watch);
@@ -127,15 +143,17 @@ static void look_ahead_team(const struct member *me, const struct moe *m,
 
 /* The activations of each expert's tokens side by side, for kernels that take many. */
 static void gather_team(const struct member *me, const struct moe *m,
-                        const struct moe_work *w, uint32_t tokens,
+                        const struct moe_work *w, uint32_t first, uint32_t pairs,
                         const struct acts *acts, const struct acts *gathered)
 {
-    for (uint64_t i; team_next(me, (uint64_t)tokens * m->n_used, &i);)
+    for (uint64_t i; team_next(me, pairs, &i);) {
+        const size_t pair = first + i;
         for (int k = 0; k < ACT_KINDS; k++)
             if (m->in_kinds >> k & 1)
-                memcpy(gathered->data[k] + i * gathered->stride[k],
-                       acts->data[k] + w->pair_token[i] * acts->stride[k],
+                memcpy(gathered->data[k] + pair * gathered->stride[k],
+                       acts->data[k] + w->pair_token[pair] * acts->stride[k],
                        acts->stride[k]);
+    }
 }
 
 struct buffers {
@@ -151,32 +169,20 @@ struct moe_pass {
     struct moe_work *w;
     uint32_t tokens;
     struct buffers b;
+    float *down;                /* [n_embd, pairs] */
+    const struct moe_job *jobs; /* of routed experts: of the chunk, or fewer */
+    uint32_t n_jobs;
+    bool shared; /* and the shared one's, which comes first; it is always there */
     ggf_error *err;
 };
 
-/* Is the shared expert among the chunk's jobs?  It is one of the first chunk's, and comes
- * first; it is always there. */
-static bool has_shared(const struct moe_work *w)
+static const struct moe_job *job_of(const struct moe_pass *p, uint64_t i)
 {
-    return !w->demand.first && !w->routed_only;
+    if (!p->shared) return &p->jobs[i];
+    return i ? &p->jobs[i - 1] : &p->w->jobs[p->w->n_jobs - 1];
 }
 
-static const struct moe_job *job_of(const struct moe_work *w, uint64_t i)
-{
-    const struct expert_demand *d = &w->demand;
-    if (!has_shared(w)) return &w->jobs[d->first + i];
-    return &w->jobs[i ? i - 1 : w->n_jobs - 1];
-}
-
-static uint32_t jobs_of_chunk(const struct moe_work *w)
-{
-    return w->demand.count + has_shared(w);
-}
-
-static bool is_shared(const struct moe_pass *p, const struct moe_job *job)
-{
-    return job->expert == p->w->n_jobs - 1;
-}
+static bool is_shared(const struct moe_job *job) { return job->expert == MOE_SHARED; }
 
 /* The expert of a job once it is that far; NULL if that failed. */
 static const struct expert *expert_of(const struct moe_pass *p, const struct moe_job *job,
@@ -184,7 +190,7 @@ static const struct expert *expert_of(const struct moe_pass *p, const struct moe
 {
     const struct expert_demand *d = &p->w->demand;
     ggf_error mine;
-    if (is_shared(p, job)) return &p->m->shared;
+    if (is_shared(job)) return &p->m->shared;
     const int e = expert_store_wait(p->store, d, job->expert, stage, &mine);
     if (!e) return &d->experts[job->expert];
     if (team_fail(p->me, e) && p->err) *p->err = mine;
@@ -196,7 +202,7 @@ static void gate_up_rows(const struct moe_pass *p, const struct moe_job *job,
 {
     const struct moe_work *w = p->w;
     const struct expert *e = gate.n || up.n ? expert_of(p, job, EXPERT_IN) : NULL;
-    const bool shared = is_shared(p, job);
+    const bool shared = is_shared(job);
     const struct acts *in = shared ? &p->b.shared_in : &p->b.in;
     const uint32_t n_ff = shared ? p->m->n_ff_shared : p->m->n_ff;
     const size_t at = (size_t)job->first * n_ff;
@@ -212,11 +218,11 @@ static void down_rows(const struct moe_pass *p, const struct moe_job *job,
 {
     const struct moe_work *w = p->w;
     const struct expert *e = rows.n ? expert_of(p, job, EXPERT_READY) : NULL;
-    const bool shared = is_shared(p, job);
+    const bool shared = is_shared(job);
     const size_t at = (size_t)job->first * p->m->n_embd + rows.first;
     if (!e) return;
     matrix_mul(&e->down, rows.first, rows.n, shared ? &p->b.shared_mid : &p->b.mid,
-               job->first, job->n, (shared ? w->shared_down : w->down) + at,
+               job->first, job->n, (shared ? w->shared_down : p->down) + at,
                p->m->n_embd);
 }
 
@@ -226,10 +232,9 @@ static void activate_team(const struct moe_pass *p)
 {
     const struct moe *m = p->m;
     const struct moe_work *w = p->w;
-    const struct expert_demand *d = &w->demand;
-    const struct moe_job *last = &w->jobs[d->first + d->count - 1];
-    const uint64_t first = w->jobs[d->first].first, pairs = last->first + last->n - first;
-    for (uint64_t i; team_next(p->me, pairs + (has_shared(w) ? p->tokens : 0), &i);) {
+    const struct moe_job *last = &p->jobs[p->n_jobs - 1];
+    const uint64_t first = p->jobs->first, pairs = last->first + last->n - first;
+    for (uint64_t i; team_next(p->me, pairs + (p->shared ? p->tokens : 0), &i);) {
         if (i < pairs) {
             const size_t pair = first + i;
             float *up = w->up + pair * m->n_ff;
@@ -260,9 +265,9 @@ static void gate_up_pieces(const struct moe_pass *p, uint64_t jobs)
     const uint32_t n_ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
     const uint32_t each = pieces(n_ff, FF_ROWS);
     for (uint64_t i; team_next(p->me, jobs * each, &i);) {
-        const struct moe_job *job = job_of(p->w, i / each);
+        const struct moe_job *job = job_of(p, i / each);
         const struct matrix_rows rows =
-            piece(i % each, FF_ROWS, is_shared(p, job) ? m->n_ff_shared : m->n_ff);
+            piece(i % each, FF_ROWS, is_shared(job) ? m->n_ff_shared : m->n_ff);
         gate_up_rows(p, job, rows, rows);
     }
 }
@@ -271,21 +276,21 @@ static void down_pieces(const struct moe_pass *p, uint64_t jobs)
 {
     const uint32_t each = pieces(p->m->n_embd, OUT_ROWS);
     for (uint64_t i; team_next(p->me, jobs * each, &i);)
-        down_rows(p, job_of(p->w, i / each), piece(i % each, OUT_ROWS, p->m->n_embd));
+        down_rows(p, job_of(p, i / each), piece(i % each, OUT_ROWS, p->m->n_embd));
 }
 
 /* Few tokens: stretches of rows across the matrices of all jobs. */
-static void gate_up_stretches(const struct moe_pass *p, uint64_t jobs)
+static void gate_up_stretches(const struct moe_pass *p)
 {
     const struct moe *m = p->m;
-    const struct expert_demand *d = &p->w->demand;
-    const uint64_t groups = 2 * (d->count * matrix_groups(m->n_ff) +
-                                 (jobs - d->count) * matrix_groups(m->n_ff_shared));
-    const uint64_t least = matrix_least_stretch(&d->experts[d->first].gate);
+    const struct expert *e = &p->w->demand.experts[p->jobs->expert];
+    const uint64_t groups = 2 * (p->n_jobs * matrix_groups(m->n_ff) +
+                                 p->shared * matrix_groups(m->n_ff_shared));
+    const uint64_t least = matrix_least_stretch(&e->gate);
     for (struct stretch s; team_next_stretch(p->me, groups, least, &s);)
         for (uint64_t i = 0; s.n; i++) {
-            const struct moe_job *job = job_of(p->w, i);
-            const uint32_t n_ff = is_shared(p, job) ? m->n_ff_shared : m->n_ff;
+            const struct moe_job *job = job_of(p, i);
+            const uint32_t n_ff = is_shared(job) ? m->n_ff_shared : m->n_ff;
             const struct matrix_rows gate = matrix_in_stretch(n_ff, &s);
             gate_up_rows(p, job, gate, matrix_in_stretch(n_ff, &s));
         }
@@ -293,20 +298,20 @@ static void gate_up_stretches(const struct moe_pass *p, uint64_t jobs)
 
 static void down_stretches(const struct moe_pass *p, uint64_t jobs)
 {
-    const struct expert_demand *d = &p->w->demand;
-    const uint64_t least = matrix_least_stretch(&d->experts[d->first].down);
+    const struct expert *e = &p->w->demand.experts[p->jobs->expert];
+    const uint64_t least = matrix_least_stretch(&e->down);
     const uint64_t groups = jobs * matrix_groups(p->m->n_embd);
     for (struct stretch s; team_next_stretch(p->me, groups, least, &s);)
         for (uint64_t i = 0; s.n; i++)
-            down_rows(p, job_of(p->w, i), matrix_in_stretch(p->m->n_embd, &s));
+            down_rows(p, job_of(p, i), matrix_in_stretch(p->m->n_embd, &s));
 }
 
 static int chunk_team(const struct moe_pass *p)
 {
     const struct moe_work *w = p->w;
-    const uint64_t jobs = jobs_of_chunk(w);
+    const uint64_t jobs = p->n_jobs + p->shared;
     if (p->tokens > FEW_TOKENS) gate_up_pieces(p, jobs);
-    else gate_up_stretches(p, jobs);
+    else gate_up_stretches(p);
     op_done(p->me, w->clock, OP_GATE_UP);
     const int e = atomic_load(&p->me->team->status);
     if (e) return e;
@@ -318,19 +323,22 @@ static int chunk_team(const struct moe_pass *p)
     return atomic_load(&p->me->team->status);
 }
 
-/* All chunks of the demand, one after the other. */
-static int experts_team(const struct moe_pass *p)
+/* All chunks of the demand, one after the other; the shared expert with the first. */
+static int experts_team(struct moe_pass *p)
 {
     struct expert_demand *d = &p->w->demand;
     int e = 0;
     if (d->unchecked && (e = expert_store_check_team(p->me, p->store, d, p->err)))
         return e;
-    while (!(e = chunk_team(p)) && d->first + d->count < d->n) {
+    for (;;) {
+        p->jobs = p->w->jobs + d->first;
+        p->n_jobs = d->count;
+        p->shared = !d->first && !p->w->routed_only;
+        if ((e = chunk_team(p)) || d->first + d->count == d->n) return e;
         team_barrier(p->me); /* all have seen that there is more */
         if (p->me->id == 0) expert_store_next(p->store, d);
         team_barrier(p->me);
     }
-    return e;
 }
 
 static void sum_team(const struct member *me, const struct moe *m,
@@ -350,7 +358,11 @@ static void sum_team(const struct member *me, const struct moe *m,
                       w->down + (size_t)w->pair[at] * m->n_embd + column, n);
         }
         const size_t at = t * m->n_embd + column;
-        if (!w->routed_only) ops->axpy(sum, w->shared_weight[t], w->shared_down + at, n);
+        if (w->routed_only) {
+            memcpy(x + at, sum, n * sizeof *sum);
+            continue;
+        }
+        ops->axpy(sum, w->shared_weight[t], w->shared_down + at, n);
         ops->axpy(x + at, 1, sum, n);
     }
 }
@@ -401,11 +413,10 @@ static void observe_mid(const struct member *me, const struct observer *observer
     observe_experts(me, observer, w, &o);
 }
 
-int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
-             struct expert_store *store, struct moe_work *w, uint32_t tokens,
-             const float *norm, const struct acts *acts, float *x,
-             const struct observer *observer, const struct route_watch *watch,
-             ggf_error *err)
+static struct moe_pass pass_of(const struct member *me, const struct moe *m,
+                               const struct vec_ops *ops, struct expert_store *store,
+                               struct moe_work *w, uint32_t tokens,
+                               const struct acts *acts, ggf_error *err)
 {
     const uint32_t pairs = tokens * m->n_used;
     struct moe_pass p = { .me = me,
@@ -415,18 +426,28 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
                           .w = w,
                           .tokens = tokens,
                           .b = { .shared_in = *acts },
+                          .down = w->down,
                           .err = err };
     acts_place(&p.b.in, w->gathered, m->in_kinds, m->n_embd, pairs);
     acts_place(&p.b.mid, w->mid, m->mid_kinds, m->n_ff, pairs);
     acts_place(&p.b.shared_mid, w->shared_mid, m->shared_mid_kinds, m->n_ff_shared,
                tokens);
+    return p;
+}
 
+int moe_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
+             struct expert_store *store, struct moe_work *w, uint32_t tokens,
+             const float *norm, const struct acts *acts, float *x,
+             const struct observer *observer, const struct route_watch *watch,
+             ggf_error *err)
+{
+    struct moe_pass p = pass_of(me, m, ops, store, w, tokens, acts, err);
     if (!w->routed_only) route_team(me, m, ops, w, tokens, norm, acts);
     if (me->id == 0) demand(m, store, w, tokens, watch);
     team_barrier(me);
     look_ahead_team(me, m, ops, store, w, tokens, acts);
     observe_in(me, observer, m, w, tokens, norm);
-    gather_team(me, m, w, tokens, acts, &p.b.in);
+    gather_team(me, m, w, 0, tokens * m->n_used, acts, &p.b.in);
     op_done(me, w->clock, OP_ROUTE);
     const int e = experts_team(&p);
     if (!e) {
@@ -437,4 +458,18 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
     /* Nobody looks at the demand any more. */
     if (me->id == 0) expert_store_end(store, &w->demand);
     return e;
+}
+
+int moe_rows_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
+                  struct expert_store *store, struct moe_work *w, uint32_t tokens,
+                  const struct acts *acts, float *rows, ggf_error *err)
+{
+    struct moe_pass p = pass_of(me, m, ops, store, w, tokens, acts, err);
+    const struct moe_job *last = &w->jobs[w->n_jobs - 1];
+    p.down = rows;
+    p.jobs = w->jobs;
+    p.n_jobs = w->n_jobs;
+    gather_team(me, m, w, p.jobs->first, last->first + last->n - p.jobs->first, acts,
+                &p.b.in);
+    return chunk_team(&p);
 }

@@ -21,9 +21,10 @@ struct moe {
 
 /* An expert and the (token, expert) pairs it works on. */
 struct moe_job {
-    uint32_t expert; /* index in the demand; the shared expert's is n_jobs - 1 */
+    uint32_t expert; /* index in the demand, or MOE_SHARED */
     uint32_t first, n;
 };
+#define MOE_SHARED UINT32_MAX
 
 /* Where tokens were sent in a layer. */
 struct routed {
@@ -45,11 +46,11 @@ struct route_watch {
  * which those are computed, then token. */
 struct moe_work {
     uint32_t n_jobs;
-    bool
-        routed_only; /* ids and weights are known, the shared expert is somebody else's */
-    float *logits;   /* [n_expert, tokens] */
-    uint32_t *ids;   /* [n_used, tokens]: the most probable first */
-    float *weights;  /* [n_used, tokens] */
+    bool routed_only; /* ids and weights are known, the shared expert is another's, and
+                         the sum of the routed ones is what is wanted */
+    float *logits;    /* [n_expert, tokens] */
+    uint32_t *ids;    /* [n_used, tokens]: the most probable first */
+    float *weights;   /* [n_used, tokens] */
     float *shared_weight;        /* [tokens] */
     uint32_t *guess;             /* [n_used]: of a token in the next layer */
     float *guess_weight;         /* [n_used] */
@@ -70,8 +71,9 @@ struct moe_work {
 };
 
 /* x += moe(norm) + sigmoid(shared_gate . norm) shared(norm), for `tokens` rows of n_embd
- * floats; with w->routed_only just the first.  acts: norm in the forms of `kinds`, or
- * then of `in_kinds` and those that next_router takes.  All threads get the same result.
+ * floats; with w->routed_only x = moe(norm), and a sum that goes on from there has the
+ * same bits.  acts: norm in the forms of `kinds`, or then of `in_kinds` and those that
+ * next_router takes.  All threads get the same result.
  * The sum over the experts of a token goes from the most probable to the least, so it
  * does not depend on the rest of the batch. observer, watch: NULL, or who is shown the
  * inputs and the routing. */
@@ -80,6 +82,22 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
              const float *norm, const struct acts *acts, float *x,
              const struct observer *observer, const struct route_watch *watch,
              ggf_error *err);
+
+/* A layer of which some experts are computed here, others elsewhere; by a few tokens.
+ *
+ * moe_asked()   one thread, after w->ids are known: the different experts become
+ * w->demand's ids, with w->count pairs each; returns how many moe_share()   one thread,
+ * for a chunk of a demand of some of them: those that are to be computed here, `which`
+ * [n], as indices in the demand, n at least 1.  Pair i of theirs gets the number
+ * place[i], from `row` on; other places stay. Returns the number behind the last
+ * moe_rows_team() all threads: a row of n_embd floats for each of these pairs, at its
+ *               number in `rows`.  acts: the norm in the forms of `in_kinds` */
+uint32_t moe_asked(const struct moe *m, struct moe_work *w, uint32_t tokens);
+uint32_t moe_share(const struct moe *m, struct moe_work *w, uint32_t tokens,
+                   const uint32_t *which, uint32_t n, uint32_t row, uint32_t *place);
+int moe_rows_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
+                  struct expert_store *store, struct moe_work *w, uint32_t tokens,
+                  const struct acts *acts, float *rows, ggf_error *err);
 
 /* Tell a watcher of a layer whose experts are computed elsewhere, where all of them are:
  * w->ids and w->weights say for which tokens. */

@@ -3,7 +3,8 @@
 
 #include <omp.h>
 
-enum { SPINS = 1000 }; /* some ten to fifty microseconds */
+/* Some ten to fifty microseconds; and as long as a device takes for a layer. */
+enum { SPINS = 1000, FOLLOW_SPINS = 10 * SPINS };
 
 static inline void pause_cpu(void)
 {
@@ -26,9 +27,8 @@ static void sleep_until(struct team *t, unsigned phase)
     pthread_mutex_unlock(&t->mutex);
 }
 
-void team_barrier(const struct member *me)
+static void barrier(struct team *t, int spins)
 {
-    struct team *t = me->team;
     const unsigned phase = atomic_load_explicit(&t->phase, memory_order_relaxed);
     if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n) {
         atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
@@ -40,11 +40,37 @@ void team_barrier(const struct member *me)
         pthread_mutex_unlock(&t->mutex);
         return;
     }
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < spins; i++) {
         if (atomic_load_explicit(&t->phase, memory_order_acquire) != phase) return;
         pause_cpu();
     }
     sleep_until(t, phase);
+}
+
+void team_barrier(const struct member *me) { barrier(me->team, SPINS); }
+
+void team_ask(const struct member *me, void (*work)(const struct member *, void *),
+              void *arg)
+{
+    me->team->task = (struct team_task){ work, arg };
+    team_barrier(me);
+    work(me, arg);
+}
+
+void team_dismiss(const struct member *me)
+{
+    me->team->task = (struct team_task){ 0 };
+    team_barrier(me);
+}
+
+void team_follow(const struct member *me)
+{
+    for (;;) {
+        barrier(me->team, FOLLOW_SPINS);
+        const struct team_task task = me->team->task;
+        if (!task.work) return;
+        task.work(me, task.arg);
+    }
 }
 
 bool team_fail(const struct member *me, int status)

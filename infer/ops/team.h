@@ -15,6 +15,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct member;
+
+struct team_task {
+    void (*work)(const struct member *, void *); /* NULL: that was all */
+    void *arg;
+};
+
 struct team {
     int n; /* threads */
     _Atomic int arrived;
@@ -22,6 +29,7 @@ struct team {
     _Atomic int sleepers;
     _Atomic uint64_t next; /* of the loop in progress */
     _Atomic int status;    /* 0 until team_fail() */
+    struct team_task task; /* of team_ask() */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
 };
@@ -35,6 +43,17 @@ struct member {
 void team_run(int threads, void (*work)(const struct member *, void *), void *arg);
 
 void team_barrier(const struct member *me);
+
+/* One thread goes its own way, and the others are there when it needs them:
+ *
+ *     team_ask()      by the one: work(member, arg) by all; it must end with a barrier
+ *     team_dismiss()  by the one: that was all
+ *     team_follow()   by the others, which come back when they are dismissed; the first
+ *                     that all do after that must be a barrier, if anything */
+void team_ask(const struct member *me, void (*work)(const struct member *, void *),
+              void *arg);
+void team_dismiss(const struct member *me);
+void team_follow(const struct member *me);
 
 /* Note a failure.  True for the first of the team, which may then say what happened; the
  * others see team->status after the next barrier, and the work should end. */

@@ -46,6 +46,7 @@ struct emu_point {
 };
 struct emu_event {
     emu_point point;
+    bool timed;
 };
 struct todo {
     std::function<void()> f;
@@ -501,10 +502,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
     return result(cudaSuccess);
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
-    *e = new emu_event;
+    *e = new emu_event{ {}, !(flags & cudaEventDisableTiming) };
     return cudaSuccess;
 }
 
@@ -527,6 +528,24 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
     emu.counts.waits++;
     do_until(e->point);
+    return result(cudaSuccess);
+}
+
+/* Who asks gives the device time. */
+cudaError_t cudaEventQuery(cudaEvent_t e)
+{
+    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    for (emu_stream *s : emu.streams) do_some(s);
+    return result(is_done(e->point) ? cudaSuccess : cudaErrorNotReady);
+}
+
+/* Any time is possible: from a microsecond to ten seconds. */
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    if (!from->timed || !to->timed || !from->point.stream || !to->point.stream)
+        return result(cudaErrorInvalidValue);
+    if (!is_done(from->point) || !is_done(to->point)) return result(cudaErrorNotReady);
+    *ms = 1e-3f * powf(10, (float)(next_random() % 8));
     return result(cudaSuccess);
 }
 
@@ -770,6 +789,7 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorNotReady: return "device not ready";
     case cudaErrorHostMemoryAlreadyRegistered:
         return "part or all of the requested memory range is already mapped";
     case cudaErrorLaunchFailure: return "unspecified launch failure";

@@ -287,6 +287,39 @@ START_TEST(a_mark_says_when_memory_is_free)
 }
 END_TEST
 
+/* What is asked for behind a mark need not be done. */
+START_TEST(a_mark_in_all_else)
+{
+    enum { N = 64 };
+    gpu *g = gpu_new();
+    ggf_error err;
+    gpu_mark *mark[2];
+    void *there, *there_d;
+    ck_assert_int_eq(gpu_host_alloc(g, &there, &there_d, N, &err), 0);
+    uint8_t *d = gpu_memory(g, NULL, N);
+    for (int i = 0; i < 2; i++) ck_assert_int_eq(gpu_mark_new(g, &mark[i], &err), 0);
+    ck_assert_double_eq(gpu_mark_seconds(mark[0], mark[1]), 0); /* of nothing */
+    gpu_mark_else(mark[0]);
+    fill(there, N, 7);
+    gpu_upload(g, d, there, N);
+    gpu_download(g, there, d, N);
+    gpu_mark_else(mark[1]);
+    gpu_zero(g, d, N);
+    ck_assert_int_eq(gpu_mark_wait(mark[1], &err), 0);
+    ck_assert(gpu_mark_done(mark[0]) && gpu_mark_done(mark[1]));
+    ck_assert_double_gt(gpu_mark_seconds(mark[0], mark[1]), 0);
+    uint8_t want[N];
+    fill(want, N, 7);
+    ck_assert_mem_eq(there, want, N);
+    gpu_mark_else(mark[1]);
+    while (!gpu_mark_done(mark[1])) continue;
+    for (int i = 0; i < 2; i++) gpu_mark_free(mark[i]);
+    gpu_free(g, d);
+    gpu_host_free(g, there);
+    gpu_done(g);
+}
+END_TEST
+
 START_TEST(memory_is_pinned)
 {
     enum { N = 4 << 12 };
@@ -581,6 +614,7 @@ int main(void)
     tcase_add_loop_test(copies, marks_order_slots, 1, 9);
     tcase_add_test(copies, the_emulator_shows_what_is_not_ordered);
     tcase_add_test(copies, a_mark_says_when_memory_is_free);
+    tcase_add_test(copies, a_mark_in_all_else);
     tcase_add_test(copies, memory_is_pinned);
     tcase_add_test(copies, copies_are_counted);
     TCase *faults = tcase_create("failures");
