@@ -82,7 +82,8 @@ static void look_at(struct memory_limits *out, const char *root, const char *dir
     if (left >= out->cgroup_free && over <= out->cgroup_over) return;
     out->cgroup_free = left;
     out->cgroup_over = over;
-    snprintf(out->cgroup_path, sizeof out->cgroup_path, "%s", dir);
+    snprintf(out->cgroup_path, sizeof out->cgroup_path, "%.*s",
+             (int)sizeof out->cgroup_path - 1, dir); /* what is shown of it will do */
 }
 
 /* The group and all above it, up to where they are mounted.  In a container the path may

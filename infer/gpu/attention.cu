@@ -46,11 +46,12 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *WARP)
 /* ---- Parts to results ---------------------------------------------------------- */
 
 /* A block for a head of a token, a thread for four numbers of it.  q: NULL, or the row of
- * the first token, in which the heads are whole chunks. */
+ * the first token, in which the heads are whole blocks. */
 static __global__ void __launch_bounds__(MOST_DIM / 4)
-    merge(struct attend a, struct act_chunk *q)
+    merge(struct attend a, struct act_block *q)
 {
     SHARED(float, weights, [ATTEND_SPLITS]);
+    SHARED(float4, numbers, [MOST_DIM / 4]);
     after_previous();
     const uint32_t head = blockIdx.x, token = blockIdx.y, dim = a.head_dim;
     const uint32_t seen = visible(&a, token), n = div_up(seen, split_keys(&a, seen));
@@ -87,9 +88,13 @@ static __global__ void __launch_bounds__(MOST_DIM / 4)
         sum.w /= 1.0f + expf(-gate[3]);
         *(float4 *)(a.out + (size_t)token * row + head * dim + at) = sum;
     }
-    if (q)
-        acts_put(q + (size_t)token * act_chunks(row), row,
-                 at < dim ? head * dim + at : acts_end(row), sum);
+    if (!q) return;
+    numbers[threadIdx.x] = sum;
+    block_sync();
+    if (warp_of() == 0) {
+        const float4 v[2] = { numbers[lane_of()], numbers[WARP + lane_of()] };
+        acts_put(q + (size_t)token * act_stride(row), row, head, v);
+    }
 }
 
 /* ---- Calls ------------------------------------------------------------------------- */
@@ -135,7 +140,8 @@ void gpu_attend(gpu *g, const struct gpu_attention *c, const struct gpu_kv *kv,
     const bool few = tokens <= ATTEND_FEW || exact;
     const uint32_t step = few && tokens > ATTEND_FEW ? ATTEND_FEW : tokens;
     const uint32_t row = c->n_head * c->head_dim;
-    struct act_chunk *q = c->head_dim % ACT_CHUNK ? NULL : (struct act_chunk *)q_d;
+    const bool blocks = c->head_dim == ACT_BLOCK;
+    struct act_block *q = blocks ? (struct act_block *)q_d : NULL;
     struct attend a = {};
     a.n_head = c->n_head;
     a.n_head_kv = c->n_head_kv;
@@ -170,11 +176,11 @@ void gpu_attend(gpu *g, const struct gpu_attention *c, const struct gpu_kv *kv,
         else attend_many(g, &a);
         LAUNCH(g, merge, dim3(a.n_head, a.tokens), div_up(a.head_dim, 4 * WARP) * WARP, 0,
                a, q);
-        if (q) q += (size_t)step * act_chunks(row);
+        if (q) q += (size_t)step * act_stride(row);
         a.projected += step * width;
         a.out += (size_t)step * row;
     }
-    if (q_d && c->head_dim % ACT_CHUNK) {
+    if (q_d && !blocks) {
         const struct gpu_acts acts = { out_d, q_d, row, tokens };
         gpu_encode(g, &acts);
     }

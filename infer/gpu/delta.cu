@@ -241,36 +241,47 @@ static __device__ void rule_tile(const struct gpu_delta *d, const struct run *ru
 
 /* ---- What follows ---------------------------------------------------------------- */
 
-/* norm(o) silu(z) of one value head of a token, a warp's work; at: of the head in a row
- * of out, and in q unless that is NULL. */
-static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o,
-                                  struct act_chunk *q, uint32_t at)
+/* Value heads that a warp finishes together: those of 128 in pairs that share keys, so
+ * that it has a block of encoded activations. */
+static inline __host__ __device__ uint32_t heads_together(const struct gpu_delta *d)
 {
-    constexpr uint32_t STEP = 4 * WARP;
+    return d->dim == 128 && d->n_v_heads / d->n_k_heads % 2 == 0 ? 2 : 1;
+}
+
+/* norm(o) silu(z) of one head of a token, or of two neighbours of 128, a warp's work.  q:
+ * NULL, or their block there. */
+static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o,
+                                  struct act_block *q, uint32_t block)
+{
+    constexpr uint32_t STEP = 4 * WARP, PARTS = MOST_DIM / STEP;
     const uint32_t row = d->n_v_heads * d->dim, first = 4 * lane_of();
-    float4 x[MOST_DIM / STEP];
-    float sum = 0;
+    const bool pair = heads_together(d) == 2;
+    const uint32_t n = pair ? 2 * d->dim : d->dim;
+    float4 x[PARTS];
+    float sum[PARTS], all = 0;
 #pragma unroll
-    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
+    for (uint32_t k = 0; k < PARTS; k++) {
         const uint32_t i = first + STEP * k;
-        x[k] = i < d->dim ? *(const float4 *)(o + i) : make_float4(0, 0, 0, 0);
-        sum = add(sum, add(fma1(x[k].x, x[k].x, mul(x[k].y, x[k].y)),
-                           fma1(x[k].z, x[k].z, mul(x[k].w, x[k].w))));
+        x[k] = i < n ? *(const float4 *)(o + i) : make_float4(0, 0, 0, 0);
+        sum[k] = add(fma1(x[k].x, x[k].x, mul(x[k].y, x[k].y)),
+                     fma1(x[k].z, x[k].z, mul(x[k].w, x[k].w)));
+        all = add(all, sum[k]);
     }
-    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)d->dim + d->eps);
 #pragma unroll
-    for (uint32_t k = 0; k < MOST_DIM / STEP; k++) {
+    for (uint32_t k = 0; k < PARTS; k++) {
         const uint32_t i = first + STEP * k;
-        if (i < d->dim) {
-            const float *const w = d->norm_d + i;
+        const float squares = warp_sum(pair ? sum[k] : all);
+        const float scale = 1.0f / sqrtf(squares / (float)d->dim + d->eps);
+        if (i < n) {
+            const float *const w = d->norm_d + (pair ? first : i);
             x[k].x *= scale * w[0] * (z[i] * sigmoid(z[i]));
             x[k].y *= scale * w[1] * (z[i + 1] * sigmoid(z[i + 1]));
             x[k].z *= scale * w[2] * (z[i + 2] * sigmoid(z[i + 2]));
             x[k].w *= scale * w[3] * (z[i + 3] * sigmoid(z[i + 3]));
             *(float4 *)(o + i) = x[k];
         }
-        if (q) acts_put(q, row, i < d->dim ? at + i : acts_end(row), x[k]);
     }
+    if (q) acts_put(q, row, block, x);
 }
 
 /* All of that for the value heads that share keys, by a block.  A call, so that it costs
@@ -278,16 +289,18 @@ static __device__ void gated_norm(const struct gpu_delta *d, const float *z, flo
 static __noinline__ __device__ void finish_heads(const struct gpu_delta *d, float *state,
                                                  uint32_t k_head, uint32_t tokens,
                                                  const float *projected, size_t width,
-                                                 float *out, struct act_chunk *q)
+                                                 float *out, struct act_block *q)
 {
     const uint32_t shares = d->n_v_heads / d->n_k_heads, dim = d->dim;
-    const uint32_t row = d->n_v_heads * dim;
+    const uint32_t row = d->n_v_heads * dim, each = heads_together(d);
+    const uint32_t pieces = shares / each;
 #pragma unroll 1
-    for (uint32_t i = warp_of(); i < tokens * shares; i += blockDim.x / WARP) {
-        const uint32_t token = i / shares, at = (k_head * shares + i % shares) * dim;
+    for (uint32_t i = warp_of(); i < tokens * pieces; i += blockDim.x / WARP) {
+        const uint32_t token = i / pieces, piece = k_head * pieces + i % pieces;
+        const uint32_t at = piece * each * dim;
         gated_norm(d, projected + token * width + channels(d) + at,
                    out + (size_t)token * row + at,
-                   q ? q + (size_t)token * act_chunks(row) : NULL, at);
+                   q ? q + (size_t)token * act_stride(row) : NULL, piece);
     }
     const uint32_t keys = d->n_k_heads * dim; /* channels of all keys, as of queries */
 #pragma unroll 1
@@ -309,7 +322,7 @@ template <uint32_t REGS, uint32_t TAPS>
 static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     rule(const __grid_constant__ struct gpu_delta d, struct gpu_delta_state state,
          uint32_t tokens, const float *projected, size_t width, float *out,
-         struct act_chunk *encoded, uint32_t *counters)
+         struct act_block *encoded, uint32_t *counters)
 {
     constexpr uint32_t TILE = STAGE / (SHARE * REGS);
     SHARED(float4, stage, [2 * STAGE / 4]);
@@ -352,16 +365,17 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
 static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
     finish(struct gpu_delta d, struct gpu_delta_state state, uint32_t norms,
            uint32_t tokens, const float *projected, size_t width, float *out,
-           struct act_chunk *q)
+           struct act_block *q)
 {
     after_previous();
     if (blockIdx.x < norms) {
-        const uint32_t row = blockIdx.x * FINISH_WARPS + warp_of();
-        const uint32_t token = row / d.n_v_heads, at = row % d.n_v_heads * d.dim;
+        const uint32_t each = heads_together(&d), pieces = d.n_v_heads / each;
+        const uint32_t piece = blockIdx.x * FINISH_WARPS + warp_of();
+        const uint32_t token = piece / pieces, at = piece % pieces * each * d.dim;
         if (token >= tokens) return;
-        if (q) q += (size_t)token * act_chunks(d.n_v_heads * d.dim);
+        if (q) q += (size_t)token * act_stride(d.n_v_heads * d.dim);
         gated_norm(&d, projected + token * width + channels(&d) + at,
-                   out + (size_t)row * d.dim, q, at);
+                   out + (size_t)piece * each * d.dim, q, piece % pieces);
     } else {
         const uint32_t channel = (blockIdx.x - norms) * blockDim.x + threadIdx.x;
         if (channel < channels(&d))
@@ -369,25 +383,27 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
     }
 }
 
-/* Where heads are whole chunks of encoded activations, those come from the norm. */
+/* Where a warp's heads are a whole block of encoded activations, it comes from the norm.
+ */
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
                     uint32_t tokens, const float *projected_d, size_t width, float *out_d,
                     void *q_d)
 {
     const dim3 grid(div_up(d->dim, PANEL), d->n_v_heads);
-    const bool chunks = d->dim % ACT_CHUNK == 0;
-    struct act_chunk *const q = (struct act_chunk *)(chunks ? q_d : NULL);
+    const bool blocks = heads_together(d) * d->dim == ACT_BLOCK;
+    struct act_block *const q = (struct act_block *)(blocks ? q_d : NULL);
     const bool once = tokens <= FINISH_TOKENS && d->n_k_heads <= GPU_COUNTERS;
     auto *const kernel = d->dim <= 128 && d->taps <= 4 ? rule<16, 4> : rule<32, 16>;
     LAUNCH(g, kernel, grid, RULE_THREADS, 0, *d, *s, tokens, projected_d, width, out_d, q,
            once ? g->counters_d : NULL);
     if (!once) {
-        const uint32_t norms = div_up(tokens * d->n_v_heads, FINISH_WARPS);
+        const uint32_t norms =
+            div_up(tokens * d->n_v_heads / heads_together(d), FINISH_WARPS);
         const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
         LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
                projected_d, width, out_d, q);
     }
-    if (q_d && !chunks) {
+    if (q_d && !blocks) {
         const struct gpu_acts acts = { out_d, q_d, d->n_v_heads * d->dim, tokens };
         gpu_encode(g, &acts);
     }

@@ -1,25 +1,25 @@
 /* encode.cu - activations to integers, as the products want them. */
 #include "acts.cuh"
 
-enum { ENCODE_THREADS = 128 };
+enum { ENCODE_WARPS = 4 };
 
-static __global__ void encode(const float *x, uint32_t n, struct act_chunk *q)
+/* A warp for each block of 256. */
+static __global__ void encode(const float *x, uint32_t n, struct act_block *q)
 {
     after_previous();
-    const uint32_t token = blockIdx.y;
-    const uint32_t i = 4 * (blockIdx.x * ENCODE_THREADS + threadIdx.x);
-    float4 v = make_float4(0, 0, 0, 0);
-    if (i < n) v = *(const float4 *)(x + (size_t)token * n + i);
-    acts_put(q + (size_t)token * act_chunks(n), n, i, v);
+    const uint32_t token = blockIdx.y, block = blockIdx.x * ENCODE_WARPS + warp_of();
+    if (block < act_blocks(n))
+        acts_put_from(q + (size_t)token * act_stride(n), n, block, x + (size_t)token * n);
 }
 
 uint64_t gpu_acts_bytes(uint32_t n, uint32_t tokens)
 {
-    return (uint64_t)tokens * act_chunks(n) * sizeof(struct act_chunk);
+    return (uint64_t)tokens * act_stride(n) * sizeof(struct act_block);
 }
 
 void gpu_encode(gpu *g, const struct gpu_acts *a)
 {
-    const dim3 grid(div_up(acts_end(a->n), 4 * ENCODE_THREADS), a->tokens);
-    LAUNCH(g, encode, grid, ENCODE_THREADS, 0, a->x_d, a->n, (struct act_chunk *)a->q_d);
+    const dim3 grid(div_up(act_blocks(a->n), ENCODE_WARPS), a->tokens);
+    LAUNCH(g, encode, grid, ENCODE_WARPS * WARP, 0, a->x_d, a->n,
+           (struct act_block *)a->q_d);
 }

@@ -1,5 +1,5 @@
 /* experts.cu - the routed experts and the shared one: which tokens go to which, and what
- * becomes of their results.  The products are product.cu's.
+ * becomes of their results.  The products are product_few.cu's and product_many.cu's.
  *
  * A row is a (token, expert) pair or, behind all pairs, a token of the shared expert. For
  * few tokens rows are in the order of the routing and every pair is a tile of its own;
@@ -18,14 +18,14 @@ enum {
 
 /* What lies in the scratch memory, and how large it is. */
 struct layout {
-    uint32_t pairs, rows, ff, chunks, tiles;
+    uint32_t pairs, rows, ff, blocks, tiles;
     bool sorted;
     struct expert_tile *tile;       /* [tiles] */
     uint32_t *token_of, *expert_of; /* [pairs] in sorted order */
     uint32_t *place;                /* [pairs] in the routing's order: their rows */
     float *shared_weight;           /* [tokens] */
     float *ff_d; /* [2 ff, rows]: gate and up; then the middle in gate's place */
-    struct act_chunk *mid; /* [chunks, rows] */
+    struct act_block *mid; /* [blocks, rows] */
     float *down;           /* [n_embd, rows] */
     uint64_t bytes;
 };
@@ -45,7 +45,7 @@ static struct layout layout_of(const struct gpu_moe *m, uint32_t tokens, void *s
     l.pairs = tokens * m->n_used;
     l.rows = l.pairs + (m->n_ff_shared ? tokens : 0);
     l.ff = m->n_ff > m->n_ff_shared ? m->n_ff : m->n_ff_shared;
-    l.chunks = act_chunks(l.ff);
+    l.blocks = act_stride(l.ff);
     l.tiles = l.sorted
                   ? (l.pairs < m->n_expert ? l.pairs : m->n_expert) +
                         l.pairs / MANY_COLUMNS + div_up(l.rows - l.pairs, MANY_COLUMNS)
@@ -56,8 +56,8 @@ static struct layout layout_of(const struct gpu_moe *m, uint32_t tokens, void *s
     l.place = (uint32_t *)take(base, &l.bytes, l.pairs * sizeof *l.place);
     l.shared_weight = (float *)take(base, &l.bytes, tokens * sizeof *l.shared_weight);
     l.ff_d = (float *)take(base, &l.bytes, (uint64_t)l.rows * 2 * l.ff * sizeof *l.ff_d);
-    l.mid = (struct act_chunk *)take(base, &l.bytes,
-                                     (uint64_t)l.rows * l.chunks * sizeof *l.mid);
+    l.mid = (struct act_block *)take(base, &l.bytes,
+                                     (uint64_t)l.rows * l.blocks * sizeof *l.mid);
     l.down = (float *)take(base, &l.bytes, (uint64_t)l.rows * m->n_embd * sizeof *l.down);
     return l;
 }
@@ -151,8 +151,8 @@ static __device__ void weigh_shared(const float *gate, const float *norm, uint32
 struct activation {
     struct gpu_moe m;
     float *ff_d; /* as in struct layout */
-    struct act_chunk *mid;
-    uint32_t ff, chunks, pairs, first, end;
+    struct act_block *mid;
+    uint32_t ff, blocks, pairs, first, end;
     const uint32_t *expert_of; /* [pairs] */
     const float *norm;
     float *shared_weight;
@@ -172,15 +172,19 @@ static __global__ void activate(struct activation a)
     if (!routed)
         weigh_shared(a.m.shared_gate_d, a.norm + (size_t)(row - a.pairs) * a.m.n_embd,
                      a.m.n_embd, a.shared_weight + row - a.pairs);
-    for (uint32_t i = 4 * threadIdx.x; i < acts_end(n); i += 4 * ACTIVATE_THREADS) {
-        float4 v = make_float4(0, 0, 0, 0);
-        if (i < n) {
+    for (uint32_t b = warp_of(); b < act_blocks(n); b += ACTIVATE_THREADS / WARP) {
+        float4 v[2];
+#pragma unroll
+        for (uint32_t h = 0; h < 2; h++) {
+            const uint32_t i = ACT_BLOCK * b + 128 * h + 4 * lane_of();
+            v[h] = make_float4(0, 0, 0, 0);
+            if (i >= n) continue;
             const float4 g = *(const float4 *)(gate + i), u = *(const float4 *)(up + i);
-            v = make_float4(silu_times(g.x, u.x), silu_times(g.y, u.y),
-                            silu_times(g.z, u.z), silu_times(g.w, u.w));
-            *(float4 *)(gate + i) = v;
+            v[h] = make_float4(silu_times(g.x, u.x), silu_times(g.y, u.y),
+                               silu_times(g.z, u.z), silu_times(g.w, u.w));
+            *(float4 *)(gate + i) = v[h];
         }
-        acts_put(a.mid + (size_t)row * a.chunks, n, i, v);
+        acts_put(a.mid + (size_t)row * a.blocks, n, b, v);
     }
 }
 
@@ -225,9 +229,17 @@ static __global__ void sum_experts(const float *down, const uint32_t *place,
 /* ---- All of it
  * ------------------------------------------------------------------------------ */
 
-static uint32_t blocks_of(const struct layout *l, uint32_t rows, uint32_t n)
+static uint32_t blocks_of(const struct layout *l, const struct product *p, uint32_t rows,
+                          uint32_t n)
 {
-    return div_up(rows, l->sorted ? (uint32_t)MANY_ROWS : few_rows(n));
+    return div_up(rows, l->sorted ? (uint32_t)MANY_ROWS : few_rows(n, p->several, false));
+}
+
+static void multiply(gpu *g, const struct layout *l, const struct product *p,
+                     uint32_t row_blocks)
+{
+    if (l->sorted) product_many(g, p, l->tiles, row_blocks);
+    else product_few(g, p, l->tiles, row_blocks);
 }
 
 void gpu_moe_sort(gpu *g, const struct gpu_moe *m, const uint32_t *ids_d, uint32_t tokens,
@@ -248,13 +260,14 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
     struct product p = {};
     struct activation a = {};
     p.grids = g->tables_d;
-    p.q = (const struct act_chunk *)acts->q_d;
+    p.q = (const struct act_block *)acts->q_d;
     p.x = acts->x_d;
-    p.act_stride = act_chunks(m->n_embd);
+    p.act_stride = act_stride(m->n_embd);
     p.x_stride = m->n_embd;
     p.y = l.ff_d;
     p.y_stride = 2 * (size_t)l.ff;
     p.columns = l.rows;
+    p.several = acts->tokens > 1;
     p.experts = m->experts_d;
     p.part = GGF_GATE;
     p.n_parts = 2;
@@ -271,13 +284,13 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
     p.ids = ids_d;
     p.tiles = l.sorted ? l.tile : NULL;
     p.act_rows = l.sorted ? l.token_of : NULL;
-    product_launch(g, &p, !l.sorted, l.tiles, 2 * blocks_of(&l, l.ff, m->n_embd));
+    multiply(g, &l, &p, 2 * blocks_of(&l, &p, l.ff, m->n_embd));
 
     a.m = *m;
     a.ff_d = l.ff_d;
     a.mid = l.mid;
     a.ff = l.ff;
-    a.chunks = l.chunks;
+    a.blocks = l.blocks;
     a.pairs = l.pairs;
     a.first = first;
     a.end = end;
@@ -288,15 +301,15 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
 
     p.q = l.mid;
     p.x = l.ff_d;
-    p.act_stride = l.chunks;
+    p.act_stride = l.blocks;
     p.x_stride = 2 * l.ff;
     p.y = l.down;
     p.y_stride = m->n_embd;
     p.part = GGF_DOWN;
     p.n_parts = 1;
-    const uint32_t routed = blocks_of(&l, m->n_embd, m->n_ff),
-                   shared = blocks_of(&l, m->n_embd, m->n_ff_shared);
-    product_launch(g, &p, !l.sorted, l.tiles, routed > shared ? routed : shared);
+    const uint32_t routed = blocks_of(&l, &p, m->n_embd, m->n_ff),
+                   shared = blocks_of(&l, &p, m->n_embd, m->n_ff_shared);
+    multiply(g, &l, &p, routed > shared ? routed : shared);
 }
 
 void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,

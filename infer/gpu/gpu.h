@@ -99,7 +99,8 @@ void gpu_graph_free(gpu_graph *graph); /* NULL is allowed */
 /* ---- Matrices --------------------------------------------------------------- */
 
 /* Rows have a multiple of 32 weights, floats and activations are 16-aligned.  What a
- * token gets is the same, bit by bit, however many tokens a call has. */
+ * token gets is the same, bit by bit, however many tokens a call has.  With quantized
+ * weights it is what the CPU's kernels give (quant/mul.h). */
 
 struct gpu_matrix {
     const void *data_d;     /* 16-aligned; rows follow one another */
@@ -120,8 +121,8 @@ struct gpu_linear {
 /* Can the device multiply with that type? */
 bool gpu_type(uint32_t type);
 
-/* Activations: blocks of 32 as 8-bit integers with a float scale each, and the sums of
- * both halves of the integers; and the floats themselves, for float weights. */
+/* Activations: 8-bit integers with scales, in both forms that quant/act.h has for the
+ * CPU, the same bits; and the floats themselves, for float weights. */
 struct gpu_acts {
     const float *x_d; /* [n, tokens] */
     void *q_d;        /* gpu_acts_bytes(n, tokens) */

@@ -1,5 +1,6 @@
 /* linear.cu - matrices that multiply the same activations, in one launch. */
 #include "product.cuh"
+#include "unpack.cuh"
 
 /* Up to two tiles of few columns: more rows at a time are worth reading weights twice. */
 enum { FEW_TOKENS = 2 * FEW_COLUMNS };
@@ -7,7 +8,7 @@ enum { FEW_TOKENS = 2 * FEW_COLUMNS };
 void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, float *y_d,
                 size_t y_stride)
 {
-    const bool few = x->tokens <= FEW_TOKENS;
+    const bool few = x->tokens <= FEW_TOKENS, several = x->tokens > 1;
     const uint32_t columns = few ? FEW_COLUMNS : MANY_COLUMNS;
     struct product p = {};
     uint32_t blocks = 0;
@@ -21,16 +22,19 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
                           l->parts[i].out,
                           m->scale,
                           blocks };
-        blocks += div_up(m->rows, few ? few_rows(m->n) : (uint32_t)MANY_ROWS);
+        blocks += div_up(m->rows, few ? few_rows(m->n, several, is_floats(m->type))
+                                      : (uint32_t)MANY_ROWS);
     }
     p.grids = g->tables_d;
-    p.q = (const struct act_chunk *)x->q_d;
+    p.q = (const struct act_block *)x->q_d;
     p.x = x->x_d;
-    p.act_stride = act_chunks(l->n);
+    p.act_stride = act_stride(l->n);
     p.x_stride = l->n;
     p.y = y_d;
     p.y_stride = y_stride;
     p.columns = x->tokens;
+    p.several = several;
     p.n_matrices = l->n_parts;
-    product_launch(g, &p, few, div_up(x->tokens, columns), blocks);
+    if (few) product_few(g, &p, div_up(x->tokens, columns), blocks);
+    else product_many(g, &p, div_up(x->tokens, columns), blocks);
 }

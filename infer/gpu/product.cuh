@@ -1,8 +1,13 @@
-/* product.cuh - what a launch of the product kernels (product.cu) is to do: for linear.cu
- * and experts.cu, which say where weights and activations are.
+/* product.cuh - what a launch of the product kernels (product_few.cu, product_many.cu) is
+ * to do: for linear.cu and experts.cu, which say where weights and activations are.
  *
  * A tile is some rows of one matrix times some columns, tokens or (token, expert) pairs:
- * y[column][out + row] = scale * (row . activations of the column). */
+ * y[column][out + row] = scale * (row . activations of the column).
+ *
+ * With coded weights the order of the sums is that of the CPU's kernels, in both kernels
+ * here: quant/mul.h has it.  With floats, in binary32, a lane of a warp has elements 4 l
+ * to 4 l + 3 of each 128 of a row, one after the other, and the lanes are added up as a
+ * tree. */
 #ifndef INFER_GPU_PRODUCT_CUH
 #define INFER_GPU_PRODUCT_CUH
 
@@ -12,8 +17,7 @@ enum {
     FEW_COLUMNS = 8,   /* columns of a tile of product_few(), */
     MANY_COLUMNS = 64, /* and of product_many() */
     MANY_ROWS = 64,
-    /* Weights of a row that are summed up before they are added to the rest. */
-    SEGMENT = 512
+    FEW_THREADS = 128
 };
 
 struct product_matrix {
@@ -33,12 +37,13 @@ struct expert_tile {
  * of experts. */
 struct product {
     const struct grid_tables *grids;
-    const struct act_chunk *q; /* encoded activations, a row has act_stride chunks */
+    const struct act_block *q; /* encoded activations, rows are act_stride apart */
     const float *x;            /* the same as floats, x_stride apart */
     uint32_t act_stride, x_stride;
     float *y;
     size_t y_stride;
     uint32_t columns;    /* in all */
+    bool several;        /* few: tiles may have more than one */
     uint32_t n_matrices; /* 0: experts */
     struct product_matrix matrices[GPU_PARTS];
 
@@ -63,14 +68,24 @@ static inline __device__ bool expert_wanted(const struct gpu_expert *experts,
            (expert == n_expert || experts[expert].data_d[GGF_GATE]);
 }
 
-/* Rows that a block of product_few() has of a matrix with rows of n weights. */
-static inline __host__ __device__ uint32_t few_rows(uint32_t n)
+/* Blocks of 256 weights of a row that a block of product_few() has at a time, a lane each;
+ * there may be `several` columns. */
+static inline __host__ __device__ uint32_t few_blocks(uint32_t n, bool several)
 {
-    return n > 2 * SEGMENT ? 16 : n > SEGMENT ? 32 : 64;
+    const uint32_t most = several ? 8 : 16, blocks = act_blocks(n);
+    return blocks > most ? most : blocks ? blocks : 1;
 }
 
-/* few: tiles of few columns.  tiles, row_blocks: how many of each. */
-void product_launch(struct gpu *g, const struct product *p, bool few, uint32_t tiles,
-                    uint32_t row_blocks);
+/* Its rows.  `floats`: of a matrix of floats that is not an expert's. */
+static inline __host__ __device__ uint32_t few_rows(uint32_t n, bool several, bool floats)
+{
+    return floats ? FEW_THREADS / WARP : FEW_THREADS / few_blocks(n, several);
+}
+
+/* tiles, row_blocks: how many of each. */
+void product_few(struct gpu *g, const struct product *p, uint32_t tiles,
+                 uint32_t row_blocks);
+void product_many(struct gpu *g, const struct product *p, uint32_t tiles,
+                  uint32_t row_blocks);
 
 #endif

@@ -35,11 +35,16 @@ static __device__ void decode_unit(const uint8_t *row, uint32_t unit, uint32_t t
 {
     typedef weights<type> W;
     enum { units = W::block / 32 };
-    const uint8_t *b = row + (size_t)(unit / units) * W::bytes;
-    uint32_t lo, hi;
+    const in_global<W::align> b = { row + (size_t)(unit / units) * W::bytes };
+    uint32_t lo, hi, mins[2];
     float s[2], m[2] = { 0, 0 };
     W::codes(b, unit % units, t, grids, &lo, &hi);
-    W::scales(b, unit % units, s, m);
+    W::scales(b, unit % units, s);
+    if constexpr (W::has_min) {
+        const float min = W::min_of(b);
+        W::mins(b, unit % units, mins);
+        for (int i = 0; i < W::groups; i++) m[i] = mul(min, (float)mins[i]);
+    }
     const int last = W::groups - 1;
     float4 *to = (float4 *)(y + 32 * (size_t)unit);
     to[t] = decoded4(lo, s[0], m[0], W::has_min, scale);

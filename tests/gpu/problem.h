@@ -3,6 +3,7 @@
 #ifndef TESTS_GPU_PROBLEM_H
 #define TESTS_GPU_PROBLEM_H
 
+#include "../../infer/ops/matrix.h"
 #include "../../quant/act.h"
 #include "../../quant/decode.h"
 #include "../kernels/check.h"
@@ -59,16 +60,30 @@ static inline void problem_matrix_free(gpu *g, struct problem_matrix *p)
     free(p->w);
 }
 
-/* Activations here and there, encoded; rounded: what the codes stand for. */
+static inline bool is_float_type(uint32_t type)
+{
+    return type == GGF_F32 || type == GGF_F16 || type == GGF_BF16;
+}
+
+/* The form of activations that a type is multiplied with on the device. */
+static inline enum act_kind problem_form(uint32_t type)
+{
+    if (is_float_type(type)) return ACT_F32;
+    return ggf_type_info(type)->block > 32 ? ACT_Q8_K : ACT_Q8_0;
+}
+
+/* Activations here and there, encoded; rounded: what the codes of a form stand for, if n
+ * is a multiple of its blocks. */
 struct problem_acts {
     struct gpu_acts a;
-    float *x, *rounded;
+    float *x, *rounded[ACT_KINDS];
 };
-static inline void problem_round(const float *x, uint32_t n, float *rounded)
+static inline void problem_round(enum act_kind form, const float *x, uint32_t n,
+                                 float *rounded)
 {
-    struct act_block *b = malloc(act_bytes(ACT_Q8_0, n));
+    struct act_block *b = malloc(act_bytes(form, n));
     ck_assert_ptr_nonnull(b);
-    act_encode(ACT_Q8_0, x, n, b);
+    act_encode(form, x, n, b);
     for (uint32_t i = 0; i < n; i++)
         rounded[i] = (float)b[i / ACT_BLOCK].q[i % ACT_BLOCK] *
                      b[i / ACT_BLOCK].d[i % ACT_BLOCK / 32];
@@ -80,12 +95,17 @@ static inline struct problem_acts problem_acts_new(gpu *g, const float *x, uint3
     struct problem_acts p = { .a = { .n = n, .tokens = tokens } };
     const size_t bytes = (size_t)n * tokens * sizeof *p.x;
     p.x = malloc(bytes);
-    p.rounded = malloc(bytes);
-    ck_assert(p.x && p.rounded);
+    ck_assert_ptr_nonnull(p.x);
     for (size_t i = 0; i < (size_t)n * tokens; i++)
         p.x[i] = x ? x[i] : check_rnd_normal() * (float)(1 + i / 32 % 3);
-    for (uint32_t t = 0; t < tokens; t++)
-        problem_round(p.x + (size_t)t * n, n, p.rounded + (size_t)t * n);
+    for (int form = ACT_Q8_0; form <= ACT_Q8_K; form++) {
+        if (form == ACT_Q8_K && n % ACT_BLOCK) continue;
+        p.rounded[form] = malloc(bytes);
+        ck_assert_ptr_nonnull(p.rounded[form]);
+        for (uint32_t t = 0; t < tokens; t++)
+            problem_round((enum act_kind)form, p.x + (size_t)t * n, n,
+                          p.rounded[form] + (size_t)t * n);
+    }
     p.a.x_d = gpu_memory(g, p.x, bytes);
     p.a.q_d = gpu_memory(g, NULL, gpu_acts_bytes(n, tokens));
     gpu_encode(g, &p.a);
@@ -96,21 +116,22 @@ static inline void problem_acts_free(gpu *g, struct problem_acts *p)
     gpu_free(g, (void *)(uintptr_t)p->a.x_d);
     gpu_free(g, p->a.q_d);
     free(p->x);
-    free(p->rounded);
+    for (int form = 0; form < ACT_KINDS; form++) free(p->rounded[form]);
 }
 
-static inline bool is_float_type(uint32_t type)
+/* Token t as weights of a type are multiplied with it. */
+static inline const float *problem_token(const struct problem_acts *p, uint32_t type,
+                                         uint32_t t)
 {
-    return type == GGF_F32 || type == GGF_F16 || type == GGF_BF16;
+    const float *all = is_float_type(type) ? p->x : p->rounded[problem_form(type)];
+    return all + (size_t)t * p->a.n;
 }
 
-/* The product of n weights and activations, `x` for float types, `rounded` for others.
- * *bound: how far sums of floats may be from it.  The mins that some types subtract may
- * be larger than what is left, hence the 4. */
-static inline double problem_dot(uint32_t type, const float *w, const float *x,
-                                 const float *rounded, uint32_t n, double *bound)
+/* The product of n weights and activations.  *bound: how far sums of floats may be from
+ * it.  The mins that some types subtract may be larger than what is left, hence the 4. */
+static inline double problem_dot(const float *w, const float *v, uint32_t n,
+                                 double *bound)
 {
-    const float *v = is_float_type(type) ? x : rounded;
     double sum = 0, magnitude = 0;
     for (uint32_t b = 0; b < n; b += 32) {
         double max = 0, weights = 0;
@@ -123,6 +144,22 @@ static inline double problem_dot(uint32_t type, const float *w, const float *x,
     }
     *bound = 4 * FLT_EPSILON * (n / 32.0 + 16) * magnitude;
     return sum;
+}
+
+/* The same row as the kernels of the host multiply it, for types that they encode
+ * activations for: to be had from the device bit by bit. */
+static inline float problem_exact(const struct problem_matrix *m, uint32_t row,
+                                  const float *x)
+{
+    const enum act_kind form = problem_form(m->m.type);
+    void *q = malloc(act_bytes(form, m->m.n));
+    float y;
+    ck_assert_ptr_nonnull(q);
+    act_encode(form, x, m->m.n, q);
+    mul_for(m->m.type, form)(&y, 1, m->bytes + row * m->m.row_bytes, m->m.row_bytes, 1, q,
+                             0, 1, m->m.n);
+    free(q);
+    return y * m->m.scale;
 }
 
 #endif

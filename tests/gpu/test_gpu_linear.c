@@ -76,23 +76,32 @@ static float *product_run(gpu *g, struct product *p, const struct gpu_acts *x)
     return gpu_bytes(g, p->y_d, bytes);
 }
 
+static void check_value(const struct product *p, uint32_t i, uint32_t t, uint32_t r,
+                        float got)
+{
+    const struct problem_matrix *m = &p->m[i];
+    const uint32_t n = p->l.n;
+    double bound;
+    const double want =
+        problem_dot(m->w + (size_t)r * n, problem_token(&p->x, m->m.type, t), n, &bound);
+    ck_assert_msg(fabs((double)got - want) <= bound,
+                  "%s n=%u rows=%u token %u row %u: %g and not %g +- %g",
+                  ggf_type_info(m->m.type)->name, n, m->m.rows, t, r, (double)got, want,
+                  bound);
+    if (!mul_is_portable(m->m.type)) return;
+    const float same = problem_exact(m, r, p->x.x + (size_t)t * n);
+    ck_assert_msg(f32_bits(got) == f32_bits(same),
+                  "%s n=%u rows=%u token %u row %u: %a and not the host's %a",
+                  ggf_type_info(m->m.type)->name, n, m->m.rows, t, r, (double)got,
+                  (double)same);
+}
+
 static void check_values(const struct product *p, const float *y)
 {
-    const uint32_t n = p->l.n;
     for (uint32_t i = 0; i < p->l.n_parts; i++)
         for (uint32_t t = 0; t < p->x.a.tokens; t++)
-            for (uint32_t r = 0; r < p->m[i].m.rows; r++) {
-                double bound;
-                const double want = problem_dot(p->m[i].m.type, p->m[i].w + (size_t)r * n,
-                                                p->x.x + (size_t)t * n,
-                                                p->x.rounded + (size_t)t * n, n, &bound);
-                const double got =
-                    (double)y[(size_t)t * p->l.width + p->parts[i].out + r];
-                ck_assert_msg(fabs(got - want) <= bound,
-                              "%s n=%u rows=%u token %u row %u: %g and not %g +- %g",
-                              ggf_type_info(p->m[i].m.type)->name, n, p->m[i].m.rows, t,
-                              r, got, want, bound);
-            }
+            for (uint32_t r = 0; r < p->m[i].m.rows; r++)
+                check_value(p, i, t, r, y[(size_t)t * p->l.width + p->parts[i].out + r]);
     for (uint32_t t = 0; t < p->x.a.tokens; t++) /* holes stay */
         for (uint32_t k = 0; k < HOLE; k++) {
             const float *row = y + (size_t)t * p->l.width;
@@ -131,7 +140,7 @@ static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
     gpu_done(g);
 }
 
-/* Every type: one tile and many, n that ends inside a segment or a chunk. */
+/* Every type: one tile and many, n that ends inside a block of activations. */
 START_TEST(every_type)
 {
     uint32_t types[GGF_TYPE_COUNT];
