@@ -6,13 +6,14 @@
  * for more they are sorted by expert, and the tokens of an expert are multiplied
  * together. Either way a row's result is the same, and the rows of a token are added in
  * the order of the routing. */
+#include "norm.cuh"
 #include "product.cuh"
 #include "../ops/silu.h"
 
 enum {
     SORT_THREADS = 1024,
     ACTIVATE_THREADS = 128,
-    SUM_THREADS = 128,
+    SUM_THREADS = 1024,
     PAIR_TOKENS = GPU_FEW_TOKENS /* with so many tokens pairs stay as they are */
 };
 
@@ -197,33 +198,53 @@ static __device__ void add_scaled(float4 *sum, float w, const float *row)
     sum->w = fma1(w, v.w, sum->w);
 }
 
-/* Four columns a thread.  place: of pairs that were sorted, or NULL. */
-static __global__ void sum_experts(const float *down, const uint32_t *place,
-                                   const float *weights, uint32_t n_used, uint32_t pairs,
-                                   const float *shared_weight, struct gpu_moe_given given,
-                                   uint32_t n_embd, float *x)
+struct sum {
+    const float *down;
+    const uint32_t *place; /* of pairs that were sorted, or NULL */
+    const float *weights, *shared_weight;
+    uint32_t n_used, pairs, n_embd;
+    struct gpu_moe_given given;
+    float *x;
+    struct gpu_norm_to next; /* weight_d: NULL, or that norm of x follows */
+};
+
+/* Four numbers of a token's x. */
+static __device__ float4 sum_four(const struct sum &s, uint32_t token, uint32_t i)
+{
+    const size_t at = (size_t)token * s.n_embd + i;
+    float4 sum = make_float4(0, 0, 0, 0);
+    if (s.given.sum_d) sum = *(const float4 *)(s.given.sum_d + at);
+#pragma unroll 5
+    for (uint32_t k = 0; k < s.n_used; k++) {
+        const uint32_t pair = token * s.n_used + k,
+                       there = s.given.place_d ? s.given.place_d[pair] : UINT32_MAX;
+        const float *const row =
+            there != UINT32_MAX
+                ? s.given.rows_d + (size_t)there * s.n_embd
+                : s.down + (size_t)(s.place ? s.place[pair] : pair) * s.n_embd;
+        add_scaled(&sum, s.weights[pair], row + i);
+    }
+    if (s.shared_weight)
+        add_scaled(&sum, s.shared_weight[token],
+                   s.down + (size_t)(s.pairs + token) * s.n_embd + i);
+    float4 *const to = (float4 *)(s.x + at);
+    sum = make_float4(add(to->x, sum.x), add(to->y, sum.y), add(to->z, sum.z),
+                      add(to->w, sum.w));
+    *to = sum;
+    return sum;
+}
+
+/* A block for each token. */
+static __global__ void __launch_bounds__(SUM_THREADS)
+    sum_experts(const __grid_constant__ struct sum s)
 {
     after_previous();
-    const uint32_t token = blockIdx.y;
-    const uint32_t i = 4 * (blockIdx.x * SUM_THREADS + threadIdx.x);
-    const size_t at = (size_t)token * n_embd + i;
-    if (i >= n_embd) return;
-    float4 sum = make_float4(0, 0, 0, 0);
-    if (given.sum_d) sum = *(const float4 *)(given.sum_d + at);
-    for (uint32_t k = 0; k < n_used; k++) {
-        const uint32_t pair = token * n_used + k,
-                       there = given.place_d ? given.place_d[pair] : UINT32_MAX;
-        const float *const row =
-            there != UINT32_MAX ? given.rows_d + (size_t)there * n_embd
-                                : down + (size_t)(place ? place[pair] : pair) * n_embd;
-        add_scaled(&sum, weights[pair], row + i);
-    }
-    if (shared_weight)
-        add_scaled(&sum, shared_weight[token],
-                   down + (size_t)(pairs + token) * n_embd + i);
-    float4 *const to = (float4 *)(x + at);
-    *to = make_float4(add(to->x, sum.x), add(to->y, sum.y), add(to->z, sum.z),
-                      add(to->w, sum.w));
+    const uint32_t token = blockIdx.x;
+    const auto four = [&s, token](uint32_t i) { return sum_four(s, token, i); };
+    if (s.next.weight_d)
+        norm_row(s.next, token, s.n_embd, s.x + (size_t)token * s.n_embd, four);
+    else
+        for (uint32_t i = 4 * threadIdx.x; i < s.n_embd; i += 4 * blockDim.x) four(i);
 }
 
 /* ---- All of it
@@ -313,21 +334,30 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
 }
 
 void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,
-                 const struct gpu_moe_given *given, void *scratch_d, float *x_d)
+                 const struct gpu_moe_given *given, void *scratch_d, float *x_d,
+                 const struct gpu_norm_to *next)
 {
     const struct layout l = layout_of(m, tokens, scratch_d);
-    const struct gpu_moe_given nothing = {};
-    const dim3 grid(div_up(m->n_embd, 4 * SUM_THREADS), tokens);
-    LAUNCH(g, sum_experts, grid, SUM_THREADS, 0, l.down, l.sorted ? l.place : NULL,
-           weights_d, m->n_used, l.pairs, m->n_ff_shared ? l.shared_weight : NULL,
-           given ? *given : nothing, m->n_embd, x_d);
+    const uint32_t threads = act_blocks(m->n_embd) * WARP;
+    struct sum s = {};
+    s.down = l.down;
+    s.place = l.sorted ? l.place : NULL;
+    s.weights = weights_d;
+    s.shared_weight = m->n_ff_shared ? l.shared_weight : NULL;
+    s.n_used = m->n_used;
+    s.pairs = l.pairs;
+    s.n_embd = m->n_embd;
+    if (given) s.given = *given;
+    s.x = x_d;
+    if (next) s.next = *next;
+    LAUNCH(g, sum_experts, tokens, min(threads, (uint32_t)SUM_THREADS), 0, s);
 }
 
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
-                 float *x_d)
+                 float *x_d, const struct gpu_norm_to *next)
 {
     gpu_moe_sort(g, m, ids_d, acts->tokens, scratch_d);
     gpu_moe_products(g, m, acts, ids_d, 0, m->n_expert + 1, scratch_d);
-    gpu_moe_sum(g, m, acts->tokens, weights_d, NULL, scratch_d, x_d);
+    gpu_moe_sum(g, m, acts->tokens, weights_d, NULL, scratch_d, x_d, next);
 }

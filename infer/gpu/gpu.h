@@ -139,10 +139,17 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
 
 /* ---- Steps ------------------------------------------------------------------ */
 
-/* x += add (unless NULL); y = rms_norm(x) * weight; q = y encoded (unless NULL).  n is a
- * multiple of 4. */
-void gpu_norm(gpu *g, float *x_d, const float *add_d, const float *weight_d, uint32_t n,
-              uint32_t tokens, float eps, float *y_d, void *q_d);
+/* What a norm is, and where it goes: y = rms_norm(x) * weight; q = y encoded, unless that
+ * is NULL. */
+struct gpu_norm_to {
+    const float *weight_d; /* [n] */
+    float eps;
+    float *y_d; /* [n, tokens] */
+    void *q_d;
+};
+/* x += add (unless NULL), and its norm.  n is a multiple of 4. */
+void gpu_norm(gpu *g, float *x_d, const float *add_d, uint32_t n, uint32_t tokens,
+              const struct gpu_norm_to *to);
 
 /* Positions live on the device: pos_d[0] is that of the run's first token. */
 struct gpu_kv {
@@ -228,13 +235,15 @@ struct gpu_moe_given {
                                 a pair's row in rows_d, or UINT32_MAX: it is not there */
     const float *rows_d;     /* [n_embd, ...] */
 };
+/* next: the norm of x that is wanted then, or NULL. */
 void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,
-                 const struct gpu_moe_given *given, void *scratch_d, float *x_d);
+                 const struct gpu_moe_given *given, void *scratch_d, float *x_d,
+                 const struct gpu_norm_to *next);
 
 /* All of that, with experts that are all there. */
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
-                 float *x_d);
+                 float *x_d, const struct gpu_norm_to *next);
 
 /* ---- Measuring: for measure.c -------------------------------------------------- */
 

@@ -84,8 +84,8 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
 {
 }
 
-void gpu_norm(gpu *g, float *x_d, const float *add_d, const float *weight_d, uint32_t n,
-              uint32_t tokens, float eps, float *y_d, void *q_d)
+void gpu_norm(gpu *g, float *x_d, const float *add_d, uint32_t n, uint32_t tokens,
+              const struct gpu_norm_to *to)
 {
 }
 uint64_t gpu_attention_scratch(const struct gpu_attention *a, uint32_t tokens)
@@ -117,12 +117,13 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
 {
 }
 void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,
-                 const struct gpu_moe_given *given, void *scratch_d, float *x_d)
+                 const struct gpu_moe_given *given, void *scratch_d, float *x_d,
+                 const struct gpu_norm_to *next)
 {
 }
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
-                 float *x_d)
+                 float *x_d, const struct gpu_norm_to *next)
 {
 }
 void gpu_read_all(gpu *g, const void *from_d, uint64_t bytes, uint32_t *sink_d) {}

@@ -133,6 +133,8 @@ struct device_pass {
     struct device_work *d;
     struct workspace *w;
     const struct batch *batch;
+    uint32_t n_wanted; /* tokens whose logits are wanted: w->wanted */
+    bool normed;       /* what the next step wants of x is in d->norm already */
 };
 
 /* Positions and tokens into the host's buffers; positions to the device. */

@@ -64,24 +64,52 @@ void device_get_x(struct device_pass *p)
 
 /* ---- Layers ------------------------------------------------------------------- */
 
-/* x += add, unless that is NULL, from token `first` on; norm = rms_norm(x), encoded. */
-static struct gpu_acts norm(struct device_pass *p, const float *add, const float *weight,
-                            uint32_t first)
+/* What a norm is, and that its place is d->norm. */
+static struct gpu_norm_to norm_to(const struct device_pass *p, const float *weight_d)
 {
-    const struct hparams *hp = hp_of(p);
-    struct device_work *d = p->d;
-    const size_t at = (size_t)first * hp->n_embd;
-    const uint32_t n = p->batch->n - first;
-    gpu_norm(gpu_of(p), d->x + at, add ? add + at : NULL, weight, hp->n_embd, n, hp->eps,
-             d->norm, d->norm_q);
+    return (struct gpu_norm_to){ weight_d, hp_of(p)->eps, p->d->norm, p->d->norm_q };
+}
+
+/* x += add, unless that is NULL, from token `first` on; norm = rms_norm(x), encoded. */
+static void norm(struct device_pass *p, const float *add, const float *weight_d,
+                 uint32_t first)
+{
+    const uint32_t n_embd = hp_of(p)->n_embd;
+    const size_t at = (size_t)first * n_embd;
+    const struct gpu_norm_to to = norm_to(p, weight_d);
+    gpu_norm(gpu_of(p), p->d->x + at, add ? add + at : NULL, n_embd, p->batch->n - first,
+             &to);
     done(p, OP_NORM);
-    return (struct gpu_acts){ d->norm, d->norm_q, hp->n_embd, n };
+}
+
+/* Of tokens from `first` on. */
+static struct gpu_acts acts_of(const struct device_pass *p, uint32_t first)
+{
+    return (struct gpu_acts){ p->d->norm, p->d->norm_q, hp_of(p)->n_embd,
+                              p->batch->n - first };
+}
+
+/* The norm that is wanted of x behind a layer, of all tokens from `first` on, if that is
+ * known: the sum of the layer's experts may go on to it. */
+static bool next_norm(struct device_pass *p, uint32_t layer, uint32_t first,
+                      struct gpu_norm_to *to)
+{
+    const struct offload *o = p->model->offload;
+    const uint32_t n = p->n_wanted;
+    const float *weight_d = NULL;
+    if (layer + 1 < hp_of(p)->n_layer) weight_d = o->layers[layer + 1].mixer_norm_d;
+    else if (o->head && n == p->batch->n - first && n <= DEVICE_HEAD_ROWS)
+        weight_d = o->output_norm_d;
+    *to = norm_to(p, weight_d);
+    return p->normed = weight_d != NULL;
 }
 
 void device_mixer_in(struct device_pass *p, uint32_t layer)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
-    const struct gpu_acts acts = norm(p, NULL, l->mixer_norm_d, 0);
+    const struct gpu_acts acts = acts_of(p, 0);
+    if (!p->normed) norm(p, NULL, l->mixer_norm_d, 0);
+    p->normed = false;
     gpu_linear(gpu_of(p), &l->in, &acts, p->d->projected, l->in.width);
     done(p, OP_MIXER_IN);
 }
@@ -116,19 +144,14 @@ void device_mixer_out(struct device_pass *p, uint32_t layer)
     done(p, OP_MIXER_OUT);
 }
 
-static struct gpu_acts acts_of(const struct device_pass *p, uint32_t first)
-{
-    return (struct gpu_acts){ p->d->norm, p->d->norm_q, hp_of(p)->n_embd,
-                              p->batch->n - first };
-}
-
 void device_route(struct device_pass *p, uint32_t layer, uint32_t first)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
     const struct hparams *hp = hp_of(p);
     struct device_work *d = p->d;
-    const struct gpu_acts acts = norm(p, d->out, l->ffn_norm_d, first);
+    const struct gpu_acts acts = acts_of(p, first);
     if (!acts.tokens) return;
+    norm(p, d->out, l->ffn_norm_d, first);
     gpu_linear(gpu_of(p), &l->router, &acts, d->choice, hp->n_expert);
     gpu_route(gpu_of(p), d->choice, hp->n_expert, hp->n_expert_used, acts.tokens, d->ids,
               d->weights);
@@ -140,9 +163,11 @@ void device_experts(struct device_pass *p, uint32_t layer, uint32_t first)
     const struct offload_layer *l = &p->model->offload->layers[layer];
     const struct gpu_acts acts = acts_of(p, first);
     struct device_work *d = p->d;
+    struct gpu_norm_to next;
     if (!acts.tokens) return;
     gpu_experts(gpu_of(p), &l->moe, &acts, d->ids, d->weights, d->scratch,
-                d->x + (size_t)first * hp_of(p)->n_embd);
+                d->x + (size_t)first * hp_of(p)->n_embd,
+                next_norm(p, layer, first, &next) ? &next : NULL);
     done(p, OP_GATE_UP);
 }
 
@@ -207,7 +232,7 @@ static void some_experts(struct device_pass *p, uint32_t layer, uint32_t first,
                                    hp->n_embd, n };
     const size_t pair = (size_t)t * hp->n_expert_used;
     gpu_experts(gpu_of(p), &l->moe, &acts, d->ids + pair, d->weights + pair, d->scratch,
-                d->x + (size_t)(first + t) * hp->n_embd);
+                d->x + (size_t)(first + t) * hp->n_embd, NULL);
 }
 
 /* Of many tokens, some after the others. */
@@ -247,9 +272,10 @@ void device_put_sum(struct device_pass *p, uint32_t layer, uint32_t first)
     const size_t at = (size_t)first * hp_of(p)->n_embd;
     struct device_work *d = p->d;
     const struct gpu_moe_given given = { .sum_d = d->out + at };
+    struct gpu_norm_to next;
     gpu_upload(gpu_of(p), d->out + at, p->w->out + at, x_bytes(p) - at * sizeof(float));
     gpu_moe_sum(gpu_of(p), moe, p->batch->n - first, d->weights, &given, d->scratch,
-                d->x + at);
+                d->x + at, next_norm(p, layer, first, &next) ? &next : NULL);
 }
 
 /* ---- Logits ------------------------------------------------------------------- */
@@ -269,12 +295,13 @@ static void head_rows(struct device_pass *p, uint32_t first, uint32_t n)
     const struct hparams *hp = hp_of(p);
     const uint32_t *wanted = p->w->wanted;
     struct device_work *d = p->d;
-    for (uint32_t i = first, k; i < first + n; i += k) {
+    for (uint32_t i = first, k; i < first + n && !p->normed; i += k) {
         const size_t from = (size_t)wanted[i] * hp->n_embd;
-        const size_t to = (size_t)(i - first) * hp->n_embd;
+        struct gpu_norm_to to = norm_to(p, o->output_norm_d);
+        to.y_d += (size_t)(i - first) * hp->n_embd;
+        to.q_d = (char *)to.q_d + gpu_acts_bytes(hp->n_embd, i - first);
         k = neighbours(wanted, i, first + n);
-        gpu_norm(gpu_of(p), d->x + from, NULL, o->output_norm_d, hp->n_embd, k, hp->eps,
-                 d->norm + to, (char *)d->norm_q + gpu_acts_bytes(hp->n_embd, i - first));
+        gpu_norm(gpu_of(p), d->x + from, NULL, hp->n_embd, k, &to);
     }
     const struct gpu_acts acts = { d->norm, d->norm_q, hp->n_embd, n };
     done(p, OP_NORM);

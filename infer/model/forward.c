@@ -345,7 +345,7 @@ int forward(const q3n_model *model, struct workspace *w, const struct batch *bat
             ggf_error *err)
 {
     const uint32_t n_wanted = number(w, batch);
-    struct device_pass device = { model, w->device, w, batch };
+    struct device_pass device = { model, w->device, w, batch, n_wanted, false };
     struct call call = { .pass = { NULL, model, w, batch, n_wanted, &device, err } };
     w->moe.clock = batch->clock;
     op_start(batch->clock);

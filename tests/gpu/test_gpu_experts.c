@@ -103,6 +103,27 @@ static void experts_free(gpu *g, struct experts *e)
     free(e->x);
 }
 
+/* Norms of what is summed up are those of gpu_norm(). */
+static void check_norm(gpu *g, float *x_d, uint32_t n_embd, uint32_t n,
+                       const struct gpu_norm_to *got)
+{
+    const uint64_t bytes = (uint64_t)n * n_embd * sizeof(float);
+    const uint64_t q_bytes = gpu_acts_bytes(n_embd, n);
+    const struct gpu_norm_to to = { got->weight_d, got->eps, gpu_memory(g, NULL, bytes),
+                                    gpu_memory(g, NULL, q_bytes) };
+    gpu_norm(g, x_d, NULL, n_embd, n, &to);
+    void *want = gpu_bytes(g, to.y_d, bytes), *y = gpu_bytes(g, got->y_d, bytes);
+    ck_assert_mem_eq(y, want, bytes);
+    free(want);
+    free(y);
+    void *want_q = gpu_bytes(g, to.q_d, q_bytes), *q = gpu_bytes(g, got->q_d, q_bytes);
+    ck_assert_mem_eq(q, want_q, q_bytes);
+    free(want_q);
+    free(q);
+    gpu_free(g, to.y_d);
+    gpu_free(g, to.q_d);
+}
+
 /* x after tokens [first, first + n). */
 static float *experts_run(gpu *g, const struct experts *e, uint32_t first, uint32_t n)
 {
@@ -113,9 +134,15 @@ static float *experts_run(gpu *g, const struct experts *e, uint32_t first, uint3
     const struct gpu_acts acts = { e->acts.a.x_d + (size_t)first * n_embd,
                                    (char *)e->acts.a.q_d + gpu_acts_bytes(n_embd, first),
                                    n_embd, n };
+    const struct gpu_norm_to next = { e->m.shared_gate_d, 1e-6f,
+                                      gpu_memory(g, NULL, bytes),
+                                      gpu_memory(g, NULL, gpu_acts_bytes(n_embd, n)) };
     gpu_experts(g, &e->m, &acts, e->ids_d + first * N_USED, e->weights_d + first * N_USED,
-                scratch_d, x_d);
+                scratch_d, x_d, &next);
+    check_norm(g, x_d, n_embd, n, &next);
     float *x = gpu_bytes(g, x_d, bytes);
+    gpu_free(g, next.y_d);
+    gpu_free(g, next.q_d);
     gpu_free(g, x_d);
     gpu_free(g, scratch_d);
     return x;
@@ -271,7 +298,7 @@ static float *experts_in_steps(gpu *g, const struct experts *e, const float *row
     gpu_moe_sort(g, &m, e->ids_d, n, scratch_d);
     gpu_moe_products(g, &m, &e->acts.a, ids_d, HALF, N_EXPERT + 1, scratch_d);
     gpu_moe_products(g, &m, &e->acts.a, ids_d, 0, HALF, scratch_d);
-    gpu_moe_sum(g, &m, n, e->weights_d, rows ? &given : NULL, scratch_d, x_d);
+    gpu_moe_sum(g, &m, n, e->weights_d, rows ? &given : NULL, scratch_d, x_d, NULL);
     float *x = gpu_bytes(g, x_d, bytes);
     gpu_free(g, (void *)(uintptr_t)m.experts_d);
     gpu_free(g, (void *)(uintptr_t)given.place_d);
@@ -302,7 +329,7 @@ static float *experts_rows(gpu *g, const struct experts *e)
                                        (char *)e->acts.a.q_d + gpu_acts_bytes(n_embd, t),
                                        n_embd, 1 };
         gpu_experts(g, &m, &acts, e->ids_d + i, one_d, scratch_d,
-                    rows_d + (size_t)i * n_embd);
+                    rows_d + (size_t)i * n_embd, NULL);
     }
     gpu_wait(g);
     gpu_free(g, one_d);
@@ -349,8 +376,8 @@ START_TEST(sums_that_go_on)
     float *sum_d = gpu_memory(g, sum, bytes), *x_d = gpu_memory(g, e.x, bytes);
     void *scratch_d = gpu_memory(g, NULL, gpu_moe_scratch(&m, 2));
     gpu_moe_products(g, &m, &e.acts.a, NULL, 0, 1, scratch_d);
-    gpu_moe_sum(g, &m, 2, NULL, &(struct gpu_moe_given){ .sum_d = sum_d }, scratch_d,
-                x_d);
+    gpu_moe_sum(g, &m, 2, NULL, &(struct gpu_moe_given){ .sum_d = sum_d }, scratch_d, x_d,
+                NULL);
     float *x = gpu_bytes(g, x_d, bytes);
     ck_assert_mem_eq(x, all, bytes);
     gpu_free(g, sum_d);

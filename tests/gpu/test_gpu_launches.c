@@ -52,9 +52,10 @@ static struct emulator_counts of_a_token(q3n_model *m)
 }
 
 enum {
-    DELTA = 11,     /* norm, in, rule, out, norm, router, choice, four of experts */
-    ATTENTION = 12, /* norm, in, parts, merge, out and the rest as above */
-    ENDS = 3        /* embedding; norm and matrix of the output */
+    DELTA = 10,     /* in, rule, out, norm, router, choice, four of experts; the last
+                       of these does the next norm */
+    ATTENTION = 11, /* in, parts, merge, out and the rest as above */
+    ENDS = 3        /* embedding and norm; matrix of the output */
 };
 
 /* All on the device: a graph. */

@@ -64,14 +64,16 @@ START_TEST(by_definition)
     const size_t bytes = (size_t)TOKENS * n * sizeof(float);
     norm_new(&m, n, (uint64_t)_i);
     emulator_seed((uint64_t)_i);
-    gpu_norm(m.g, m.x_d, NULL, m.weight_d, n, TOKENS, 1e-6f, m.y_d, NULL);
+    gpu_norm(m.g, m.x_d, NULL, n, TOKENS,
+             &(struct gpu_norm_to){ m.weight_d, 1e-6f, m.y_d, NULL });
     float *y = gpu_bytes(m.g, m.y_d, bytes), *x = gpu_bytes(m.g, m.x_d, bytes);
     ck_assert_mem_eq(x, m.x, bytes);
     for (uint32_t t = 0; t < TOKENS; t++) check_row(y + t * n, m.x + t * n, m.weight, n);
     free(x);
     free(y);
 
-    gpu_norm(m.g, m.x_d, m.more_d, m.weight_d, n, TOKENS, 1e-6f, m.y_d, NULL);
+    gpu_norm(m.g, m.x_d, m.more_d, n, TOKENS,
+             &(struct gpu_norm_to){ m.weight_d, 1e-6f, m.y_d, NULL });
     y = gpu_bytes(m.g, m.y_d, bytes);
     x = gpu_bytes(m.g, m.x_d, bytes);
     for (uint32_t i = 0; i < TOKENS * n; i++)
@@ -80,7 +82,8 @@ START_TEST(by_definition)
 
     /* A token alone: the same bits. */
     gpu_upload(m.g, m.x_d, m.x + 2 * n, n * sizeof(float));
-    gpu_norm(m.g, m.x_d, m.more_d + 2 * n, m.weight_d, n, 1, 1e-6f, m.y_d, NULL);
+    gpu_norm(m.g, m.x_d, m.more_d + 2 * n, n, 1,
+             &(struct gpu_norm_to){ m.weight_d, 1e-6f, m.y_d, NULL });
     float *alone = gpu_bytes(m.g, m.y_d, n * sizeof(float));
     ck_assert_mem_eq(alone, y + 2 * n, n * sizeof(float));
     free(alone);
@@ -98,7 +101,8 @@ START_TEST(encoded)
     const uint64_t bytes = gpu_acts_bytes(n, TOKENS);
     norm_new(&m, n, (uint64_t)_i);
     void *want_d = gpu_memory(m.g, NULL, bytes);
-    gpu_norm(m.g, m.x_d, m.more_d, m.weight_d, n, TOKENS, 1e-6f, m.y_d, m.q_d);
+    gpu_norm(m.g, m.x_d, m.more_d, n, TOKENS,
+             &(struct gpu_norm_to){ m.weight_d, 1e-6f, m.y_d, m.q_d });
     gpu_encode(m.g, &(struct gpu_acts){ m.y_d, want_d, n, TOKENS });
     void *got = gpu_bytes(m.g, m.q_d, bytes), *want = gpu_bytes(m.g, want_d, bytes);
     ck_assert_mem_eq(got, want, bytes);
