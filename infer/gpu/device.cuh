@@ -294,6 +294,16 @@ static inline __device__ float4 read(const float4 *p)
 }
 #endif
 
+/* The line of memory at p is wanted soon: it comes to the L2 cache. */
+#ifdef EMULATED_GPU
+static inline void ask_for(const void *p) { (void)p; }
+#else
+static inline __device__ void ask_for(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+#endif
+
 static inline __device__ uint32_t atomic_add(uint32_t *at, uint32_t v)
 {
     return atomicAdd(at, v);
@@ -339,6 +349,17 @@ static inline void mma_f16_k16(float c[4], const uint32_t a[4], const uint32_t b
 {
     emu_mma_16_k16(c, a, b, false);
 }
+static inline void mma_s8_k32_from(int d[4], int c, const uint32_t a[4],
+                                   const uint32_t b[2])
+{
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k32(d, a, b);
+}
+static inline void mma_s8_k16_from(int d[4], int c, uint32_t a0, uint32_t a1, uint32_t b0)
+{
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k16(d, a0, a1, b0);
+}
 #else
 /* The first halves alone. */
 static inline __device__ void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
@@ -374,6 +395,36 @@ static inline __device__ void mma_s8_k32(int c[4], const uint32_t a[4],
     mma_s8_k16(c, a[2], a[3], b[1]);
 #endif
 }
+/* d = a b + c, the same c for all.  (As an operand of its own it stays in its registers;
+ * a sum that begins with it would have it copied each time.) */
+static inline __device__ void mma_s8_k32_from(int d[4], int c, const uint32_t a[4],
+                                              const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%10,%10,%10,%10};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c));
+#else
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k32(d, a, b);
+#endif
+}
+static inline __device__ void mma_s8_k16_from(int d[4], int c, uint32_t a0, uint32_t a1,
+                                              uint32_t b0)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%7,%7,%7,%7};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(b0), "r"(c));
+#else
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k16(d, a0, a1, b0);
+#endif
+}
 /* binary16, summed in binary32 */
 static inline __device__ void mma_f16_k16(float c[4], const uint32_t a[4],
                                           const uint32_t b[2])
@@ -396,6 +447,40 @@ static inline __device__ void mma_f16_k16(float c[4], const uint32_t a[4],
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[2]), "r"(a[3]), "r"(b[1]));
 #endif
+}
+#endif
+
+/* Four operands b from shared memory: v[i] is word t of row g of matrix i, which has 8
+ * rows of 16 bytes; lane 8 i + r says where row r of it is, 16-aligned. */
+#ifdef EMULATED_GPU
+static inline void load_matrices(uint32_t v[4], const uint32_t *row)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        v[i] = lane_get(row, 8 * i + lane_of() / 4)[lane_of() % 4];
+}
+#else
+static inline __device__ void load_matrices(uint32_t v[4], const uint32_t *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+#endif
+
+/* Four floats of shared memory, 16-aligned, that are loaded each time and do not stay in
+ * registers. */
+#ifdef EMULATED_GPU
+static inline float4 load_anew(const float *p) { return *(const float4 *)p; }
+#else
+static inline __device__ float4 load_anew(const float *p)
+{
+    float4 v;
+    asm volatile("ld.volatile.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"((unsigned)__cvta_generic_to_shared(p))
+                 : "memory");
+    return v;
 }
 #endif
 

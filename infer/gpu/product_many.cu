@@ -1,189 +1,278 @@
-/* product_many.cu - products of stored weights with tiles of 64 columns, where
+/* product_many.cu - products of stored weights with tiles of up to 64 columns, where
  * multiplying takes the time.
  *
- * A warp has 16 rows: it unpacks weights into the registers that mma takes its operand
- * from, and multiplies 32 at a time with 8 columns.  The activations of a block of 256
- * are staged in shared memory, for all warps. */
+ * A warp has 16 rows.  For each 256 columns of theirs it unpacks the codes into the
+ * registers that mma takes its operand from, and puts the scales into shared memory, as
+ * lanes that share a row would all unpack the same; then it multiplies with 8 columns of
+ * activations after the other, of which a block of 256 is staged for all warps.
+ *
+ * What is counted are instructions, as a device issues few for each mma.  Sums become
+ * floats by an addition: mma begins with the bits of 1.5 * 2^23, so that what it gives
+ * are the bits of a float, 1.5 * 2^23 + sum, for sums below 2^22.  The sum of the mins is
+ * a product too, of 16 mins with 16 sums of activations. */
 #include "product_tile.cuh"
 
 enum {
     THREADS = 128,
+    WARPS = THREADS / WARP,
     TILES = MANY_COLUMNS / 8, /* of 8 columns */
     UNITS = ACT_BLOCK / 32,
-    COLUMN_WORDS = ACT_BLOCK / 4 + 4 /* so that 8 columns have different banks */
+    SUMS_AT = ACT_BLOCK / 4, /* in words of an act_block, */
+    D_AT = SUMS_AT + UNITS,  /* as are these */
+    ACT_WORDS = D_AT + UNITS,
+    COLUMN_WORDS = ACT_WORDS + 4, /* so that 8 columns have different banks */
+    SHIFT_BITS = 0x4b400000       /* of 1.5 * 2^23 */
+};
+static_assert(ACT_WORDS * 4 == sizeof(struct act_block), "as they are in memory");
+
+/* A block of 256 of the activations of 64 columns. */
+struct alignas(16) staged {
+    uint32_t column[MANY_COLUMNS][COLUMN_WORDS];
 };
 
-/* ---- A unit of 32 weights of 16 rows, as lane (g, t) has it --------------------------
+/* Of a warp's rows: what units of 256 columns have, in their order: a scale, two for both
+ * halves, or, where blocks have 32, a scale and a min. */
+struct alignas(16) scales {
+    float row[16][2 * UNITS];
+};
+template <class W> struct unit_of {
+    enum { numbers = W::groups == 2 || (W::has_min && W::block == 32) ? 2 : 1 };
+};
+
+/* What a lane (g, t) has of 256 columns of rows g and g + 8. */
+struct lane_weights {
+    uint32_t code[UNITS][4];
+    uint32_t
+        mins[2];  /* four whole numbers in bytes, of the 16 columns from 64 t on, ... */
+    float min[2]; /* times these */
+};
+
+/* A warp's rows, as a lane has them. */
+struct lane_rows {
+    const uint8_t *row[2];
+    uint32_t units; /* of 32, in a row */
+};
+
+template <class W>
+static __device__ in_global<W::align> unit_at(const struct lane_rows &r, uint32_t i,
+                                              uint32_t unit)
+{
+    enum { units = W::block / 32 };
+    return { r.row[i] + (size_t)(unit / units) * W::bytes };
+}
+
+/* ---- Unpacking ------------------------------------------------------------------------
  */
 
-template <class W> struct unit {
-    uint32_t a[4];
-    float s[2][2];    /* of rows g and g + 8: scales */
-    uint32_t m[2][2]; /* and mins: whole numbers, */
-    float min[2];     /* times these where blocks have 32 */
-};
-
-template <class W>
-static __device__ void unit_load(struct unit<W> *v, const uint8_t *row0,
-                                 const uint8_t *row1, uint32_t at, uint32_t u,
-                                 const struct grid_tables *grids)
+/* Of block `at` of 256; behind the end of a row the last unit is read again. */
+template <class W, bool whole>
+static __device__ void unpack_codes(struct lane_weights *w, const struct lane_rows &r,
+                                    uint32_t at, const struct grid_tables *grids)
 {
-    const size_t block = (size_t)at * W::bytes;
-    const in_global<W::align> b0 = { row0 + block }, b1 = { row1 + block };
-    W::codes(b0, u, lane_of() % 4, grids, &v->a[0], &v->a[2]);
-    W::codes(b1, u, lane_of() % 4, grids, &v->a[1], &v->a[3]);
-    W::scales(b0, u, v->s[0]);
-    W::scales(b1, u, v->s[1]);
-    if constexpr (W::has_min) {
-        W::mins(b0, u, v->m[0]);
-        W::mins(b1, u, v->m[1]);
-    }
-    if constexpr (W::has_min && W::block == 32) {
-        v->min[0] = W::min_of(b0);
-        v->min[1] = W::min_of(b1);
+#pragma unroll
+    for (uint32_t u = 0; u < UNITS; u++) {
+        uint32_t unit = UNITS * at + u;
+        if (!whole) unit = min(unit, r.units - 1);
+#pragma unroll
+        for (uint32_t i = 0; i < 2; i++)
+            W::codes(unit_at<W>(r, i, unit), W::block == 32 ? 0 : u, lane_of() % 4, grids,
+                     &w->code[u][i], &w->code[u][2 + i]);
     }
 }
 
-/* Sums of what a lane has of 16 rows and 8 columns: of a block of 256. */
-struct sums {
-    float total[4];
-    int mins[4];
-};
-
-/* The activations of a block of 256 of 64 columns. */
-struct staged {
-    uint32_t q[MANY_COLUMNS][COLUMN_WORDS];
-    uint32_t sum[UNITS][MANY_COLUMNS]; /* of both halves of a unit */
-    float d[UNITS][MANY_COLUMNS];
-};
-
-/* What the mins of a unit count for a column. */
-template <class W> static __device__ int times_mins(const uint32_t m[2], uint32_t sums)
+/* The scales of rows g and g + 8, units 2 t and 2 t + 1 of block `at`.  What is behind
+ * the end of a row counts nothing. */
+template <class W>
+static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
+                                     const struct lane_rows &r, uint32_t at)
 {
-    const int low = (int16_t)sums, high = (int)sums >> 16;
-    if (W::groups == 2) return (int)m[0] * low + (int)m[1] * high;
-    return (int)m[0] * (low + high);
+    const uint32_t g = lane_of() / 4, t = lane_of() % 4;
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+        float *to = s->row[g + 8 * i];
+        w->mins[i] = 0;
+#pragma unroll
+        for (uint32_t k = 0; k < 2; k++) {
+            const uint32_t u = 2 * t + k, unit = UNITS * at + u;
+            const bool there = W::block != 32 || unit < r.units;
+            const in_global<W::align> b = unit_at<W>(r, i, min(unit, r.units - 1));
+            float scale[2];
+            W::scales(b, W::block == 32 ? 0 : u, scale);
+            to[unit_of<W>::numbers * u] = there ? scale[0] : 0;
+            if (W::groups == 2) to[2 * u + 1] = scale[1];
+            if constexpr (W::has_min && W::block == 32)
+                to[2 * u + 1] = there ? W::min_of(b) : 0;
+            if constexpr (W::has_min && W::block == ACT_BLOCK) {
+                uint32_t m[2];
+                W::mins(b, u, m);
+                w->mins[i] |= (m[0] | m[W::groups - 1] << 8) << 16 * k;
+            }
+        }
+        if constexpr (W::has_min && W::block == ACT_BLOCK)
+            w->min[i] = W::min_of(unit_at<W>(r, i, UNITS * at));
+    }
 }
 
-/* The unit, number k of those that are staged, times the 8 columns of tile j. */
-template <class W>
-static __device__ void unit_multiply(struct sums *to, const struct unit<W> &v,
-                                     const struct staged *x, uint32_t k, uint32_t j)
+/* ---- Multiplying ----------------------------------------------------------------------
+ */
+
+static __device__ float shifted_back(int sum)
 {
-    const uint32_t g = lane_of() / 4, word = lane_of() % 4;
-    const uint32_t *q = x->q[8 * j + g] + 8 * k + word;
-    const uint32_t b[2] = { q[0], q[4] };
-    int low[4] = { 0, 0, 0, 0 }, high[4] = { 0, 0, 0, 0 };
+    return sub(bits_float((uint32_t)sum), bits_float(SHIFT_BITS));
+}
+
+/* The exact sum of mins times sums of 16 activations, for 16 rows and 8 columns.  column:
+ * g of them.  Sums have two digits, s = 64 (s / 64) + s % 64, down to the next whole
+ * number. */
+static __device__ void sum_mins(float sum[4], const uint32_t mins[2],
+                                const uint32_t *column)
+{
+    const uint2 v = *(const uint2 *)(column + SUMS_AT + 2 * (lane_of() % 4));
+    const uint32_t low = pick_bytes(v.x & 0x003f003f, v.y & 0x003f003f, 0x6420);
+    const uint32_t high = pick_bytes(v.x >> 6, v.y >> 6, 0x6420);
+    int n[4];
+    mma_s8_k16_from(n, 0, mins[0], mins[1], high);
+#pragma unroll
+    for (int i = 0; i < 4; i++) n[i] = n[i] * 64 + SHIFT_BITS;
+    mma_s8_k16(n, mins[0], mins[1], low);
+#pragma unroll
+    for (int i = 0; i < 4; i++) sum[i] = shifted_back(n[i]);
+}
+
+/* Both sums of a unit together. */
+static __device__ float sum_32(uint32_t both)
+{
+    return (float)((int16_t)both + ((int)both >> 16));
+}
+
+/* Of a lane's two rows, of units u and u + 1. */
+template <class W>
+static __device__ void load_scales(float to[2][4], const struct scales *s, uint32_t u)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+        const float *from = s->row[lane_of() / 4 + 8 * i] + unit_of<W>::numbers * u;
+        if (unit_of<W>::numbers == 2) { /* there are not registers for all */
+            const float4 v = load_anew(from);
+            to[i][0] = v.x, to[i][1] = v.y, to[i][2] = v.z, to[i][3] = v.w;
+        } else {
+            to[i][0] = from[0], to[i][1] = from[1];
+        }
+    }
+}
+
+/* total += unit u times 8 columns.  s: its numbers; pair: this lane's two columns. */
+template <class W>
+static __device__ void multiply_unit(float total[4], const struct lane_weights &w,
+                                     uint32_t u, const float *const s[2],
+                                     const uint32_t b[2], const uint32_t *const pair[2])
+{
+    const uint32_t *a = w.code[u];
+    int n[4], n1[4];
     if (W::groups == 1) {
-        mma_s8_k32(low, v.a, b);
+        mma_s8_k32_from(n, SHIFT_BITS, a, b);
     } else {
-        mma_s8_k16(low, v.a[0], v.a[1], b[0]);
-        mma_s8_k16(high, v.a[2], v.a[3], b[1]);
+        mma_s8_k16_from(n, SHIFT_BITS, a[0], a[1], b[0]);
+        mma_s8_k16_from(n1, SHIFT_BITS, a[2], a[3], b[1]);
     }
 #pragma unroll
     for (uint32_t i = 0; i < 4; i++) {
-        const uint32_t row = i / 2, c = 8 * j + 2 * word + i % 2;
-        const float *s = v.s[row];
+        const uint32_t row = i / 2;
+        const uint32_t *const x = pair[i % 2];
         if constexpr (W::block == ACT_BLOCK) {
-            to->total[i] = fma1((float)low[i], s[0], to->total[i]);
-            if (W::groups == 2) to->total[i] = fma1((float)high[i], s[1], to->total[i]);
-            if constexpr (W::has_min)
-                to->mins[i] += times_mins<W>(v.m[row], x->sum[k][c]);
+            total[i] = fma1(shifted_back(n[i]), s[row][0], total[i]);
+            if (W::groups == 2) total[i] = fma1(shifted_back(n1[i]), s[row][1], total[i]);
         } else {
-            float p = mul((float)low[i], s[0]);
-            if constexpr (W::has_min)
-                p = fma1((float)times_mins<W>(v.m[row], x->sum[k][c]), -v.min[row], p);
-            to->total[i] = fma1(p, x->d[k][c], to->total[i]);
+            float p = mul(shifted_back(n[i]), s[row][0]);
+            if constexpr (W::has_min) p = fma1(sum_32(x[SUMS_AT + u]), -s[row][1], p);
+            total[i] = fma1(p, bits_float(x[D_AT + u]), total[i]);
         }
+    }
+}
+
+/* y += 256 columns of the weights times 8 columns of activations, tile j of those that
+ * are staged. */
+template <class W>
+static __device__ void multiply_tile(float y[4], const struct lane_weights &w,
+                                     const struct scales *s, const struct staged *x,
+                                     uint32_t j)
+{
+    const uint32_t g = lane_of() / 4, t = lane_of() % 4;
+    const uint32_t *row = x->column[8 * j + lane_of() % 8] + lane_of() / 8 * 4;
+    const uint32_t *const pair[2] = { x->column[8 * j + 2 * t],
+                                      x->column[8 * j + 2 * t + 1] };
+    float total[4] = { 0, 0, 0, 0 };
+#pragma unroll
+    for (uint32_t u = 0; u < UNITS; u += 2) {
+        uint32_t b[4];
+        float own[2][4];
+        load_matrices(b, row + 8 * u);
+        load_scales<W>(own, s, u);
+#pragma unroll
+        for (uint32_t k = 0; k < 2; k++) {
+            const float *const of_unit[2] = { own[0] + unit_of<W>::numbers * k,
+                                              own[1] + unit_of<W>::numbers * k };
+            multiply_unit<W>(total, w, u + k, of_unit, b + 2 * k, pair);
+        }
+    }
+    float mins[4];
+    if (W::has_min && W::block == ACT_BLOCK) sum_mins(mins, w.mins, x->column[8 * j + g]);
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) {
+        if (W::has_min && W::block == ACT_BLOCK)
+            total[i] = fma1(mins[i], -w.min[i / 2], total[i]);
+        y[i] = W::block == ACT_BLOCK ? fma1(total[i], bits_float(pair[i % 2][D_AT]), y[i])
+                                     : add(y[i], total[i]);
     }
 }
 
 /* ---- Staging --------------------------------------------------------------------------
  */
 
-/* Tiles of 8 columns that are worked on for `count` columns: 2, 4 or all. */
-static __device__ uint32_t tiles_of(uint32_t count)
+/* Four threads copy a column, and the one half a tile further on. */
+struct copier {
+    const struct act_block *from[2];
+    uint32_t columns;
+};
+
+enum { COPY_STEP = THREADS / 4 };
+static_assert(2 * COPY_STEP == MANY_COLUMNS, "two columns for four threads");
+
+static __device__ void copier_init(struct copier *k, const struct product &p,
+                                   const struct tile &t, uint32_t columns, uint32_t block)
 {
-    return count <= 16 ? 2 : count <= 32 ? 4 : (uint32_t)TILES;
+    const uint32_t c = threadIdx.x / 4;
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++)
+        k->from[i] = acts_of(p, t, min(c + COPY_STEP * i, t.count - 1), block);
+    k->columns = columns;
 }
 
-template <class W>
-static __device__ void stage(struct staged *to, const struct product &p,
-                             const struct tile &t, uint32_t block, uint32_t columns)
+static __device__ void stage(struct staged *to, const struct copier &k, uint32_t block)
 {
-    enum { pieces = ACT_BLOCK / 16 };
-    for (uint32_t i = threadIdx.x; i < columns * pieces; i += THREADS) {
-        const uint32_t c = i / pieces, piece = i % pieces, k = piece / 2;
-        const struct act_block *x =
-            acts_of(p, t, min(c, t.count - 1), (uint32_t)W::block) + block;
-        copy_begin<16>(&to->q[c][4 * piece], &x->q[4 * piece]);
-        if (piece % 2 == 0) copy_begin<4>(&to->d[k][c], &x->d[k]);
-        else if (W::has_min) copy_begin<4>(&to->sum[k][c], &x->sum[k]);
+    const uint32_t c = threadIdx.x / 4, word = threadIdx.x % 4 * 4;
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+        if (c + COPY_STEP * i >= k.columns) break;
+        const uint32_t *from = k.from[i][block].q + word;
+#pragma unroll
+        for (uint32_t at = 0; at < ACT_WORDS; at += 16)
+            copy_begin<16>(&to->column[c + COPY_STEP * i][word + at], from + at);
     }
     copy_end();
 }
 
+/* Lane 2 r, and 2 r + 1, asks for what the warp's row r has in block `at`. */
+template <class W>
+static __device__ void ask_for_weights(const struct tile &t, uint32_t row, uint32_t at)
+{
+    enum { bytes = ACT_BLOCK / W::block * W::bytes };
+    const uint32_t lane = lane_of(), to = bytes * at + lane % 2 * (bytes / 2);
+    if (to < t.row_bytes) ask_for(weight_row(t, row + lane / 2) + to);
+}
+
 /* ---- A tile ---------------------------------------------------------------------------
  */
-
-/* The warp's 16 rows, block `at` of 256, times the columns that are staged. */
-template <class W>
-static __device__ void multiply(struct sums to[TILES], const struct staged *x,
-                                const struct product &p, const uint8_t *row0,
-                                const uint8_t *row1, uint32_t at, uint32_t units,
-                                uint32_t tiles)
-{
-    enum { together = 2 /* there are not registers for more */ };
-#pragma unroll 1
-    for (uint32_t k0 = 0; k0 < units; k0 += together) {
-        struct unit<W> v[together];
-#pragma unroll
-        for (uint32_t i = 0; i < together; i++) {
-            const uint32_t k = W::block == 32 ? min(k0 + i, units - 1) : k0 + i;
-            if (W::block == 32) unit_load<W>(&v[i], row0, row1, 8 * at + k, 0, p.grids);
-            else unit_load<W>(&v[i], row0, row1, at, k, p.grids);
-        }
-#pragma unroll
-        for (uint32_t i = 0; i < together; i++) {
-            const uint32_t k = k0 + i;
-            if (W::block == 32 && k >= units) break;
-#pragma unroll
-            for (uint32_t j = 0; j < 2; j++) unit_multiply<W>(&to[j], v[i], x, k, j);
-            if (tiles <= 2) continue;
-#pragma unroll
-            for (uint32_t j = 2; j < 4; j++) unit_multiply<W>(&to[j], v[i], x, k, j);
-            if (tiles <= 4) continue;
-#pragma unroll
-            for (uint32_t j = 4; j < TILES; j++) unit_multiply<W>(&to[j], v[i], x, k, j);
-        }
-    }
-}
-
-/* y += a block's sums, which are then zero. */
-template <class W>
-static __device__ void add_block(float y[TILES][4], struct sums to[TILES],
-                                 const struct staged *x, const uint8_t *row0,
-                                 const uint8_t *row1, uint32_t at)
-{
-    float min[2] = { 0, 0 };
-    if constexpr (W::has_min && W::block == ACT_BLOCK) {
-        min[0] = W::min_of(in_global<W::align>{ row0 + (size_t)at * W::bytes });
-        min[1] = W::min_of(in_global<W::align>{ row1 + (size_t)at * W::bytes });
-    }
-#pragma unroll
-    for (uint32_t j = 0; j < TILES; j++)
-#pragma unroll
-        for (uint32_t i = 0; i < 4; i++) {
-            float total = to[j].total[i];
-            if (W::has_min && W::block == ACT_BLOCK)
-                total = fma1((float)to[j].mins[i], -min[i / 2], total);
-            const uint32_t c = 8 * j + 2 * (lane_of() % 4) + i % 2;
-            y[j][i] = W::block == ACT_BLOCK ? fma1(total, x->d[0][c], y[j][i])
-                                            : add(y[j][i], total);
-            to[j].total[i] = 0;
-            to[j].mins[i] = 0;
-        }
-}
 
 /* 16 rows and 8 columns, both counted from the tile's. */
 static __device__ void store_sums(const struct product &p, const struct tile &t,
@@ -201,31 +290,41 @@ static __device__ void store_sums(const struct product &p, const struct tile &t,
 /* 16 rows a warp, from the activations that the block stages in turn. */
 template <uint32_t type>
 static __device__ void many_coded(const struct product &p, const struct tile &t,
-                                  struct staged *x)
+                                  struct staged *x, struct scales *s)
 {
     typedef weights<type> W;
     const uint32_t row = t.row + 16 * warp_of(), blocks = act_blocks(t.n);
-    const uint32_t tiles = tiles_of(t.count);
-    const uint8_t *row0 = weight_row(t, row + lane_of() / 4),
-                  *row1 = weight_row(t, row + lane_of() / 4 + 8);
+    const uint32_t tiles = div_up(t.count, 8);
+    const struct lane_rows rows = { { weight_row(t, row + lane_of() / 4),
+                                      weight_row(t, row + lane_of() / 4 + 8) },
+                                    t.n / 32 };
+    struct copier k;
     float y[TILES][4];
-    struct sums to[TILES];
 #pragma unroll
     for (uint32_t j = 0; j < TILES; j++)
 #pragma unroll
-        for (uint32_t i = 0; i < 4; i++) {
-            y[j][i] = to[j].total[i] = 0;
-            to[j].mins[i] = 0;
-        }
-    stage<W>(&x[0], p, t, 0, 8 * tiles);
+        for (uint32_t i = 0; i < 4; i++) y[j][i] = 0;
+    copier_init(&k, p, t, 8 * tiles, (uint32_t)W::block);
+    stage(&x[0], k, 0);
     for (uint32_t b = 0; b < blocks; b++) {
-        if (b + 1 < blocks) stage<W>(&x[(b + 1) % 2], p, t, b + 1, 8 * tiles);
-        else copy_end();
+        struct lane_weights w;
+        if (b + 1 < blocks) {
+            stage(&x[(b + 1) % 2], k, b + 1);
+            ask_for_weights<W>(t, row, b + 1);
+        } else {
+            copy_end();
+        }
+        if (W::block == ACT_BLOCK || UNITS * (b + 1) <= rows.units)
+            unpack_codes<W, true>(&w, rows, b, p.grids);
+        else unpack_codes<W, false>(&w, rows, b, p.grids);
+        unpack_scales<W>(s, &w, rows, b);
         copy_wait<1>();
-        block_sync();
-        multiply<W>(to, &x[b % 2], p, row0, row1, b,
-                    min((uint32_t)UNITS, t.n / 32 - UNITS * b), tiles);
-        add_block<W>(y, to, &x[b % 2], row0, row1, b);
+        block_sync(); /* for the scales too */
+#pragma unroll
+        for (uint32_t j = 0; j < TILES; j++) {
+            if (j >= tiles) break;
+            multiply_tile<W>(y[j], w, s, &x[b % 2], j);
+        }
         block_sync();
     }
 #pragma unroll
@@ -233,17 +332,18 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         if (j < tiles) store_sums(p, t, row, 8 * j, y[j]);
 }
 
-static __global__ void __launch_bounds__(THREADS, 2)
+static __global__ void __launch_bounds__(THREADS, 3)
     many(const __grid_constant__ struct product p)
 {
     SHARED(struct staged, x, [2]);
+    SHARED(struct scales, s, [WARPS]);
     SHARED(struct tile, t, );
     after_previous();
     if (!block_tile(p, MANY_COLUMNS, false, &t)) return;
     const uint32_t first = t.row + 16 * warp_of(), end = min(first + 16, t.rows);
     switch (t.type) {
 #define CASE(T)                                                                          \
-    case T: many_coded<T>(p, t, x); break;
+    case T: many_coded<T>(p, t, x, &s[warp_of()]); break;
         CODED_TYPES(CASE)
 #undef CASE
 #define CASE(T)                                                                          \
