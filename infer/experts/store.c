@@ -90,6 +90,14 @@ uint64_t expert_store_bytes(const struct expert_store *s, uint32_t layer)
     return s->sources[layer].bytes;
 }
 
+bool expert_store_mapped(const struct expert_store *s, uint32_t layer)
+{
+    bool all = true;
+    for (uint32_t e = 0; e < s->o.dims.n_expert && all; e++)
+        all = !cache_holds(s, layer, e);
+    return all;
+}
+
 /* ---- Sizes --------------------------------------------------------------- */
 
 static uint64_t slot_of(const struct source *src, uint32_t expert)

@@ -63,6 +63,9 @@ uint64_t expert_store_bytes(const struct expert_store *store, uint32_t layer);
 /* The same as they would lie in memory of the store: with padding. */
 uint64_t expert_store_slot_bytes(const struct expert_store *store, uint32_t layer);
 
+/* Are all of the layer's used where they are mapped? */
+bool expert_store_mapped(const struct expert_store *store, uint32_t layer);
+
 /* Memory for experts that makes sense: what one token needs, in all layers; and what all
  * take, if they are read (direct) or mapped.  0: none is needed. */
 uint64_t expert_store_least(const struct expert_store *store, bool direct);

@@ -11,6 +11,7 @@
 #include "../model/forward.h"
 #include "gpu.h"
 #include "pool.h"
+#include "stream.h"
 
 #include <pthread.h>
 
@@ -40,6 +41,7 @@ struct offload {
 
     struct pool_shape pool_shape; /* no slots: there is no pool */
     struct expert_pool *pool;
+    struct expert_stream *stream; /* for many tokens */
 
     struct gpu_linear output; /* its parts are owned */
     const float *output_norm_d;

@@ -1,9 +1,9 @@
 /* pool.c - see pool.h.
  *
  * A slot is as large as the largest expert.  The slots that are kept are in a list, the
- * most recently used one first; those of batches are taken in turn.  The device has a
+ * most recently used one first; behind them are those of stream.c.  The device has a
  * table of all experts of all layers, of which entries count that the host knows to be
- * right. */
+ * right, and two of a layer for stream.c. */
 #include "pool_parts.h"
 
 #include <stdlib.h>
@@ -36,17 +36,22 @@ static uint64_t largest(const q3n_model *m, uint32_t layer)
 
 static uint64_t table_bytes(const q3n_model *m)
 {
-    return (uint64_t)m->hp.n_layer * m->hp.n_expert * sizeof(struct gpu_expert);
+    return m->hp.n_expert * sizeof(struct gpu_expert);
+}
+
+static uint64_t tables_bytes(const q3n_model *m)
+{
+    return aligned((m->hp.n_layer + POOL_HALVES) * table_bytes(m));
 }
 
 uint64_t pool_bytes(const q3n_model *m, const struct pool_shape *s)
 {
-    return s->slot_bytes * (s->kept + s->passing) + aligned(table_bytes(m));
+    return s->slot_bytes * (s->kept + s->passing) + tables_bytes(m);
 }
 
 struct pool_shape pool_shape(const q3n_model *m, const bool *cached, uint64_t bytes)
 {
-    const uint64_t table = aligned(table_bytes(m));
+    const uint64_t table = tables_bytes(m);
     const uint32_t n_expert = m->hp.n_expert, n_used = m->hp.n_expert_used;
     struct pool_shape s = { 0 };
     uint32_t layers = 0;
@@ -59,9 +64,11 @@ struct pool_shape pool_shape(const q3n_model *m, const bool *cached, uint64_t by
     const uint64_t fit =
         s.slot_bytes && bytes > table ? (bytes - table) / s.slot_bytes : 0;
     const uint64_t n = fit < all ? fit : all;
-    /* A quarter is for batches, or a layer's experts if that is less. */
-    uint64_t passing = n / 4 < n_expert ? n / 4 : n_expert;
+    /* A quarter is for batches, or half a layer's experts if that is less: what is copied
+     * ahead, while the mixer of a layer is computed, is far less. */
+    uint64_t passing = n / 4 < n_expert / 2 ? n / 4 : n_expert / 2;
     if (passing < n_used) passing = n_used;
+    if (passing < POOL_HALVES) passing = POOL_HALVES;
     if (n < passing + (uint64_t)layers * n_used) return s;
     s.passing = (uint32_t)passing;
     s.kept = (uint32_t)(n - passing);
@@ -97,8 +104,10 @@ static void use(struct expert_pool *p, uint32_t slot)
 void pool_empty(struct expert_pool *p, uint32_t slot)
 {
     struct pool_slot *s = &p->slots[slot];
-    if (s->item != NOWHERE) p->where[s->item] = NOWHERE;
+    if (s->item == NOWHERE) return;
+    p->where[s->item] = NOWHERE;
     s->item = NOWHERE;
+    p->n_empty++;
 }
 
 void pool_fill(struct expert_pool *p, uint32_t slot, uint32_t item)
@@ -106,6 +115,15 @@ void pool_fill(struct expert_pool *p, uint32_t slot, uint32_t item)
     pool_empty(p, slot);
     p->slots[slot].item = item;
     p->where[item] = slot;
+    p->n_empty--;
+}
+
+uint32_t pool_keep(struct expert_pool *p, uint32_t item)
+{
+    while (p->slots[p->turn].item != NOWHERE) p->turn = (p->turn + 1) % p->shape.kept;
+    pool_fill(p, p->turn, item);
+    use(p, p->turn);
+    return p->turn;
 }
 
 /* ---- Setting up ---------------------------------------------------------------- */
@@ -114,7 +132,7 @@ static bool arrays(struct expert_pool *p)
 {
     const uint32_t n_expert = p->m->hp.n_expert;
     const size_t n = (size_t)p->m->hp.n_layer * n_expert;
-    const uint32_t n_slots = p->shape.kept + p->shape.passing;
+    const uint32_t n_slots = p->shape.kept;
     struct expert_demand *d = &p->demand;
     p->table = calloc(n, sizeof *p->table);
     p->where = malloc(n * sizeof *p->where);
@@ -132,9 +150,9 @@ static bool arrays(struct expert_pool *p)
     p->first = p->last = NOWHERE;
     for (uint32_t i = 0; i < n_slots; i++) {
         p->slots[i].item = NOWHERE;
-        if (pool_keeps(p, i)) put_first(p, i);
+        put_first(p, i);
     }
-    p->turn = p->shape.kept;
+    p->n_empty = n_slots;
     return true;
 }
 
@@ -179,6 +197,13 @@ const struct gpu_expert *pool_table(const struct expert_pool *p, uint32_t layer)
     return p->table_d + (size_t)layer * p->m->hp.n_expert;
 }
 
+void pool_upload_table(struct expert_pool *p, uint32_t layer)
+{
+    const size_t n_expert = p->m->hp.n_expert;
+    gpu_upload(p->g, p->table_d + layer * n_expert, p->table + layer * n_expert,
+               n_expert * sizeof *p->table);
+}
+
 struct pool_stats pool_stats(const struct expert_pool *p)
 {
     return (struct pool_stats){ p->hits, p->misses, p->bytes };
@@ -186,25 +211,37 @@ struct pool_stats pool_stats(const struct expert_pool *p)
 
 /* ---- Bringing them --------------------------------------------------------------- */
 
-static void upload(struct expert_pool *p, uint32_t item, const struct expert *e)
+void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
+                struct staged *out, struct gpu_expert *entry)
 {
     const struct matrix *part[GGF_PARTS] = { &e->gate, &e->up, &e->down };
-    uint8_t *to = p->memory_d + p->where[item] * p->shape.slot_bytes;
+    uint64_t at = 0;
     for (int k = 0; k < GGF_PARTS; k++) {
-        const uint64_t bytes = matrix_bytes(part[k]);
-        gpu_upload(p->g, to, part[k]->data, bytes);
-        p->table[item].data_d[k] = to;
-        p->table[item].type[k] = part[k]->type;
-        p->table[item].scale[k] = part[k]->scale;
-        p->bytes += bytes;
-        to += aligned(bytes);
+        out->from[k] = part[k]->data;
+        out->bytes[k] = matrix_bytes(part[k]);
+        out->at[k] = at;
+        out->all = at + out->bytes[k];
+        entry->data_d[k] = pool_slot_at(p, slot) + at;
+        entry->type[k] = part[k]->type;
+        entry->scale[k] = part[k]->scale;
+        p->bytes += out->bytes[k];
+        at += aligned(out->bytes[k]);
     }
+}
+
+static void upload(struct expert_pool *p, uint32_t item, const struct expert *e)
+{
+    struct staged what;
+    pool_place(p, p->where[item], e, &what, &p->table[item]);
+    for (int k = 0; k < GGF_PARTS; k++)
+        gpu_upload(p->g, (void *)p->table[item].data_d[k], what.from[k], what.bytes[k]);
 }
 
 /* Hash what is mapped and was not hashed before; by one thread, since the others may not
  * even be there. */
 struct check {
     struct expert_pool *p;
+    const struct expert_demand *demand;
     ggf_error *err;
     int status;
 };
@@ -212,7 +249,14 @@ struct check {
 static void check(const struct member *me, void *arg)
 {
     struct check *c = arg;
-    c->status = expert_store_check_team(me, c->p->m->experts, &c->p->demand, c->err);
+    c->status = expert_store_check_team(me, c->p->m->experts, c->demand, c->err);
+}
+
+int pool_check(struct expert_pool *p, const struct expert_demand *d, ggf_error *err)
+{
+    struct check c = { p, d, err, 0 };
+    if (d->unchecked) team_run(1, check, &c);
+    return c.status;
 }
 
 /* All chunks of the demand. */
@@ -220,10 +264,8 @@ static int fetch(struct expert_pool *p, uint32_t layer, ggf_error *err)
 {
     struct expert_store *store = p->m->experts;
     struct expert_demand *d = &p->demand;
-    struct check c = { p, err, 0 };
-    int e = 0;
-    if (d->unchecked) team_run(1, check, &c);
-    if (c.status) return c.status;
+    int e = pool_check(p, d, err);
+    if (e) return e;
     do {
         for (uint32_t i = d->first; i < d->first + d->count && !e; i++) {
             e = expert_store_wait(store, d, i, EXPERT_READY, err);
@@ -242,9 +284,10 @@ static void forget(struct expert_pool *p, uint32_t layer)
     }
 }
 
-int pool_fetch(struct expert_pool *p, uint32_t layer, uint32_t missing, ggf_error *err)
+/* Get the first `missing` experts of p->demand into their slots, and the layer's table to
+ * the device.  Where that fails, those asked for are nowhere. */
+static int bring(struct expert_pool *p, uint32_t layer, uint32_t missing, ggf_error *err)
 {
-    const uint32_t n_expert = p->m->hp.n_expert;
     p->hits += p->n_asked - missing;
     p->misses += missing;
     if (!missing) return 0;
@@ -252,9 +295,7 @@ int pool_fetch(struct expert_pool *p, uint32_t layer, uint32_t missing, ggf_erro
     const int e = fetch(p, layer, err);
     expert_store_end(p->m->experts, &p->demand);
     if (e) forget(p, layer);
-    else
-        gpu_upload(p->g, p->table_d + (size_t)layer * n_expert,
-                   p->table + (size_t)layer * n_expert, n_expert * sizeof *p->table);
+    else pool_upload_table(p, layer);
     return e;
 }
 
@@ -276,7 +317,7 @@ static uint32_t assign(struct expert_pool *p, uint32_t layer)
     for (uint32_t i = 0; i < p->n_asked; i++) {
         const uint32_t slot = p->where[pool_item(p, layer, p->asked[i])];
         if (slot == NOWHERE) p->demand.ids[missing++] = p->asked[i];
-        else if (pool_keeps(p, slot)) use(p, slot);
+        else use(p, slot);
     }
     for (uint32_t i = 0; i < missing; i++) {
         const uint32_t slot = p->last;
@@ -290,5 +331,5 @@ int pool_bring(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
                uint32_t tokens, ggf_error *err)
 {
     ask(p, ids, tokens * p->m->hp.n_expert_used);
-    return pool_fetch(p, layer, assign(p, layer), err);
+    return bring(p, layer, assign(p, layer), err);
 }

@@ -4,36 +4,35 @@
 #define INFER_GPU_POOL_PARTS_H
 
 #include "pool.h"
+#include "staging.h"
 
 #include <stdatomic.h>
 
 #define NOWHERE UINT32_MAX
 
+enum { POOL_HALVES = 2 }; /* of the slots that experts pass through */
+
 struct pool_slot {
-    uint32_t item;       /* layer * n_expert + expert, or NOWHERE */
-    uint32_t prev, next; /* of those that are kept */
+    uint32_t item; /* layer * n_expert + expert, or NOWHERE */
+    uint32_t prev, next;
 };
 
 struct expert_pool {
     gpu *g;
     const q3n_model *m;
     struct pool_shape shape;
-    uint8_t *memory_d;           /* the slots */
-    struct gpu_expert *table_d;  /* [n_expert, n_layer] */
-    struct gpu_expert *table;    /* the host's */
-    uint32_t *where;             /* [n_expert, n_layer]: slot or NOWHERE */
-    struct pool_slot *slots;     /* kept ones first */
-    uint32_t first, last, turn;  /* of the list; the next slot that a batch takes */
+    uint8_t *memory_d;           /* the slots, kept ones first */
+    struct gpu_expert *table_d;  /* [n_expert, n_layer + POOL_HALVES] */
+    struct gpu_expert *table;    /* the host's, [n_expert, n_layer] */
+    uint32_t *where;             /* [n_expert, n_layer]: slot that is kept, or NOWHERE */
+    struct pool_slot *slots;     /* [kept] */
+    uint32_t first, last;        /* of the list */
+    uint32_t n_empty, turn;      /* slots with nothing; where one was found last */
     uint32_t *asked, n_asked;    /* [n_expert]: experts of the tokens in hand */
     uint32_t *uses;              /* [n_expert]: by how many of them */
     struct expert_demand demand; /* those that are not there */
     _Atomic uint64_t hits, misses, bytes;
 };
-
-static inline bool pool_keeps(const struct expert_pool *p, uint32_t slot)
-{
-    return slot < p->shape.kept;
-}
 
 static inline uint32_t pool_item(const struct expert_pool *p, uint32_t layer,
                                  uint32_t expert)
@@ -41,12 +40,24 @@ static inline uint32_t pool_item(const struct expert_pool *p, uint32_t layer,
     return layer * p->m->hp.n_expert + expert;
 }
 
+static inline uint8_t *pool_slot_at(const struct expert_pool *p, uint32_t slot)
+{
+    return p->memory_d + slot * p->shape.slot_bytes;
+}
+
 /* Nothing is in the slot; or an expert, to be copied there. */
 void pool_empty(struct expert_pool *p, uint32_t slot);
 void pool_fill(struct expert_pool *p, uint32_t slot, uint32_t item);
+/* The same with one that has nothing in it: there is one.  Returns it. */
+uint32_t pool_keep(struct expert_pool *p, uint32_t item);
 
-/* Get the first `missing` experts of p->demand into their slots, and the layer's table to
- * the device.  Where that fails, those asked for are nowhere. */
-int pool_fetch(struct expert_pool *p, uint32_t layer, uint32_t missing, ggf_error *err);
+/* How an expert gets into a slot, and what the device's table will say of it; counts its
+ * bytes. */
+void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
+                struct staged *out, struct gpu_expert *entry);
+/* What the host knows of a layer to the device. */
+void pool_upload_table(struct expert_pool *p, uint32_t layer);
+/* Hash what is mapped and was not hashed before. */
+int pool_check(struct expert_pool *p, const struct expert_demand *d, ggf_error *err);
 
 #endif

@@ -2,7 +2,6 @@
  * model that is there as a whole.  What crosses are tokens and positions, activations of
  * layers that the host has a part in, and logits. */
 #include "offload.h"
-#include "stream.h"
 #include "../ops/clock.h"
 
 #include <string.h>
@@ -198,8 +197,7 @@ void device_put_mixed(struct device_pass *p, uint32_t layer)
     gpu_encode(gpu_of(p), &acts);
 }
 
-int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
-                      ggf_error *err)
+static void ask_choice(struct device_pass *p, uint32_t first, bool with_norm)
 {
     const struct hparams *hp = hp_of(p);
     const size_t n = p->batch->n - first, pairs = n * hp->n_expert_used;
@@ -208,7 +206,20 @@ int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
     gpu_download(g, p->w->moe.ids, d->ids, pairs * sizeof *d->ids);
     gpu_download(g, p->w->moe.weights, d->weights, pairs * sizeof *d->weights);
     if (with_norm) gpu_download(g, p->w->norm, d->norm, n * hp->n_embd * sizeof(float));
-    return gpu_sync(g, err);
+}
+
+int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
+                      ggf_error *err)
+{
+    ask_choice(p, first, with_norm);
+    return gpu_sync(gpu_of(p), err);
+}
+
+/* The watcher, if there is one, of the choice for so many tokens. */
+static void tell(const struct device_pass *p, uint32_t layer, uint32_t tokens)
+{
+    const struct batch *b = p->batch;
+    if (b->watch) moe_tell(&p->model->layers[layer].moe, &p->w->moe, tokens, b->watch);
 }
 
 int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
@@ -216,52 +227,53 @@ int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error
     const struct batch *b = p->batch;
     if (!b->watch || first == b->n) return 0;
     const int e = device_get_choice(p, first, false, err);
-    if (!e) moe_tell(&p->model->layers[layer].moe, &p->w->moe, b->n - first, b->watch);
+    if (!e) tell(p, layer, b->n - first);
     return e;
 }
 
-/* Tokens t .. t + n - 1 of those from `first` on. */
-static void some_experts(struct device_pass *p, uint32_t layer, uint32_t first,
-                         uint32_t t, uint32_t n)
-{
-    const struct offload_layer *l = &p->model->offload->layers[layer];
-    const struct hparams *hp = hp_of(p);
-    struct device_work *d = p->d;
-    const struct gpu_acts acts = { d->norm + (size_t)t * hp->n_embd,
-                                   (char *)d->norm_q + gpu_acts_bytes(hp->n_embd, t),
-                                   hp->n_embd, n };
-    const size_t pair = (size_t)t * hp->n_expert_used;
-    gpu_experts(gpu_of(p), &l->moe, &acts, d->ids + pair, d->weights + pair, d->scratch,
-                d->x + (size_t)(first + t) * hp->n_embd, NULL);
-}
-
-/* Of many tokens, some after the others. */
+/* Of many tokens: the experts come in groups, while the device computes with others. */
 static int streamed(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
 {
-    const uint32_t tokens = p->batch->n - first, n_used = hp_of(p)->n_expert_used;
-    struct expert_pool *pool = p->model->offload->pool;
-    for (uint32_t t = 0, n; t < tokens; t += n) {
-        const uint32_t *ids = p->w->moe.ids + (size_t)t * n_used;
-        int e = t ? gpu_sync(gpu_of(p), err) : 0;
-        if (e || (e = stream_bring(pool, layer, ids, tokens - t, &n, err))) return e;
-        some_experts(p, layer, first, t, n);
+    const struct offload *o = p->model->offload;
+    const struct gpu_acts acts = acts_of(p, first);
+    const struct device_work *d = p->d;
+    struct gpu_moe moe = o->layers[layer].moe;
+    struct gpu_norm_to next;
+    uint32_t end = moe.n_expert + 1; /* the shared one once */
+    ask_choice(p, first, false);
+    int e = stream_ahead(o->stream, layer, acts.tokens, err);
+    if (!e) e = gpu_sync(o->gpu, err);
+    if (!e) tell(p, layer, acts.tokens);
+    if (!e) e = stream_begin(o->stream, layer, p->w->moe.ids, acts.tokens, err);
+    gpu_moe_sort(o->gpu, &moe, d->ids, acts.tokens, d->scratch);
+    while (!e && (e = stream_next(o->stream, &moe.experts_d, err)) > 0) {
+        gpu_moe_products(o->gpu, &moe, &acts, d->ids, 0, end, d->scratch);
+        end = moe.n_expert;
+        e = 0;
     }
-    return 0;
+    stream_end(o->stream);
+    if (!e)
+        gpu_moe_sum(o->gpu, &moe, acts.tokens, d->weights, NULL, d->scratch,
+                    d->x + (size_t)first * hp_of(p)->n_embd,
+                    next_norm(p, layer, first, &next) ? &next : NULL);
+    return e;
 }
 
 int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
 {
-    const struct batch *b = p->batch;
-    const uint32_t tokens = b->n - first;
+    const uint32_t tokens = p->batch->n - first;
     struct expert_pool *pool = p->model->offload->pool;
-    int e = tokens ? device_get_choice(p, first, false, err) : 0;
-    if (e || !tokens) return e;
-    if (b->watch) moe_tell(&p->model->layers[layer].moe, &p->w->moe, tokens, b->watch);
+    if (!tokens) return 0;
     if (tokens > POOL_FEW) {
-        e = streamed(p, layer, first, err);
-    } else if (!(e = pool_bring(pool, layer, p->w->moe.ids, tokens, err))) {
-        device_experts(p, layer, first);
+        const int e = streamed(p, layer, first, err);
+        done(p, OP_GATE_UP);
+        return e;
     }
+    int e = device_get_choice(p, first, false, err);
+    if (e) return e;
+    tell(p, layer, tokens);
+    if (!(e = pool_bring(pool, layer, p->w->moe.ids, tokens, err)))
+        device_experts(p, layer, first);
     done(p, OP_GATE_UP);
     return e;
 }

@@ -59,7 +59,9 @@ struct emu_graph {
 struct emu_stream {
     std::deque<todo> list;
     std::shared_ptr<uint64_t> done = std::make_shared<uint64_t>(0);
-    std::map<emu_stream *, uint64_t> after; /* how much of others it waits for */
+    std::map<emu_stream *, uint64_t> after; /* how much of others it waits for, */
+    uint64_t waited = 0;                    /* and the host has, for this one */
+    uint64_t last_kernel = 0;               /* its number */
     std::unique_ptr<emu_graph> recording;
     bool spoiled = false; /* the recording: something impossible was called */
 };
@@ -394,6 +396,7 @@ static void push(cudaStream_t s, std::function<void()> f, bool kernel = false)
     } else {
         s->list.push_back({ std::move(f), kernel });
         emu.counts.calls++;
+        if (kernel) s->last_kernel = *s->done + s->list.size();
     }
 }
 
@@ -498,6 +501,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
     emu.counts.waits++;
+    s->waited = end_of(s).n;
     do_all(s);
     return result(cudaSuccess);
 }
@@ -526,7 +530,6 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
-    emu.counts.waits++;
     do_until(e->point);
     return result(cudaSuccess);
 }
@@ -704,16 +707,15 @@ static void copy_rows(char *to, size_t to_stride, const char *from, size_t from_
         memcpy(to + r * to_stride, from + r * from_stride, bytes);
 }
 
-/* Has another stream a kernel that this one does not wait for? */
+/* Has another stream a kernel that neither this one nor, for the whole stream, the host
+ * has waited for? */
 static bool beside(const emu_stream *s)
 {
-    for (const emu_stream *other : emu.streams) {
-        const auto after = s->after.find((emu_stream *)other);
-        const uint64_t from = after == s->after.end() ? 0 : after->second;
-        uint64_t n = *other->done + other->list.size();
-        if (other == s) continue;
-        for (auto t = other->list.rbegin(); t != other->list.rend() && n > from; ++t, n--)
-            if (t->kernel) return true;
+    for (emu_stream *other : emu.streams) {
+        const auto after = s->after.find(other);
+        uint64_t known = other->waited;
+        if (after != s->after.end() && after->second > known) known = after->second;
+        if (other != s && other->last_kernel > known) return true;
     }
     return false;
 }
@@ -723,8 +725,9 @@ static bool pinned(const void *p, size_t bytes)
     return inside(emu.host, p, bytes) || inside(emu.registered, p, bytes);
 }
 
-static void lose_in_copy()
+static void copied()
 {
+    emu.counts.copies++;
     if (emu.lose_in_copy && !--emu.lose_in_copy) emu.lost = cudaErrorLaunchFailure;
 }
 
@@ -752,12 +755,12 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
         auto taken = std::make_shared<std::vector<char>>(rows * bytes);
         copy_rows(taken->data(), bytes, (const char *)from, from_stride, bytes, rows);
         push(s, [=] {
-            lose_in_copy();
+            copied();
             copy_rows((char *)to, to_stride, taken->data(), bytes, bytes, rows);
         });
     } else {
         push(s, [=] {
-            if (up) lose_in_copy();
+            if (up) copied();
             copy_rows((char *)to, to_stride, (const char *)from, from_stride, bytes,
                       rows);
         });

@@ -32,8 +32,9 @@ struct emulator_counts {
     uint64_t allocations; /* asked for, of the device and pinned */
     uint64_t live, bytes; /* of the device: not yet freed; their bytes */
     uint64_t pinned;      /* of the host: not yet freed, or unpinned */
-    uint64_t waits;       /* of the host for the device */
-    uint64_t up;          /* bytes that were to be copied to the device; of them, */
+    uint64_t waits;       /* of the host for a stream */
+    uint64_t copies;      /* to the device, done */
+    uint64_t up;          /* bytes that were to be copied there; of them, */
     uint64_t beside;      /* those that need not wait for a kernel asked for before */
 };
 struct emulator_counts emulator_count(void);

@@ -19,6 +19,9 @@
 #ifndef TINY_HEAD_DIM
 #define TINY_HEAD_DIM 16
 #endif
+#ifndef TINY_EXPERTS
+#define TINY_EXPERTS 4
+#endif
 #ifndef TINY_STATE
 #define TINY_STATE 8
 #endif
@@ -34,7 +37,7 @@ enum {
     V_HEADS = 4,
     STATE = TINY_STATE,
     TAPS = 4,
-    EXPERTS = 4,
+    EXPERTS = TINY_EXPERTS,
     USED = 2,
     FF = TINY_WIDTH,
     INNER = STATE * V_HEADS,

@@ -1,0 +1,35 @@
+/* staging.h - experts on their way to a device from memory that may be swapped: through
+ * pieces that cannot be, which threads fill while others are copied.
+ *
+ * A core copies some 10 GB/s within memory, a device takes 12 to 50: so a few threads
+ * fill pieces at the same time, and that they wait for pages of a mapped file costs less.
+ */
+#ifndef INFER_GPU_STAGING_H
+#define INFER_GPU_STAGING_H
+
+#include "gpu.h"
+
+struct staging;
+
+/* An expert's matrices and where in a piece, and behind `to`, they are put. */
+struct staged {
+    const void *from[3];
+    uint64_t bytes[3], at[3];
+    uint64_t all; /* bytes from the start to the end of the last one */
+};
+
+/* For experts that are put into `slot_bytes`.  threads: as many as may fill pieces, the
+ * caller is one of them.  NULL in *out, and no error, if there is no memory that cannot
+ * be swapped. */
+int staging_new(struct staging **out, gpu *g, uint64_t slot_bytes, int threads,
+                ggf_error *err);
+void staging_free(struct staging *s); /* NULL is allowed */
+/* What it takes of the host's memory. */
+uint64_t staging_bytes(uint64_t slot_bytes);
+
+/* As gpu_copy(), but what it is copied from has to stay until staging_flush() is back:
+ * all is read then, and its copies are enqueued. */
+int staging_put(struct staging *s, void *to_d, const struct staged *what, ggf_error *err);
+void staging_flush(struct staging *s);
+
+#endif

@@ -1,0 +1,189 @@
+/* Experts that pass through a device's memory while a prompt is computed: the same bits
+ * as if all were there, each copied once, beside what is computed. */
+#define TINY_HEAD_DIM 32
+#define TINY_WIDTH    96
+#define TINY_EXPERTS  12
+#include "../unit/tiny_pack.h"
+
+#include "../../infer/ops/moe.h"
+#include "gpu_suite.h"
+
+enum { N = 24, CTX = 64, LAYERS = 2, MIB = 1 << 20 };
+
+static ggf_error err;
+
+#define ok(call) ck_assert_msg(!(call), "%s", err.message)
+
+static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = N };
+
+static uint64_t whole(uint64_t bytes)
+{
+    return (bytes + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
+}
+
+/* A model on the device with so much room for experts; 0: for all of them. */
+static int open_with(q3n_model **m, const char *path, uint64_t mib,
+                     struct q3n_model_options o)
+{
+    const struct q3n_model_options plan = { .device = { .n_gpu_layers = Q3N_GPU_ALL },
+                                            .session = settings,
+                                            .plan = true };
+    ok(q3n_model_open(m, path, &plan, &err));
+    const struct q3n_device_info *d = &q3n_model_info(*m)->device;
+    const uint64_t rest = whole(d->dense_bytes) + whole(d->kv_bytes + d->state_bytes) +
+                          whole(d->work_bytes);
+    q3n_model_close(*m);
+    o.session = settings;
+    o.device.n_gpu_layers = Q3N_GPU_ALL;
+    o.device.vram_bytes = mib ? rest + mib * MIB : 0;
+    return q3n_model_open(m, path, &o, &err);
+}
+
+static int try_eval(q3n_session *s, uint32_t n, float *logits)
+{
+    int32_t ids[CTX];
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)((q3n_session_pos(s) + i) * 7 % VOCAB);
+    return q3n_session_eval(s, ids, n, 0, logits, &err);
+}
+
+/* What was chosen in each layer of the last batch: different experts. */
+struct seen {
+    uint32_t n[LAYERS];
+    bool used[LAYERS][EXPERTS];
+};
+
+static void see(void *user, const struct routed *r)
+{
+    struct seen *s = user;
+    memset(s->used[r->layer], 0, sizeof s->used[r->layer]);
+    for (uint32_t i = 0; i < r->tokens * r->n_used; i++)
+        s->used[r->layer][r->ids[i]] = true;
+    s->n[r->layer] = 0;
+    for (int e = 0; e < EXPERTS; e++) s->n[r->layer] += s->used[r->layer][e];
+}
+
+/* Prompts of 9 and 24 tokens and a token between. */
+static const uint32_t steps[] = { 9, 1, N };
+enum { STEPS = sizeof steps / sizeof *steps, TOKENS = 34 };
+enum { ROOM = 2 };
+
+static int run(q3n_model *m, float *logits)
+{
+    q3n_session *s = NULL;
+    int e = q3n_session_new(&s, m, &settings, &err);
+    for (int i = 0; i < STEPS && !e; i++) {
+        const uint32_t at = q3n_session_pos(s);
+        e = try_eval(s, steps[i], logits + (size_t)at * VOCAB);
+    }
+    q3n_session_free(s);
+    return e;
+}
+
+static float wanted[TOKENS * VOCAB], logits[TOKENS * VOCAB];
+
+/* Room for 18 of 24 experts, 4 of them for prompts; threads that fill pieces; mapped from
+ * a GGUF and from a pack, and read from disk into too little memory.  Once more, when
+ * some are kept. */
+START_TEST(the_same_bits)
+{
+    const struct {
+        const char *path;
+        struct q3n_model_options o;
+    } from[] = {
+        { source, { .threads = 3 } },
+        { dense, { .threads = 2, .verify_reads = Q3N_VERIFY_ALWAYS } },
+        { source,
+          { .threads = 1, .load_mode = Q3N_LOAD_DIRECT, .experts_cache_bytes = MIB } },
+    };
+    q3n_model *m;
+    make(&(struct tiny){ 0 }, 0);
+    ok(open_with(&m, source, 0, (struct q3n_model_options){ 0 }));
+    ck_assert_uint_eq(q3n_model_info(m)->device.n_expert_layers, LAYERS);
+    ok(run(m, wanted));
+    q3n_model_close(m);
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        emulator_seed(i);
+        ok(open_with(&m, from[i].path, ROOM, from[i].o));
+        ck_assert_uint_gt(q3n_model_info(m)->device.pool_slots, 4);
+        ck_assert_uint_le(q3n_model_info(m)->device.pool_bytes, ROOM * MIB);
+        for (int round = 0; round < 2 - (i > 0); round++) {
+            ok(run(m, logits));
+            ck_assert_mem_eq(logits, wanted, sizeof wanted);
+        }
+        q3n_model_close(m);
+    }
+    ck_assert_uint_eq(emulator_count().live, 0);
+    ck_assert_uint_eq(emulator_count().pinned, 0);
+}
+END_TEST
+
+static struct q3n_expert_stats stats_of(q3n_model *m)
+{
+    struct q3n_expert_stats s;
+    q3n_model_expert_stats(m, &s);
+    return s;
+}
+
+/* The first prompt copies what it needs; the second one all that is not kept, ahead. */
+START_TEST(each_is_copied_once)
+{
+    struct seen seen = { 0 };
+    const struct route_watch watch = { see, &seen };
+    q3n_model *m;
+    q3n_session *s;
+    make(&(struct tiny){ 0 }, 0);
+    ok(open_with(&m, source, ROOM, (struct q3n_model_options){ 0 }));
+    ok(q3n_session_new(&s, m, &settings, &err));
+    q3n_session_watch(s, &watch);
+    ok(try_eval(s, N, logits));
+    const struct q3n_expert_stats first = stats_of(m);
+    ck_assert_uint_eq(first.device_hits, 0);
+    ck_assert_uint_eq(first.device_misses, seen.n[0] + seen.n[1]);
+    ck_assert_uint_eq(first.device_bytes, first.device_misses * RECORD);
+    ok(try_eval(s, N, logits));
+    const struct q3n_expert_stats second = stats_of(m);
+    const uint64_t copied = second.device_misses - first.device_misses;
+    ck_assert_uint_gt(second.device_hits, 4);
+    ck_assert_uint_le(copied, LAYERS * EXPERTS - second.device_hits);
+    ck_assert_uint_ge(copied, seen.n[0] + seen.n[1] - second.device_hits);
+    ck_assert_uint_eq(second.device_bytes, second.device_misses * RECORD);
+    q3n_session_free(s);
+    q3n_model_close(m);
+}
+END_TEST
+
+/* A layer's experts are asked for while its mixer, and then its first experts, are
+ * computed, and the host waits once a layer, for the choice, and for the end. */
+START_TEST(copies_are_beside_kernels)
+{
+    q3n_model *m;
+    q3n_session *s;
+    if (!emulated()) return;
+    make(&(struct tiny){ 0 }, 0);
+    ok(open_with(&m, source, ROOM, (struct q3n_model_options){ 0 }));
+    ok(q3n_session_new(&s, m, &settings, &err));
+    ok(try_eval(s, N, logits));
+    const struct emulator_counts before = emulator_count();
+    const uint64_t bytes = stats_of(m).device_bytes;
+    ok(try_eval(s, N, logits));
+    const struct emulator_counts now = emulator_count();
+    const uint64_t experts = stats_of(m).device_bytes - bytes;
+    ck_assert_uint_gt(experts, 7 * RECORD);
+    ck_assert_uint_ge(now.beside - before.beside, experts);
+    ck_assert_uint_le(now.waits - before.waits, LAYERS + 1);
+    q3n_session_free(s);
+    q3n_model_close(m);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("stream");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, the_same_bits);
+    tcase_add_test(tc, each_is_copied_once);
+    tcase_add_test(tc, copies_are_beside_kernels);
+    return GPU_SUITE_RUN("gpu_stream", tc);
+}
