@@ -180,7 +180,8 @@ int gpu_alloc(gpu *g, void **out_d, uint64_t bytes, ggf_error *err)
 {
     *out_d = NULL;
     if (!gpu_enter(g)) return failure(g, err);
-    const cudaError_t e = cudaMalloc(out_d, bytes ? bytes : 1);
+    const uint64_t whole = bytes ? (bytes + 15) / 16 * 16 : 16;
+    const cudaError_t e = cudaMalloc(out_d, whole);
     return e == cudaSuccess ? 0 : refused(g, e, "cudaMalloc", bytes, err);
 }
 

@@ -242,6 +242,33 @@ static inline __device__ int dot4(uint32_t a, uint32_t b, int c)
 {
     return __dp4a((int)a, (int)b, c);
 }
+/* The same with bytes of a that have no sign. */
+static inline __device__ int dot4_unsigned(uint32_t a, uint32_t b, int c)
+{
+#ifdef EMULATED_GPU
+    for (int i = 0; i < 4; i++) c += (uint8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
+#else
+    asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(c) : "r"(a), "r"(b));
+#endif
+    return c;
+}
+/* c + the products of two signed numbers of 16 bits with the lower or the upper two
+ * signed bytes of b */
+static inline __device__ int dot2_low(uint32_t a, uint32_t b, int c)
+{
+    return __dp2a_lo((int)a, (int)b, c);
+}
+static inline __device__ int dot2_high(uint32_t a, uint32_t b, int c)
+{
+    return __dp2a_hi((int)a, (int)b, c);
+}
+/* A sum of integers that starts at BIASED is the bits of a float, as long as it stays
+ * within 2^22: without a conversion, which is a slow instruction on many devices. */
+enum { BIASED = 0x4b400000 };
+static inline __device__ float biased_float(int v)
+{
+    return __fsub_rn(__uint_as_float((uint32_t)v), 12582912.0f);
+}
 /* Byte i of the result is byte (s >> 4 i & 7) of the eight in b:a. */
 static inline __device__ uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t s)
 {
@@ -303,6 +330,23 @@ static inline __device__ void ask_for(const void *p)
     asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
 }
 #endif
+
+/* A vector that was read from shared memory, in one load, whatever of it is used here:
+ * the compiler takes such loads apart. */
+static inline __device__ uint4 in_one(uint4 v)
+{
+#ifndef EMULATED_GPU
+    asm("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
+#endif
+    return v;
+}
+static inline __device__ uint2 in_one(uint2 v)
+{
+#ifndef EMULATED_GPU
+    asm("" : "+r"(v.x), "+r"(v.y));
+#endif
+    return v;
+}
 
 static inline __device__ uint32_t atomic_add(uint32_t *at, uint32_t v)
 {

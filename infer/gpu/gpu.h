@@ -37,7 +37,8 @@ uint64_t gpu_bytes_free(gpu *g); /* now */
 
 /* ---- Memory and order ------------------------------------------------------- */
 
-/* 256-aligned.  That there is not enough (GGF_E_NOMEM) does not stick. */
+/* 256-aligned, and a multiple of 16: products may read to the end of the 16 bytes that a
+ * matrix ends in.  That there is not enough (GGF_E_NOMEM) does not stick. */
 int gpu_alloc(gpu *g, void **out_d, uint64_t bytes, ggf_error *err);
 void gpu_free(gpu *g, void *p_d);
 /* Memory of the host that cannot be swapped; *out_d: where the device sees it. */

@@ -21,7 +21,8 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
                           m->rows,
                           l->parts[i].out,
                           m->scale,
-                          blocks };
+                          blocks,
+                          (uint32_t)row_bytes_of(m->type, ACT_BLOCK) };
         blocks += div_up(m->rows, few ? few_rows(m->n, several, is_floats(m->type))
                                       : (uint32_t)MANY_ROWS);
     }

@@ -26,6 +26,7 @@ struct product_matrix {
     uint32_t type, n, rows, out;
     float scale;
     uint32_t first_block; /* of rows, counted through all matrices */
+    uint32_t item;        /* bytes of 256 weights */
 };
 
 /* Columns of one expert; count 0: nothing. */

@@ -3,10 +3,15 @@
  *
  * A lane has a block of 256 weights of a row: it adds up the groups of the block in the
  * order of the CPU's kernels, and nothing crosses lanes.  The blocks of a row are added
- * up afterwards, by one lane for each row and column.  A block of threads has as many
- * whole rows as there are lanes for; where rows are long, of pieces of rows, one after
- * the other. */
+ * up afterwards, by one lane for each row and column.
+ *
+ * A block of threads has as many whole rows as there are lanes for, or pieces of rows,
+ * one after the other, where rows are long.  Rows follow one another in memory: they are
+ * copied to shared memory as one run of 16 bytes after 16 bytes, all of it asked for at
+ * once, and lanes take their blocks apart there.  That loads and products overlap is left
+ * to the other blocks of the multiprocessor. */
 #include "product_tile.cuh"
+#include "unpack_few.cuh"
 
 /* An act_block in shared memory, 21 times 16 bytes apart from the next: lanes that read
  * the same place of eight neighbours meet eight different groups of banks. */
@@ -17,62 +22,122 @@ struct staged_block {
     uint4 unused;
 };
 
-/* Columns and blocks in shared memory. */
-template <uint32_t columns> struct staged {
-    enum { blocks = columns == 1 ? 16 : 8 };
-    struct staged_block x[columns][blocks];
-    float sum[columns][FEW_THREADS]; /* of a lane's block */
+/* Blocks that columns are apart there. */
+enum { COLUMN_BLOCKS = 8 };
+
+/* How a block of threads goes through its rows. */
+struct way {
+    struct tile t;
+    uint32_t span; /* blocks of 256 of a row that are worked on at a time, */
+    uint32_t
+        lanes;     /* 2^16 / span, rounded up: the row of a lane is lane * lanes / 2^16 */
+    uint32_t rows; /* of the block of threads, */
+    uint32_t step; /* and those at a time */
+    uint32_t item; /* bytes of 256 weights */
+    uint32_t stride; /* from a row to the next in shared memory */
+    bool whole;      /* rows are copied as they are; otherwise each by itself, */
+    bool odd;        /* and byte by byte, as they are not even 8-aligned */
+};
+
+/* ---- Weights in shared memory ---------------------------------------------------------
+ */
+
+/* As in_global: a block at `at` bytes from p, which has the alignment; at is known to the
+ * compiler wherever that matters.  Of a block that is only 2-aligned, p is what is below
+ * it and 4-aligned, and `odd` is 2 or 0. */
+template <int align> struct in_shared {
+    const uint8_t *p;
+    uint32_t at, odd;
+    __device__ in_shared from(uint32_t i) const { return { p, at + i, odd }; }
+    /* Word k from p on. */
+    __device__ uint32_t aligned(uint32_t k) const
+    {
+        if (align == 16) {
+            const uint4 v = in_one(((const uint4 *)p)[k / 4]);
+            return k % 4 == 0 ? v.x : k % 4 == 1 ? v.y : k % 4 == 2 ? v.z : v.w;
+        }
+        if (align == 8) {
+            const uint2 v = in_one(((const uint2 *)p)[k / 2]);
+            return k % 2 ? v.y : v.x;
+        }
+        return ((const uint32_t *)p)[k];
+    }
+    __device__ uint32_t word(uint32_t i) const
+    {
+        const uint32_t k = (at + i) / 4, off = (at + i) % 4;
+        if (align > 2 && off == 0) return aligned(k);
+        return pick_bytes(aligned(k), aligned(k + 1),
+                          0x3210 + 0x1111 * (align > 2 ? off : off + odd));
+    }
+    __device__ uint32_t half(uint32_t i) const { return word(i) & 0xffff; }
+    __device__ uint32_t byte(uint32_t i) const
+    {
+        if (align > 2) return aligned((at + i) / 4) >> 8 * ((at + i) % 4) & 255;
+        return half((at + i) % 2 ? i - 1 : i) >> 8 * ((at + i) % 2) & 255;
+    }
 };
 
 /* ---- A lane's block -----------------------------------------------------------------
  */
 
 /* c + the products of four words of codes with 16 activations */
-static __device__ int dot16(const uint32_t w[4], uint4 x, int c)
+template <class W> static __device__ int dot16(const uint32_t w[4], uint4 x, int c)
 {
+    if (W::is_unsigned) {
+        c = dot4_unsigned(w[0], x.x, c);
+        c = dot4_unsigned(w[1], x.y, c);
+        c = dot4_unsigned(w[2], x.z, c);
+        return dot4_unsigned(w[3], x.w, c);
+    }
     c = dot4(w[0], x.x, c);
     c = dot4(w[1], x.y, c);
     c = dot4(w[2], x.z, c);
     return dot4(w[3], x.w, c);
 }
 
-/* The sums of the halves of a unit, in a word. */
-static __device__ int sum_low(uint32_t sums) { return (int16_t)sums; }
-static __device__ int sum_high(uint32_t sums) { return (int)sums >> 16; }
+/* What the sums of groups of unit u start from: the offset of their codes taken off.
+ * sums: of the activations of both halves, of which `halves` (1, 2 or 3) are meant. */
+template <class W>
+static __device__ int sum_begin(uint32_t u, uint32_t sums, uint32_t halves)
+{
+    const uint32_t less = (0u - (uint32_t)W::offset * W::place(u)) & 255;
+    if (W::offset == 0) return BIASED;
+    return dot2_low(sums, (halves & 1 ? less : 0) | (halves & 2 ? less << 8 : 0), BIASED);
+}
 
-/* Unit u of 32 weights: total += its products with `count` columns; mins likewise. */
+/* Unit u of 32 weights, number `at` of the activation block: total += its products with
+ * `count` columns. */
 template <class W, uint32_t columns, class B>
 static __device__ void few_unit(B b, uint32_t u, uint32_t at, uint32_t count,
-                                const struct staged_block (*x)[staged<columns>::blocks],
-                                const struct grid_tables *grids, float *total, int *mins)
+                                const struct staged_block *x,
+                                const struct grid_tables *grids, float *total)
 {
-    uint32_t lo[4], hi[4], m[2];
+    uint32_t lo[4], hi[4];
     float s[2], min = 0;
 #pragma unroll
     for (uint32_t t = 0; t < 4; t++) W::codes(b, u, t, grids, &lo[t], &hi[t]);
     W::scales(b, u, s);
-    if constexpr (W::has_min) W::mins(b, u, m);
     if constexpr (W::has_min && W::block == 32) min = W::min_of(b);
 #pragma unroll
     for (uint32_t c = 0; c < columns; c++) {
         if (columns > 1 && c >= count) break;
-        const struct staged_block *a = &x[c][0];
+        const struct staged_block *a = x + COLUMN_BLOCKS * c;
         const uint4 q0 = a->q[2 * at], q1 = a->q[2 * at + 1];
         const uint32_t sums = a->sum[at];
-        const int low = dot16(lo, q0, 0);
-        if constexpr (W::groups == 2) {
-            total[c] = fma1((float)low, s[0], total[c]);
-            total[c] = fma1((float)dot16(hi, q1, 0), s[1], total[c]);
-            if constexpr (W::has_min)
-                mins[c] += (int)m[0] * sum_low(sums) + (int)m[1] * sum_high(sums);
-        } else if constexpr (W::block == ACT_BLOCK) {
-            total[c] = fma1((float)dot16(hi, q1, low), s[0], total[c]);
-            if constexpr (W::has_min)
-                mins[c] += (int)m[0] * (sum_low(sums) + sum_high(sums));
+        if (W::groups == 2) {
+            const int low = dot16<W>(lo, q0, sum_begin<W>(u, sums, 1)),
+                      high = dot16<W>(hi, q1, sum_begin<W>(u, sums, 2));
+            total[c] = fma1(biased_float(low), s[0], total[c]);
+            total[c] = fma1(biased_float(high), s[1], total[c]);
+            continue;
+        }
+        const int both = dot16<W>(hi, q1, dot16<W>(lo, q0, sum_begin<W>(u, sums, 3)));
+        if (W::block == ACT_BLOCK) {
+            total[c] = fma1(biased_float(both), s[0], total[c]);
         } else {
-            float p = mul((float)dot16(hi, q1, low), s[0]);
-            if constexpr (W::has_min)
-                p = fma1((float)(sum_low(sums) + sum_high(sums)), -min, p);
+            float p = mul(biased_float(both), s[0]);
+            if (W::has_min)
+                p = fma1(biased_float(dot2_low(sums, 0x0101, BIASED)), -min, p);
             total[c] = fma1(p, a->d[at], total[c]);
         }
     }
@@ -81,120 +146,276 @@ static __device__ void few_unit(B b, uint32_t u, uint32_t at, uint32_t count,
 /* `units` of the block at b, times `count` columns. */
 template <class W, uint32_t columns, class B>
 static __device__ void few_block(B b, uint32_t units, uint32_t count,
-                                 const struct staged_block (*x)[staged<columns>::blocks],
+                                 const struct staged_block *x,
                                  const struct grid_tables *grids, float total[columns])
 {
-    int mins[columns];
 #pragma unroll
-    for (uint32_t c = 0; c < columns; c++) total[c] = 0, mins[c] = 0;
+    for (uint32_t c = 0; c < columns; c++) total[c] = 0;
 #pragma unroll
     for (uint32_t u = 0; u < ACT_BLOCK / 32; u++) {
         if (W::block == ACT_BLOCK) {
-            few_unit<W, columns>(b, u, u, count, x, grids, total, mins);
+            few_unit<W, columns>(b, u, u, count, x, grids, total);
         } else {
             if (u >= units) break;
-            few_unit<W, columns>(b.from(u * W::bytes), 0, u, count, x, grids, total,
-                                 mins);
+            few_unit<W, columns>(b.from(u * W::bytes), 0, u, count, x, grids, total);
         }
     }
     if constexpr (W::has_min && W::block == ACT_BLOCK) {
         const float min = W::min_of(b);
 #pragma unroll
-        for (uint32_t c = 0; c < columns; c++)
-            total[c] = fma1((float)mins[c], -min, total[c]);
+        for (uint32_t c = 0; c < columns; c++) {
+            if (columns > 1 && c >= count) break;
+            const float mins = (float)W::all_mins(b, x[COLUMN_BLOCKS * c].sum);
+            total[c] = fma1(mins, -min, total[c]);
+        }
+    }
+}
+
+/* ---- Staging --------------------------------------------------------------------------
+ */
+
+/* `rows` rows from row `row` of the tile on, of each `blocks` blocks of 256 from `first`
+ * on. */
+static __device__ void stage_weights(const struct way &y, uint32_t row, uint32_t rows,
+                                     uint32_t first, uint32_t blocks, uint8_t *to)
+{
+    const struct tile &t = y.t;
+    const uint8_t *from = t.w + (size_t)(t.row + row) * t.row_bytes + first * y.item;
+    if (y.whole) {
+        const uint32_t before = (uint32_t)(uintptr_t)from % 16;
+        const uint32_t n = before + rows * (uint32_t)t.row_bytes;
+        for (uint32_t i = 16 * threadIdx.x; i < n; i += 16 * FEW_THREADS)
+            copy_begin<16>(to + i, from - before + i);
+        return;
+    }
+    const uint32_t bytes = min(blocks * y.item, (uint32_t)t.row_bytes - first * y.item);
+    for (uint32_t r = warp_of(); r < rows; r += FEW_THREADS / WARP) {
+        const uint8_t *piece = from + (size_t)r * t.row_bytes;
+        uint8_t *const place = to + r * y.stride;
+        const uint32_t before = (uint32_t)(uintptr_t)piece % 16;
+        if (y.odd)
+            for (uint32_t i = lane_of(); i < bytes; i += WARP)
+                place[i] = (uint8_t)read(piece + i);
+        else
+            for (uint32_t i = 16 * lane_of(); i < before + bytes; i += 16 * WARP)
+                copy_begin<16>(place + i, piece - before + i);
+    }
+}
+
+/* Where that is of a row. */
+static __device__ const uint8_t *staged_row(const struct way &y, uint32_t row, uint32_t r,
+                                            uint32_t first, const uint8_t *at)
+{
+    const struct tile &t = y.t;
+    const uint32_t low = (uint32_t)(uintptr_t)t.w, each = (uint32_t)t.row_bytes;
+    if (y.odd) return at + r * y.stride;
+    if (y.whole) return at + (low + (t.row + row) * each) % 16 + r * each;
+    return at + r * y.stride + (low + (t.row + row + r) * each + first * y.item) % 16;
+}
+
+/* Blocks first .. first + blocks - 1 of the activations of all columns, in a form. */
+static __device__ void stage_acts(const struct product &p, const struct tile &t,
+                                  uint32_t form, uint32_t first, uint32_t blocks,
+                                  struct staged_block *to)
+{
+    enum { pieces = sizeof(struct act_block) / 16 };
+    for (uint32_t c = 0; c < t.count; c++) {
+        const uint4 *from = (const uint4 *)(acts_of(p, t, c, form) + first);
+        for (uint32_t i = threadIdx.x; i < blocks * pieces; i += FEW_THREADS)
+            copy_begin<16>((uint4 *)(to + COLUMN_BLOCKS * c + i / pieces) + i % pieces,
+                           from + i);
     }
 }
 
 /* ---- A tile ---------------------------------------------------------------------------
  */
 
-/* Blocks first .. first + blocks - 1 of the activations of all columns. */
-template <uint32_t columns>
-static __device__ void stage(struct staged<columns> *s, const struct product &p,
-                             const struct tile &t, uint32_t form, uint32_t first,
-                             uint32_t blocks)
-{
-    enum { pieces = sizeof(struct act_block) / 16 };
-    const uint32_t n = blocks * pieces;
-    for (uint32_t c = 0; c < t.count; c++) {
-        const uint4 *from = (const uint4 *)(acts_of(p, t, c, form) + first);
-        for (uint32_t i = threadIdx.x; i < n; i += FEW_THREADS)
-            copy_begin<16>((uint4 *)&s->x[c][i / pieces] + i % pieces, from + i);
-    }
-    copy_end();
-}
+/* What lies in shared memory: staged activations, and then weights. */
+template <uint32_t columns> struct place {
+    struct staged_block *x;
+    float (*sum)[FEW_THREADS]; /* of lanes' blocks, for each column */
+    uint8_t *w;
+};
 
+/* What a lane has of the rows from `row` on. */
 template <uint32_t type, uint32_t columns>
-static __device__ void few_coded(const struct product &p, const struct tile &t,
-                                 struct staged<columns> *s)
+static __device__ void lane_block(const struct product &p, const struct way &y,
+                                  const struct place<columns> &s, uint32_t row,
+                                  uint32_t rows, uint32_t first, uint32_t blocks)
 {
     typedef weights<type> W;
-    const uint32_t span = few_blocks(t.n, columns > 1), all = act_blocks(t.n);
-    const uint32_t rows = min(FEW_THREADS / span, t.rows - t.row);
-    float y = 0;
-    for (uint32_t first = 0; first < all; first += span) {
-        const uint32_t blocks = min(span, all - first);
-        const uint32_t row = threadIdx.x / blocks, block = threadIdx.x % blocks;
-        stage(s, p, t, (uint32_t)W::block, first, blocks);
-        copy_wait<0>();
-        block_sync();
-        if (row < rows) {
-            const uint32_t at = first + block;
-            const in_global<W::align> b = { weight_row(t, t.row + row) +
-                                            (size_t)at * (ACT_BLOCK / W::block) *
-                                                W::bytes };
-            float total[columns];
-            few_block<W, columns>(
-                b, t.n / 32 - 8 * at, t.count,
-                (const struct staged_block(*)[staged<columns>::blocks]) & s->x[0][block],
-                p.grids, total);
+    enum { align = W::block == 32 ? 8 : (int)W::align };
+    const uint32_t r = threadIdx.x * y.lanes >> 16, block = threadIdx.x - r * y.span;
+    if (r >= rows || block >= blocks) return;
+    const uint8_t *at = staged_row(y, row, r, first, s.w) + block * y.item;
+    const uint32_t odd = align == 2 ? (uint32_t)(uintptr_t)at & 2 : 0;
+    const in_shared<align> b = { at - odd, 0, odd };
+    float total[columns];
+    few_block<few_weights<type>, columns>(b, y.t.n / 32 - 8 * (first + block), y.t.count,
+                                          s.x + block, p.grids, total);
 #pragma unroll
-            for (uint32_t c = 0; c < columns; c++) s->sum[c][threadIdx.x] = total[c];
+    for (uint32_t c = 0; c < columns; c++) s.sum[c][threadIdx.x] = total[c];
+}
+
+/* y of a row and column, going on from what it was. */
+template <bool super>
+static __device__ float add_blocks(float y, const float *sum,
+                                   const struct staged_block *x, uint32_t blocks)
+{
+    for (uint32_t k = 0; k < blocks; k++)
+        y = super ? fma1(sum[k], x[k].d[0], y) : add(y, sum[k]);
+    return y;
+}
+
+/* The first rows' first blocks have been asked for. */
+template <uint32_t type, uint32_t columns>
+static __device__ void few_coded(const struct product &p, const struct way &w,
+                                 const struct place<columns> &s)
+{
+    typedef weights<type> W;
+    const struct tile &t = w.t;
+    const uint32_t all = act_blocks(t.n);
+    float y = 0;
+    for (uint32_t row = 0; row < w.rows; row += w.step)
+        for (uint32_t first = 0; first < all; first += w.span) {
+            const uint32_t rows = min(w.step, w.rows - row),
+                           blocks = min(w.span, all - first);
+            if (row || first) {
+                block_sync(); /* nobody reads any more what was there */
+                stage_weights(w, row, rows, first, blocks, s.w);
+            }
+            if (!row || all > w.span)
+                stage_acts(p, t, (uint32_t)W::block, first, blocks, s.x);
+            copy_end();
+            copy_wait<0>();
+            block_sync();
+            lane_block<type, columns>(p, w, s, row, rows, first, blocks);
+            block_sync();
+            /* If there is more of a row to come, there are not more sums than threads: 8
+               rows of one column, or 16 of 8. */
+            for (uint32_t i = threadIdx.x; i < rows * t.count; i += FEW_THREADS) {
+                const uint32_t c = columns == 1 ? 0 : i / rows, r = i - c * rows;
+                y = add_blocks<W::block == ACT_BLOCK>(first ? y : 0,
+                                                      &s.sum[c][r * w.span],
+                                                      s.x + COLUMN_BLOCKS * c, blocks);
+                if (first + blocks == all)
+                    p.y[(t.first + c) * p.y_stride + t.out + t.row + row + r] =
+                        mul(y, t.scale);
+            }
         }
-        block_sync();
-        /* If there is more to come, there are not more sums than threads: 8 rows of one
-           column, or 16 of 8. */
-        for (uint32_t i = threadIdx.x; i < rows * t.count; i += FEW_THREADS) {
-            const uint32_t r = i % rows, c = i / rows;
-            const float *sum = &s->sum[c][r * blocks];
-            if (!first) y = 0;
-            for (uint32_t k = 0; k < blocks; k++)
-                y = W::block == ACT_BLOCK ? fma1(sum[k], s->x[c][k].d[0], y)
-                                          : add(y, sum[k]);
-            if (first + blocks == all)
-                p.y[(t.first + c) * p.y_stride + t.out + t.row + r] = mul(y, t.scale);
-        }
-        block_sync();
+}
+
+/* ---- Ways through the rows ------------------------------------------------------------
+ */
+
+/* Bytes of shared memory for weights: what all lanes of Q6_K have, where the host does
+ * not know what types there are; and the most, as devices of compute capability 7.5 have
+ * 64 KiB. */
+enum { EXPERT_ROOM = FEW_THREADS * 210 + 32, MOST_ROOM = 36 << 10 };
+
+struct few_shape {
+    uint32_t stride;
+    bool whole, odd;
+};
+
+/* Of rows of n weights with so many bytes, of which 256 have `item`. */
+static inline __host__ __device__ struct few_shape few_shape(uint32_t n, size_t row_bytes,
+                                                             uint32_t item, bool several)
+{
+    const uint32_t span = few_blocks(n, several), bytes = div_up(span * item, 16) * 16;
+    struct few_shape s;
+    s.odd = n % ACT_BLOCK && row_bytes % 8;
+    s.whole = !s.odd && act_blocks(n) <= span;
+    s.stride = s.whole ? (uint32_t)row_bytes : s.odd ? bytes : bytes + 16;
+    return s;
+}
+
+/* `room`: for weights. */
+static __device__ void find_way(const struct product &p, uint32_t room, struct way *y)
+{
+    struct tile *t = &y->t;
+    if (!(p.n_matrices ? matrix_tile(p, FEW_COLUMNS, true, t)
+                       : expert_tile_of(p, true, t))) {
+        t->count = 0;
+        return;
     }
+    const bool floats = is_floats(t->type);
+    const uint32_t rows = few_rows(t->n, p.several, floats && p.n_matrices);
+    y->rows = min(rows, t->rows - t->row);
+    if (floats) return;
+    const struct few_shape shape = few_shape(t->n, t->row_bytes, t->item, p.several);
+    y->span = few_blocks(t->n, p.several);
+    y->lanes = 65536 / y->span + 1;
+    y->item = t->item;
+    y->odd = shape.odd;
+    y->whole = shape.whole;
+    y->stride = shape.stride;
+    const uint32_t steps = div_up(rows, (room - 32) / shape.stride);
+    y->step = div_up(rows, steps);
 }
 
 template <uint32_t columns>
-static __global__ void __launch_bounds__(FEW_THREADS)
-    few(const __grid_constant__ struct product p)
+static __global__ void __launch_bounds__(FEW_THREADS, 6)
+    few(const __grid_constant__ struct product p, uint32_t blocks, uint32_t room)
 {
-    SHARED(struct staged<columns>, s, );
-    SHARED(struct tile, t, );
-    after_previous();
-    if (!block_tile(p, FEW_COLUMNS, true, &t)) return;
-    /* of floats */
-    const uint32_t rows = few_rows(t.n, p.several, p.n_matrices != 0);
-    const uint32_t first = t.row + warp_of(), end = min(t.row + rows, t.rows);
-    switch (t.type) {
+    SHARED_BYTES(bytes); /* activations, `blocks` for each column, and weights */
+    SHARED(float, sum, [columns][FEW_THREADS]);
+    SHARED(struct way, y, );
+    const struct place<columns> s = {
+        (struct staged_block *)bytes, sum,
+            bytes + columns *blocks * sizeof(struct staged_block)
+    };
+    const bool early = p.n_matrices != 0; /* where weights are depends on nothing */
+    if (!early) after_previous();
+    if (threadIdx.x == 0) find_way(p, room, &y);
+    block_sync();
+    const bool coded = y.t.count && !is_floats(y.t.type);
+    if (coded)
+        stage_weights(y, 0, min(y.step, y.rows), 0, min(y.span, act_blocks(y.t.n)), s.w);
+    if (early) after_previous();
+    if (!y.t.count) return;
+    const uint32_t first = y.t.row + warp_of(), end = y.t.row + y.rows; /* of floats */
+    switch (y.t.type) {
 #define CASE(T)                                                                          \
-    case T: few_coded<T, columns>(p, t, &s); break;
+    case T: few_coded<T, columns>(p, y, s); break;
         CODED_TYPES(CASE)
 #undef CASE
 #define CASE(T)                                                                          \
-    case T: rows_of_floats<T, columns>(p, t, first, FEW_THREADS / WARP, end); break;
+    case T: rows_of_floats<T, columns>(p, y.t, first, FEW_THREADS / WARP, end); break;
         FLOAT_TYPES(CASE)
 #undef CASE
     }
+}
+
+/* Room for the weights that all lanes have, or as much of it as there can be. */
+static uint32_t room_of(const struct product *p)
+{
+    uint32_t room = 0;
+    if (!p->n_matrices) return EXPERT_ROOM;
+    for (uint32_t i = 0; i < p->n_matrices; i++) {
+        const struct product_matrix *m = &p->matrices[i];
+        if (is_floats(m->type)) continue;
+        const uint32_t rows = few_rows(m->n, p->several, false);
+        const uint32_t n =
+            rows * few_shape(m->n, m->row_bytes, m->item, p->several).stride + 32;
+        if (room < n) room = n;
+    }
+    return room < MOST_ROOM ? div_up(room, 16) * 16 : (uint32_t)MOST_ROOM;
 }
 
 void product_few(struct gpu *g, const struct product *p, uint32_t tiles,
                  uint32_t row_blocks)
 {
     const dim3 grid(tiles, row_blocks);
-    if (p->several) LAUNCH(g, few<FEW_COLUMNS>, grid, FEW_THREADS, 0, *p);
-    else LAUNCH(g, few<1>, grid, FEW_THREADS, 0, *p);
+    const uint32_t n = p->n_matrices              ? p->matrices[0].n
+                       : p->part != GGF_DOWN      ? p->n_embd
+                       : p->n_ff > p->n_ff_shared ? p->n_ff
+                                                  : p->n_ff_shared;
+    const uint32_t room = room_of(p);
+    const uint32_t blocks = p->several ? (uint32_t)COLUMN_BLOCKS : few_blocks(n, false);
+    const uint32_t columns = p->several ? (uint32_t)FEW_COLUMNS : 1;
+    const size_t shared = columns * blocks * sizeof(struct staged_block) + room;
+    if (p->several)
+        LAUNCH(g, few<FEW_COLUMNS>, grid, FEW_THREADS, shared, *p, blocks, room);
+    else LAUNCH(g, few<1>, grid, FEW_THREADS, shared, *p, blocks, room);
 }

@@ -11,6 +11,7 @@ struct tile {
     const uint8_t *w;
     size_t row_bytes;
     uint32_t type, n, rows;
+    uint32_t item;            /* bytes of 256 weights */
     uint32_t row;             /* the block's first */
     uint32_t first, count;    /* columns */
     const uint32_t *act_rows; /* of the columns' activations, or NULL: */
@@ -28,6 +29,7 @@ static inline __device__ bool matrix_tile(const struct product &p, uint32_t colu
     t->w = m.data;
     t->row_bytes = m.row_bytes;
     t->type = m.type;
+    t->item = m.item;
     t->n = m.n;
     t->rows = m.rows;
     t->row = (blockIdx.y - m.first_block) *
@@ -69,6 +71,7 @@ static inline __device__ bool expert_tile_of(const struct product &p, bool few,
     t->type = shared ? p.shared[part].type : p.experts[e.expert].type[part];
     t->scale = shared ? p.shared[part].scale : p.experts[e.expert].scale[part];
     t->row_bytes = row_bytes_of(t->type, t->n);
+    t->item = (uint32_t)row_bytes_of(t->type, ACT_BLOCK);
     t->first = e.first;
     t->count = e.count;
     t->out = k * p.part_width;

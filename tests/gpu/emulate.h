@@ -236,6 +236,12 @@ static inline int __dp4a(int a, int b, int c)
     for (int i = 0; i < 4; i++) c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
     return c;
 }
+static inline int emu_dp2a(int a, int b, int c)
+{
+    return c + (int16_t)a * (int8_t)b + (a >> 16) * (int8_t)(b >> 8);
+}
+static inline int __dp2a_lo(int a, int b, int c) { return emu_dp2a(a, b, c); }
+static inline int __dp2a_hi(int a, int b, int c) { return emu_dp2a(a, b >> 16, c); }
 static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned s)
 {
     const uint64_t bytes = a | (uint64_t)b << 32;
