@@ -4,7 +4,9 @@
  * A warp has 16 rows.  For each 256 columns of theirs it unpacks the codes into the
  * registers that mma takes its operand from, and puts the scales into shared memory, as
  * lanes that share a row would all unpack the same; then it multiplies with 8 columns of
- * activations after the other, of which a block of 256 is staged for all warps.
+ * activations after the other, of which a block of 256 is staged for all warps.  Stored
+ * weights come to shared memory as they are, while the block before is multiplied with: a
+ * lane wants few bytes of many rows.
  *
  * What is counted are instructions, as a device issues few for each mma.  Sums become
  * floats by an addition: mma begins with the bits of 1.5 * 2^23, so that what it gives
@@ -25,9 +27,9 @@ enum {
 };
 static_assert(ACT_WORDS * 4 == sizeof(struct act_block), "as they are in memory");
 
-/* A block of 256 of the activations of 64 columns. */
+/* A block of 256 of the activations of a column. */
 struct alignas(16) staged {
-    uint32_t column[MANY_COLUMNS][COLUMN_WORDS];
+    uint32_t word[COLUMN_WORDS];
 };
 
 /* Of a warp's rows: what units of 256 columns have, in their order: a scale, two for both
@@ -39,6 +41,38 @@ template <class W> struct unit_of {
     enum { numbers = W::groups == 2 || (W::has_min && W::block == 32) ? 2 : 1 };
 };
 
+/* 256 columns of a type as they are stored, from the 16-aligned address at or below them
+ * on: pieces of 16 bytes, and of the place for them, which is such that rows have
+ * different banks. */
+template <class W> struct stored {
+    enum {
+        bytes = ACT_BLOCK / W::block * W::bytes,
+        aligned = W::block == ACT_BLOCK && bytes % 16 == 0,
+        pieces = (aligned ? bytes : bytes + 30) / 16,
+        place = pieces | 1
+    };
+};
+enum { STORED_MOST = 19 }; /* of all types: Q8_0 */
+
+/* What is a warp's own. */
+struct alignas(16) warp_memory {
+    struct scales scales;
+    uint4 stored[16][STORED_MOST];
+};
+
+template <int align> struct in_shared {
+    const uint8_t *p;
+    __device__ in_shared from(uint32_t i) const { return { p + i }; }
+    __device__ uint32_t byte(uint32_t i) const { return p[i]; }
+    __device__ uint32_t half(uint32_t i) const { return *(const uint16_t *)(p + i); }
+    __device__ uint32_t word(uint32_t i) const
+    {
+        if (align >= 4) return *(const uint32_t *)(p + i);
+        if (align == 2) return half(i) | half(i + 2) << 16;
+        return byte(i) | byte(i + 1) << 8 | byte(i + 2) << 16 | byte(i + 3) << 24;
+    }
+};
+
 /* What a lane (g, t) has of 256 columns of rows g and g + 8. */
 struct lane_weights {
     uint32_t code[UNITS][4];
@@ -47,44 +81,42 @@ struct lane_weights {
     float min[2]; /* times these */
 };
 
-/* A warp's rows, as a lane has them. */
+/* Stored rows g and g + 8. */
 struct lane_rows {
     const uint8_t *row[2];
-    uint32_t units; /* of 32, in a row */
+    uint32_t units; /* of 32, that are there */
 };
 
 template <class W>
-static __device__ in_global<W::align> unit_at(const struct lane_rows &r, uint32_t i,
+static __device__ in_shared<W::align> unit_at(const struct lane_rows &r, uint32_t i,
                                               uint32_t unit)
 {
     enum { units = W::block / 32 };
-    return { r.row[i] + (size_t)(unit / units) * W::bytes };
+    return { r.row[i] + unit / units * W::bytes };
 }
 
 /* ---- Unpacking ------------------------------------------------------------------------
  */
 
-/* Of block `at` of 256; behind the end of a row the last unit is read again. */
+/* Behind the end of a row the last unit is read again. */
 template <class W, bool whole>
 static __device__ void unpack_codes(struct lane_weights *w, const struct lane_rows &r,
-                                    uint32_t at, const struct grid_tables *grids)
+                                    const struct grid_tables *grids)
 {
 #pragma unroll
-    for (uint32_t u = 0; u < UNITS; u++) {
-        uint32_t unit = UNITS * at + u;
-        if (!whole) unit = min(unit, r.units - 1);
+    for (uint32_t u = 0; u < UNITS; u++)
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++)
-            W::codes(unit_at<W>(r, i, unit), W::block == 32 ? 0 : u, lane_of() % 4, grids,
-                     &w->code[u][i], &w->code[u][2 + i]);
-    }
+            W::codes(unit_at<W>(r, i, whole ? u : min(u, r.units - 1)),
+                     W::block == 32 ? 0 : u, lane_of() % 4, grids, &w->code[u][i],
+                     &w->code[u][2 + i]);
 }
 
-/* The scales of rows g and g + 8, units 2 t and 2 t + 1 of block `at`.  What is behind
- * the end of a row counts nothing. */
+/* The scales of rows g and g + 8, units 2 t and 2 t + 1.  What is behind the end of a row
+ * counts nothing. */
 template <class W>
 static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
-                                     const struct lane_rows &r, uint32_t at)
+                                     const struct lane_rows &r)
 {
     const uint32_t g = lane_of() / 4, t = lane_of() % 4;
 #pragma unroll
@@ -93,9 +125,9 @@ static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
         w->mins[i] = 0;
 #pragma unroll
         for (uint32_t k = 0; k < 2; k++) {
-            const uint32_t u = 2 * t + k, unit = UNITS * at + u;
-            const bool there = W::block != 32 || unit < r.units;
-            const in_global<W::align> b = unit_at<W>(r, i, min(unit, r.units - 1));
+            const uint32_t u = 2 * t + k;
+            const bool there = W::block != 32 || u < r.units;
+            const in_shared<W::align> b = unit_at<W>(r, i, there ? u : 0);
             float scale[2];
             W::scales(b, W::block == 32 ? 0 : u, scale);
             to[unit_of<W>::numbers * u] = there ? scale[0] : 0;
@@ -109,8 +141,30 @@ static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
             }
         }
         if constexpr (W::has_min && W::block == ACT_BLOCK)
-            w->min[i] = W::min_of(unit_at<W>(r, i, UNITS * at));
+            w->min[i] = W::min_of(unit_at<W>(r, i, 0));
     }
+}
+
+/* Block `at` of 256 of the rows, which is stored. */
+template <class W>
+static __device__ void unpack(struct lane_weights *w, struct warp_memory *m,
+                              const struct tile &t, uint32_t row, uint32_t at,
+                              const struct grid_tables *grids)
+{
+    const uint32_t g = lane_of() / 4;
+    const uint8_t *stored_rows = (const uint8_t *)m->stored;
+    struct lane_rows r;
+    r.units = min((uint32_t)UNITS, t.n / 32 - UNITS * at);
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint8_t *from = weight_row(t, row + g + 8 * i) + at * stored<W>::bytes;
+        const uint32_t before = stored<W>::aligned ? 0 : (uint32_t)(uintptr_t)from % 16;
+        r.row[i] = stored_rows + (g + 8 * i) * (16 * stored<W>::place) + before;
+    }
+    if (W::block == ACT_BLOCK || r.units == UNITS) unpack_codes<W, true>(w, r, grids);
+    else unpack_codes<W, false>(w, r, grids);
+    unpack_scales<W>(&m->scales, w, r);
+    warp_sync();
 }
 
 /* ---- Multiplying ----------------------------------------------------------------------
@@ -190,17 +244,14 @@ static __device__ void multiply_unit(float total[4], const struct lane_weights &
     }
 }
 
-/* y += 256 columns of the weights times 8 columns of activations, tile j of those that
- * are staged. */
+/* y += 256 columns of the weights times 8 columns of activations. */
 template <class W>
 static __device__ void multiply_tile(float y[4], const struct lane_weights &w,
-                                     const struct scales *s, const struct staged *x,
-                                     uint32_t j)
+                                     const struct scales *s, const struct staged *x)
 {
     const uint32_t g = lane_of() / 4, t = lane_of() % 4;
-    const uint32_t *row = x->column[8 * j + lane_of() % 8] + lane_of() / 8 * 4;
-    const uint32_t *const pair[2] = { x->column[8 * j + 2 * t],
-                                      x->column[8 * j + 2 * t + 1] };
+    const uint32_t *row = x[lane_of() % 8].word + lane_of() / 8 * 4;
+    const uint32_t *const pair[2] = { x[2 * t].word, x[2 * t + 1].word };
     float total[4] = { 0, 0, 0, 0 };
 #pragma unroll
     for (uint32_t u = 0; u < UNITS; u += 2) {
@@ -216,7 +267,7 @@ static __device__ void multiply_tile(float y[4], const struct lane_weights &w,
         }
     }
     float mins[4];
-    if (W::has_min && W::block == ACT_BLOCK) sum_mins(mins, w.mins, x->column[8 * j + g]);
+    if (W::has_min && W::block == ACT_BLOCK) sum_mins(mins, w.mins, x[g].word);
 #pragma unroll
     for (uint32_t i = 0; i < 4; i++) {
         if (W::has_min && W::block == ACT_BLOCK)
@@ -257,16 +308,34 @@ static __device__ void stage(struct staged *to, const struct copier &k, uint32_t
         const uint32_t *from = k.from[i][block].q + word;
 #pragma unroll
         for (uint32_t at = 0; at < ACT_WORDS; at += 16)
-            copy_begin<16>(&to->column[c + COPY_STEP * i][word + at], from + at);
+            copy_begin<16>(&to[c + COPY_STEP * i].word[word + at], from + at);
     }
     copy_end();
 }
 
-/* Lane 2 r, and 2 r + 1, asks for what the warp's row r has in block `at`. */
+/* Block `at` of 256 of the warp's rows, two lanes for each. */
+template <class W>
+static __device__ void store_weights(struct warp_memory *m, const struct tile &t,
+                                     uint32_t row, uint32_t at)
+{
+    const uint32_t r = lane_of() / 2;
+    const uint8_t *from = weight_row(t, row + r) + at * stored<W>::bytes;
+    const uint32_t before = stored<W>::aligned ? 0 : (uint32_t)(uintptr_t)from % 16;
+    const uint32_t rest = (uint32_t)t.row_bytes - at * stored<W>::bytes;
+    const uint32_t bytes = before + min((uint32_t)stored<W>::bytes, rest);
+    uint4 *to = &m->stored[0][0] + r * stored<W>::place;
+#pragma unroll
+    for (uint32_t k = 0; k < stored<W>::pieces; k += 2) {
+        const uint32_t piece = k + lane_of() % 2;
+        if (16 * piece < bytes) copy_begin<16>(to + piece, from - before + 16 * piece);
+    }
+}
+
+/* What comes after them is wanted soon: in L2 it is near. */
 template <class W>
 static __device__ void ask_for_weights(const struct tile &t, uint32_t row, uint32_t at)
 {
-    enum { bytes = ACT_BLOCK / W::block * W::bytes };
+    enum { bytes = stored<W>::bytes };
     const uint32_t lane = lane_of(), to = bytes * at + lane % 2 * (bytes / 2);
     if (to < t.row_bytes) ask_for(weight_row(t, row + lane / 2) + to);
 }
@@ -287,17 +356,17 @@ static __device__ void store_sums(const struct product &p, const struct tile &t,
     }
 }
 
-/* 16 rows a warp, from the activations that the block stages in turn. */
+/* 16 rows a warp.  x: room for blocks of the activations of so many columns.  Where there
+ * is not enough for two, the next comes when all warps are done with the one. */
 template <uint32_t type>
 static __device__ void many_coded(const struct product &p, const struct tile &t,
-                                  struct staged *x, struct scales *s)
+                                  struct staged *x, uint32_t room, struct warp_memory *m)
 {
     typedef weights<type> W;
+    static_assert((int)stored<W>::place <= (int)STORED_MOST, "");
     const uint32_t row = t.row + 16 * warp_of(), blocks = act_blocks(t.n);
-    const uint32_t tiles = div_up(t.count, 8);
-    const struct lane_rows rows = { { weight_row(t, row + lane_of() / 4),
-                                      weight_row(t, row + lane_of() / 4 + 8) },
-                                    t.n / 32 };
+    const uint32_t tiles = div_up(t.count, 8), second = 8 * tiles;
+    const bool two = 2 * second <= room;
     struct copier k;
     float y[TILES][4];
 #pragma unroll
@@ -305,27 +374,31 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
 #pragma unroll
         for (uint32_t i = 0; i < 4; i++) y[j][i] = 0;
     copier_init(&k, p, t, 8 * tiles, (uint32_t)W::block);
-    stage(&x[0], k, 0);
+    store_weights<W>(m, t, row, 0);
+    ask_for_weights<W>(t, row, 1);
+    stage(x, k, 0);
     for (uint32_t b = 0; b < blocks; b++) {
+        const bool more = b + 1 < blocks;
+        struct staged *const now = x + (two && b % 2 ? second : 0);
+        struct staged *const next = x + (two && b % 2 == 0 ? second : 0);
         struct lane_weights w;
-        if (b + 1 < blocks) {
-            stage(&x[(b + 1) % 2], k, b + 1);
-            ask_for_weights<W>(t, row, b + 1);
-        } else {
-            copy_end();
+        copy_wait<0>();
+        block_sync();
+        unpack<W>(&w, m, t, row, b, p.grids);
+        if (more) {
+            store_weights<W>(m, t, row, b + 1);
+            ask_for_weights<W>(t, row, b + 2);
+            if (two) stage(next, k, b + 1);
         }
-        if (W::block == ACT_BLOCK || UNITS * (b + 1) <= rows.units)
-            unpack_codes<W, true>(&w, rows, b, p.grids);
-        else unpack_codes<W, false>(&w, rows, b, p.grids);
-        unpack_scales<W>(s, &w, rows, b);
-        copy_wait<1>();
-        block_sync(); /* for the scales too */
 #pragma unroll
         for (uint32_t j = 0; j < TILES; j++) {
             if (j >= tiles) break;
-            multiply_tile<W>(y[j], w, s, &x[b % 2], j);
+            multiply_tile<W>(y[j], w, &m->scales, now + 8 * j);
         }
-        block_sync();
+        if (more && !two) {
+            block_sync();
+            stage(next, k, b + 1);
+        }
     }
 #pragma unroll
     for (uint32_t j = 0; j < TILES; j++)
@@ -333,17 +406,18 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
 }
 
 static __global__ void __launch_bounds__(THREADS, 3)
-    many(const __grid_constant__ struct product p)
+    many(const __grid_constant__ struct product p, uint32_t room)
 {
-    SHARED(struct staged, x, [2]);
-    SHARED(struct scales, s, [WARPS]);
+    SHARED_BYTES(bytes);
     SHARED(struct tile, t, );
     after_previous();
     if (!block_tile(p, MANY_COLUMNS, false, &t)) return;
+    struct staged *const x = (struct staged *)bytes;
+    struct warp_memory *const m = (struct warp_memory *)(x + room) + warp_of();
     const uint32_t first = t.row + 16 * warp_of(), end = min(first + 16, t.rows);
     switch (t.type) {
 #define CASE(T)                                                                          \
-    case T: many_coded<T>(p, t, x, &s[warp_of()]); break;
+    case T: many_coded<T>(p, t, x, room, m); break;
         CODED_TYPES(CASE)
 #undef CASE
 #define CASE(T)                                                                          \
@@ -356,5 +430,10 @@ static __global__ void __launch_bounds__(THREADS, 3)
 void product_many(struct gpu *g, const struct product *p, uint32_t tiles,
                   uint32_t row_blocks)
 {
-    LAUNCH(g, many, dim3(tiles, row_blocks), THREADS, 0, *p);
+    /* Twice as much where an SM has memory for three such blocks. */
+    const bool wide = g->info.major == 9 || g->info.major == 10;
+    const uint32_t room = wide ? 2 * MANY_COLUMNS : (uint32_t)MANY_COLUMNS;
+    const size_t bytes =
+        room * sizeof(struct staged) + WARPS * sizeof(struct warp_memory);
+    LAUNCH(g, many, dim3(tiles, row_blocks), THREADS, bytes, *p, room);
 }
