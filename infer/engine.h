@@ -67,6 +67,11 @@ enum q3n_layer_place { Q3N_LAYER_ANYWHERE, Q3N_LAYER_HOST, Q3N_LAYER_DEVICE };
  * a device the first means none, and the second fails. */
 enum { Q3N_GPU_AUTO = -1, Q3N_GPU_ALL = INT32_MAX };
 
+/* A few tokens need experts that are not in a device's slots: whoever is done sooner, as
+ * measured; the device, which they are copied to; or the host, as far as it gives the
+ * same bits: not with weights that are floats. */
+enum q3n_device_misses { Q3N_MISSES_AUTO, Q3N_MISSES_UPLOAD, Q3N_MISSES_COMPUTE };
+
 /* What of a model a device computes, one that CUDA finds. */
 struct q3n_device_options {
     /* The output matrix counts as the first, then come the layers from the last one down;
@@ -82,6 +87,7 @@ struct q3n_device_options {
      * where n_gpu_layers puts them. */
     const uint8_t *places; /* enum q3n_layer_place; read while the model is opened */
     uint32_t n_places;
+    enum q3n_device_misses misses;
 };
 
 struct q3n_model_options {
@@ -197,8 +203,9 @@ struct q3n_expert_stats {
     double disk_gb_s; /* 10^9 bytes per second that can be read: q3n_model_measure_disk();
                          or 0 */
     uint64_t guesses, guesses_used, guesses_wasted, guesses_cancelled; /* read ahead */
-    /* Of a device's slots: found there, or brought for this use; bytes of these. */
-    uint64_t device_hits, device_misses, device_bytes;
+    /* Of a device's slots: found there, or not; of these computed by the host; and bytes
+     * that were copied there. */
+    uint64_t device_hits, device_misses, device_computed, device_bytes;
     uint64_t slot_bytes, slot_bytes_free; /* memory of our own for experts, ... */
     uint64_t slot_bytes_least;            /* ... and the least that it was */
     uint64_t shrinks, grows; /* it was cut because a cgroup left less; it was extended */

@@ -93,6 +93,11 @@ void policy_count(struct policy *p, uint32_t item, uint32_t uses)
     if (p->state[item] == HOT) heap_set(&p->heap, item, key_of(p, item));
 }
 
+double policy_worth(const struct policy *p, uint32_t item)
+{
+    return p->counts ? p->counts[item] : 0;
+}
+
 /* They count for what uses at one even pace would have come to, or less if they are few.
  */
 void policy_seed(struct policy *p, const uint64_t *counts)

@@ -43,6 +43,8 @@ void policy_free(struct policy *p);
 void policy_begin(struct policy *p, uint64_t uses);
 /* An item has so many of them, whether it is in the cache or not. */
 void policy_count(struct policy *p, uint32_t item, uint32_t uses);
+/* What its uses count for now, if they are counted (LFU), to compare items with. */
+double policy_worth(const struct policy *p, uint32_t item);
 /* Uses before the first: counts[n]. */
 void policy_seed(struct policy *p, const uint64_t *counts);
 

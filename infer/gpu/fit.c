@@ -422,6 +422,8 @@ int offload_choose(struct q3n_model *m, const struct q3n_model_options *o, ggf_e
     if (e) return do_without(m, o, e, err);
     if ((e = set_limit(&m->info.device, d, err))) return e;
     f.session = q3n_session_complete(m, &o->session);
+    m->offload->cache_policy = o->cache_policy;
+    m->offload->misses = d->misses;
     e = choose(&f);
     free(f.need);
     free(f.here);

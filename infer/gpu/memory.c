@@ -199,6 +199,13 @@ static struct most most_of(const q3n_model *m, uint32_t n_batch)
     return most;
 }
 
+/* Of tokens that few.h is for. */
+static uint64_t few_pairs(const q3n_model *m, uint32_t n_batch)
+{
+    const uint32_t tokens = n_batch < GPU_FEW_TOKENS ? n_batch : GPU_FEW_TOKENS;
+    return (uint64_t)tokens * m->hp.n_expert_used;
+}
+
 static void cut_work(struct cut *c, const q3n_model *m, uint32_t n_batch,
                      struct device_work *d)
 {
@@ -213,6 +220,8 @@ static void cut_work(struct cut *c, const q3n_model *m, uint32_t n_batch,
     d->choice = floats(c, n_batch, hp->n_expert);
     d->weights = floats(c, n_batch, hp->n_expert_used);
     d->ids = take(c, (uint64_t)n_batch * hp->n_expert_used, sizeof *d->ids);
+    if (m->offload->pool_shape.kept)
+        d->late = take(c, few_pairs(m, n_batch), sizeof *d->late);
     d->pos = take(c, n_batch, sizeof *d->pos);
     d->tokens = take(c, n_batch, sizeof *d->tokens);
     d->norm_q = take(c, gpu_acts_bytes(hp->n_embd, n_batch), 1);
@@ -245,6 +254,10 @@ static void cut_host(struct cut *c, const q3n_model *m, uint32_t n_batch,
     d->host.ids = take(c, (uint64_t)n_batch * hp->n_expert_used, sizeof *d->host.ids);
     d->host.pos = take(c, n_batch, sizeof *d->host.pos);
     d->host.tokens = take(c, n_batch, sizeof *d->host.tokens);
+    if (m->offload->pool_shape.kept) {
+        d->host.place = take(c, few_pairs(m, n_batch), sizeof *d->host.place);
+        d->host.rows = floats(c, few_pairs(m, n_batch), hp->n_embd);
+    }
     if (m->offload->all) d->host.logits = floats(c, 1, m->head.width);
     if (!m->offload->kv_host) return;
     d->host.projected = floats(c, n_batch, widest(m, false));
@@ -278,12 +291,11 @@ static int get_memory(struct device_work *d, const q3n_model *m, uint32_t n_batc
 {
     gpu *g = m->offload->gpu;
     struct cut there = { 0 }, host = { 0 };
-    void *seen;
     cut_work(&there, m, n_batch, d);
     cut_host(&host, m, n_batch, d);
     if (gpu_alloc(g, &d->memory_d, there.used, err))
         return out_of_memory(there.used, "buffers on the device", err);
-    if (gpu_host_alloc(g, &d->host.memory, &seen, host.used, err))
+    if (gpu_host_alloc(g, &d->host.memory, &d->host.seen, host.used, err))
         return out_of_memory(host.used, "buffers that cannot be swapped", err);
     there = (struct cut){ .base = d->memory_d };
     host = (struct cut){ .base = d->host.memory };

@@ -9,6 +9,7 @@
 #define INFER_GPU_OFFLOAD_H
 
 #include "../model/forward.h"
+#include "few.h"
 #include "gpu.h"
 #include "pool.h"
 #include "stream.h"
@@ -41,7 +42,10 @@ struct offload {
 
     struct pool_shape pool_shape; /* no slots: there is no pool */
     struct expert_pool *pool;
-    struct expert_stream *stream; /* for many tokens */
+    struct expert_few *few;       /* for a few tokens, */
+    struct expert_stream *stream; /* and for many */
+    enum q3n_cache_policy cache_policy;
+    enum q3n_device_misses misses;
 
     struct gpu_linear output; /* its parts are owned */
     const float *output_norm_d;
@@ -109,15 +113,17 @@ enum { DEVICE_HEAD_ROWS = 32 }; /* logits come from there so many at a time */
  * swapped, and take the places of their namesakes in struct workspace. */
 struct device_work {
     float *x, *norm, *projected, *mixed, *out, *choice, *weights, *logits;
-    uint32_t *ids, *pos;
+    uint32_t *ids, *late, *pos; /* late: ids of few.c */
     int32_t *tokens;
     void *norm_q, *mixed_q, *scratch;
     void *memory_d;
     struct {
         float *x, *norm, *projected, *mixed, *out, *weights, *logits;
+        float *rows;     /* [n_embd, pairs of a few tokens]: their experts', and */
+        uint32_t *place; /* [pairs]: whose, for struct gpu_moe_given */
         uint32_t *ids, *pos;
         int32_t *tokens;
-        void *memory;
+        void *memory, *seen; /* where the device sees it */
     } host;
 };
 
@@ -135,8 +141,9 @@ struct device_pass {
     struct device_work *d;
     struct workspace *w;
     const struct batch *batch;
-    uint32_t n_wanted; /* tokens whose logits are wanted: w->wanted */
-    bool normed;       /* what the next step wants of x is in d->norm already */
+    uint32_t n_wanted;       /* tokens whose logits are wanted: w->wanted */
+    bool normed;             /* what the next step wants of x is in d->norm already */
+    const struct member *me; /* whose team helps with experts; NULL: it need not */
 };
 
 /* Positions and tokens into the host's buffers; positions to the device. */
@@ -163,9 +170,23 @@ int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
                       ggf_error *err);
 /* Tell the batch's watcher, if there is one, of a choice among experts that are there. */
 int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err);
-/* Experts out of the pool, for all tokens. */
+/* Experts of the pool, for all tokens; the others of the team follow (team.h). */
 int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err);
 void device_put_sum(struct device_pass *p, uint32_t layer, uint32_t first);
+/* For few.c: the norm; the choice is asked for, with the norm or without; the batch's
+ * watcher is told of it; experts are summed up; and where the device sees memory of
+ * d->host. */
+struct gpu_acts device_acts(const struct device_pass *p, uint32_t first);
+void device_ask_choice(struct device_pass *p, uint32_t first, bool with_norm);
+void device_tell_choice(const struct device_pass *p, uint32_t layer, uint32_t tokens);
+void device_sum(struct device_pass *p, uint32_t layer, uint32_t first,
+                const struct gpu_moe_given *given);
+static inline const void *device_sees(const struct device_pass *p, const void *host)
+{
+    return (const char *)p->d->host.seen +
+           ((const char *)host - (const char *)p->d->host.memory);
+}
+
 /* Logits of the first n of w->wanted, into the batch's.  Waits for all that was asked
  * for. */
 int device_head(struct device_pass *p, uint32_t n, ggf_error *err);

@@ -1,10 +1,11 @@
 /* pool.c - see pool.h.
  *
- * A slot is as large as the largest expert.  The slots that are kept are in a list, the
- * most recently used one first; behind them are those of stream.c.  The device has a
- * table of all experts of all layers, of which entries count that the host knows to be
- * right, and two of a layer for stream.c. */
+ * A slot is as large as the largest expert; behind those that are kept are those of
+ * stream.c.  The device has a table of all experts of all layers, in which those that are
+ * not there are NULL once their layer is shown, and two of a layer for stream.c. */
 #include "pool_parts.h"
+
+#include "offload.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,39 +76,26 @@ struct pool_shape pool_shape(const q3n_model *m, const bool *cached, uint64_t by
     return s;
 }
 
-/* ---- The list ------------------------------------------------------------------ */
-
-static void put_first(struct expert_pool *p, uint32_t slot)
-{
-    p->slots[slot].prev = NOWHERE;
-    p->slots[slot].next = p->first;
-    if (p->first != NOWHERE) p->slots[p->first].prev = slot;
-    else p->last = slot;
-    p->first = slot;
-}
-
-static void take_out(struct expert_pool *p, uint32_t slot)
-{
-    const struct pool_slot *s = &p->slots[slot];
-    if (s->prev != NOWHERE) p->slots[s->prev].next = s->next;
-    else p->first = s->next;
-    if (s->next != NOWHERE) p->slots[s->next].prev = s->prev;
-    else p->last = s->prev;
-}
-
-static void use(struct expert_pool *p, uint32_t slot)
-{
-    take_out(p, slot);
-    put_first(p, slot);
-}
+/* ---- Slots --------------------------------------------------------------------- */
 
 void pool_empty(struct expert_pool *p, uint32_t slot)
 {
-    struct pool_slot *s = &p->slots[slot];
-    if (s->item == NOWHERE) return;
-    p->where[s->item] = NOWHERE;
-    s->item = NOWHERE;
+    const uint32_t item = p->slots[slot].item;
+    if (item == NOWHERE) return;
+    p->slots[slot].item = NOWHERE;
     p->n_empty++;
+    if (item == RESERVED) return;
+    p->where[item] = NOWHERE;
+    policy_remove(&p->policy, item);
+    p->table[item] = (struct gpu_expert){ 0 };
+    p->changed[item / p->m->hp.n_expert] = true;
+}
+
+void pool_reserve(struct expert_pool *p, uint32_t slot)
+{
+    pool_empty(p, slot);
+    p->slots[slot].item = RESERVED;
+    p->n_empty--;
 }
 
 void pool_fill(struct expert_pool *p, uint32_t slot, uint32_t item)
@@ -116,14 +104,51 @@ void pool_fill(struct expert_pool *p, uint32_t slot, uint32_t item)
     p->slots[slot].item = item;
     p->where[item] = slot;
     p->n_empty--;
+    policy_add(&p->policy, item, false);
+}
+
+static uint32_t find_empty(struct expert_pool *p)
+{
+    while (p->slots[p->turn].item != NOWHERE) p->turn = (p->turn + 1) % p->shape.kept;
+    return p->turn;
 }
 
 uint32_t pool_keep(struct expert_pool *p, uint32_t item)
 {
-    while (p->slots[p->turn].item != NOWHERE) p->turn = (p->turn + 1) % p->shape.kept;
-    pool_fill(p, p->turn, item);
-    use(p, p->turn);
+    pool_fill(p, find_empty(p), item);
     return p->turn;
+}
+
+static bool may_go(void *user, uint32_t item)
+{
+    const struct expert_pool *p = user;
+    const uint32_t n_expert = p->m->hp.n_expert;
+    return item / n_expert != p->layer || !p->uses[item % n_expert];
+}
+
+uint32_t pool_spare(struct expert_pool *p, double *worth)
+{
+    *worth = 0;
+    if (p->n_empty) return find_empty(p);
+    const uint32_t victim = policy_victim(&p->policy, may_go, p);
+    if (victim == POLICY_NONE) return NOWHERE;
+    *worth = policy_worth(&p->policy, victim);
+    return p->where[victim];
+}
+
+void pool_ask(struct expert_pool *p, uint32_t layer, const uint32_t *asked, uint32_t n,
+              const uint32_t *uses)
+{
+    uint64_t sum = 0;
+    memset(p->uses, 0, p->m->hp.n_expert * sizeof *p->uses);
+    p->layer = layer;
+    for (uint32_t i = 0; i < n; i++) sum += p->uses[asked[i]] = uses[asked[i]];
+    policy_begin(&p->policy, sum);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t item = pool_item(p, layer, asked[i]);
+        policy_count(&p->policy, item, uses[asked[i]]);
+        if (p->where[item] != NOWHERE) policy_use(&p->policy, item);
+    }
 }
 
 /* ---- Setting up ---------------------------------------------------------------- */
@@ -133,25 +158,17 @@ static bool arrays(struct expert_pool *p)
     const uint32_t n_expert = p->m->hp.n_expert;
     const size_t n = (size_t)p->m->hp.n_layer * n_expert;
     const uint32_t n_slots = p->shape.kept;
-    struct expert_demand *d = &p->demand;
     p->table = calloc(n, sizeof *p->table);
     p->where = malloc(n * sizeof *p->where);
     p->slots = malloc(n_slots * sizeof *p->slots);
-    p->asked = malloc(n_expert * sizeof *p->asked);
     p->uses = calloc(n_expert, sizeof *p->uses);
-    d->ids = malloc(n_expert * sizeof *d->ids);
-    d->flags = malloc(n_expert);
-    d->experts = malloc(n_expert * sizeof *d->experts);
-    d->records = malloc(n_expert * sizeof *d->records);
-    if (!p->table || !p->where || !p->slots || !p->asked || !p->uses || !d->ids ||
-        !d->flags || !d->experts || !d->records)
+    p->changed = malloc(p->m->hp.n_layer * sizeof *p->changed);
+    if (!p->table || !p->where || !p->slots || !p->uses || !p->changed ||
+        !policy_init(&p->policy, p->m->offload->cache_policy, (uint32_t)n))
         return false;
+    memset(p->changed, true, p->m->hp.n_layer * sizeof *p->changed);
     memset(p->where, 0xff, n * sizeof *p->where);
-    p->first = p->last = NOWHERE;
-    for (uint32_t i = 0; i < n_slots; i++) {
-        p->slots[i].item = NOWHERE;
-        put_first(p, i);
-    }
+    for (uint32_t i = 0; i < n_slots; i++) p->slots[i].item = NOWHERE;
     p->n_empty = n_slots;
     return true;
 }
@@ -183,12 +200,9 @@ void pool_free(struct expert_pool *p)
     free(p->table);
     free(p->where);
     free(p->slots);
-    free(p->asked);
     free(p->uses);
-    free(p->demand.ids);
-    free(p->demand.flags);
-    free(p->demand.experts);
-    free(p->demand.records);
+    free(p->changed);
+    policy_free(&p->policy);
     free(p);
 }
 
@@ -202,14 +216,16 @@ void pool_upload_table(struct expert_pool *p, uint32_t layer)
     const size_t n_expert = p->m->hp.n_expert;
     gpu_upload(p->g, p->table_d + layer * n_expert, p->table + layer * n_expert,
                n_expert * sizeof *p->table);
+    p->changed[layer] = false;
 }
 
 struct pool_stats pool_stats(const struct expert_pool *p)
 {
-    return (struct pool_stats){ p->hits, p->misses, p->bytes };
+    return (struct pool_stats){ p->hits, p->misses, p->computed, p->bytes };
 }
 
-/* ---- Bringing them --------------------------------------------------------------- */
+/* ---- For those who bring them
+ * --------------------------------------------------------------- */
 
 void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
                 struct staged *out, struct gpu_expert *entry)
@@ -227,14 +243,6 @@ void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
         p->bytes += out->bytes[k];
         at += aligned(out->bytes[k]);
     }
-}
-
-static void upload(struct expert_pool *p, uint32_t item, const struct expert *e)
-{
-    struct staged what;
-    pool_place(p, p->where[item], e, &what, &p->table[item]);
-    for (int k = 0; k < GGF_PARTS; k++)
-        gpu_upload(p->g, (void *)p->table[item].data_d[k], what.from[k], what.bytes[k]);
 }
 
 /* Hash what is mapped and was not hashed before; by one thread, since the others may not
@@ -257,79 +265,4 @@ int pool_check(struct expert_pool *p, const struct expert_demand *d, ggf_error *
     struct check c = { p, d, err, 0 };
     if (d->unchecked) team_run(1, check, &c);
     return c.status;
-}
-
-/* All chunks of the demand. */
-static int fetch(struct expert_pool *p, uint32_t layer, ggf_error *err)
-{
-    struct expert_store *store = p->m->experts;
-    struct expert_demand *d = &p->demand;
-    int e = pool_check(p, d, err);
-    if (e) return e;
-    do {
-        for (uint32_t i = d->first; i < d->first + d->count && !e; i++) {
-            e = expert_store_wait(store, d, i, EXPERT_READY, err);
-            if (!e) upload(p, pool_item(p, layer, d->ids[i]), &d->experts[i]);
-        }
-    } while (!e && expert_store_next(store, d));
-    return e;
-}
-
-/* The slots of experts that did not come hold nothing. */
-static void forget(struct expert_pool *p, uint32_t layer)
-{
-    for (uint32_t i = 0; i < p->n_asked; i++) {
-        const uint32_t slot = p->where[pool_item(p, layer, p->asked[i])];
-        if (slot != NOWHERE) pool_empty(p, slot);
-    }
-}
-
-/* Get the first `missing` experts of p->demand into their slots, and the layer's table to
- * the device.  Where that fails, those asked for are nowhere. */
-static int bring(struct expert_pool *p, uint32_t layer, uint32_t missing, ggf_error *err)
-{
-    p->hits += p->n_asked - missing;
-    p->misses += missing;
-    if (!missing) return 0;
-    expert_store_begin(p->m->experts, &p->demand, layer, missing, p->uses);
-    const int e = fetch(p, layer, err);
-    expert_store_end(p->m->experts, &p->demand);
-    if (e) forget(p, layer);
-    else pool_upload_table(p, layer);
-    return e;
-}
-
-/* ---- For a few tokens ------------------------------------------------------------ */
-
-static void ask(struct expert_pool *p, const uint32_t *ids, uint32_t pairs)
-{
-    memset(p->uses, 0, p->m->hp.n_expert * sizeof *p->uses);
-    p->n_asked = 0;
-    for (uint32_t i = 0; i < pairs; i++)
-        if (!p->uses[ids[i]]++) p->asked[p->n_asked++] = ids[i];
-}
-
-/* Those that are not there get the slots that were not used for longest, and are what the
- * store is asked for. */
-static uint32_t assign(struct expert_pool *p, uint32_t layer)
-{
-    uint32_t missing = 0;
-    for (uint32_t i = 0; i < p->n_asked; i++) {
-        const uint32_t slot = p->where[pool_item(p, layer, p->asked[i])];
-        if (slot == NOWHERE) p->demand.ids[missing++] = p->asked[i];
-        else use(p, slot);
-    }
-    for (uint32_t i = 0; i < missing; i++) {
-        const uint32_t slot = p->last;
-        use(p, slot);
-        pool_fill(p, slot, pool_item(p, layer, p->demand.ids[i]));
-    }
-    return missing;
-}
-
-int pool_bring(struct expert_pool *p, uint32_t layer, const uint32_t *ids,
-               uint32_t tokens, ggf_error *err)
-{
-    ask(p, ids, tokens * p->m->hp.n_expert_used);
-    return bring(p, layer, assign(p, layer), err);
 }

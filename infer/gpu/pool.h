@@ -1,10 +1,8 @@
-/* pool.h - routed experts of many layers in slots of a device's memory, brought there
- * when they are needed.
+/* pool.h - routed experts of many layers in slots of a device's memory.
  *
- * Most slots keep what decoding uses, the least recently used one is given up.  Some are
- * for batches that need more of a layer than a few tokens do, so that a prompt does not
- * push out what the next reply will need.  What is computed is the same wherever an
- * expert was: it always is by the device.  Not thread-safe. */
+ * Most slots keep what decoding uses (few.h), by the policy that the expert store has
+ * too.  Some are for batches that need more of a layer than a few tokens do (stream.h).
+ * What is computed is the same wherever an expert was.  Not thread-safe. */
 #ifndef INFER_GPU_POOL_H
 #define INFER_GPU_POOL_H
 
@@ -31,15 +29,10 @@ void pool_free(struct expert_pool *pool); /* NULL is allowed */
 /* Where experts of a layer are, for struct gpu_moe. */
 const struct gpu_expert *pool_table(const struct expert_pool *pool, uint32_t layer);
 
-enum { POOL_FEW = 8 }; /* tokens of a batch that decodes; of more: stream.h */
-
-/* Bring what so few tokens need, ids[n_used, tokens].  Copies are enqueued; before the
- * next call for the same layer what was enqueued must be done. */
-int pool_bring(struct expert_pool *pool, uint32_t layer, const uint32_t *ids,
-               uint32_t tokens, ggf_error *err);
+enum { POOL_FEW = 8 }; /* tokens of a batch that decodes */
 
 struct pool_stats {
-    uint64_t hits, misses, bytes;
+    uint64_t hits, misses, computed, bytes;
 };
 struct pool_stats pool_stats(const struct expert_pool *pool);
 

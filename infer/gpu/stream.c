@@ -133,6 +133,8 @@ void stream_free(struct expert_stream *s)
     free(s);
 }
 
+struct staging *stream_staging(const struct expert_stream *s) { return s->staging; }
+
 /* ---- Which experts --------------------------------------------------------------- */
 
 static bool is_kept(const struct expert_stream *s, uint32_t expert)

@@ -9,12 +9,15 @@
 #define INFER_GPU_STREAM_H
 
 #include "pool.h"
+#include "staging.h"
 
 struct expert_stream;
 
 int stream_new(struct expert_stream **out, struct expert_pool *pool, int threads,
                ggf_error *err);
 void stream_free(struct expert_stream *s); /* NULL is allowed; before its pool */
+/* What its copies go through; or NULL. */
+struct staging *stream_staging(const struct expert_stream *s);
 /* What it takes of the host's memory, which cannot be swapped. */
 uint64_t stream_bytes(const q3n_model *model, const struct pool_shape *shape);
 

@@ -225,6 +225,7 @@ static int start_pool(const q3n_model *m, ggf_error *err)
     struct offload *o = m->offload;
     int e = pool_new(&o->pool, o->gpu, m, &o->pool_shape, err);
     if (!e) e = stream_new(&o->stream, o->pool, m->threads, err);
+    if (!e) e = few_new(&o->few, o->pool, stream_staging(o->stream), o->misses, err);
     for (uint32_t l = 0; l < m->hp.n_layer && !e; l++) {
         struct gpu_moe *moe = &o->layers[l].moe;
         if (!o->layers[l].pooled) continue;
@@ -257,6 +258,7 @@ void offload_unload(q3n_model *m)
         free((void *)layer->router.parts);
         if (layer->experts_d) gpu_free(o->gpu, layer->experts_d);
     }
+    few_free(o->few);
     stream_free(o->stream);
     pool_free(o->pool);
     free((void *)o->output.parts);

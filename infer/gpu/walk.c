@@ -82,7 +82,7 @@ static void norm(struct device_pass *p, const float *add, const float *weight_d,
 }
 
 /* Of tokens from `first` on. */
-static struct gpu_acts acts_of(const struct device_pass *p, uint32_t first)
+struct gpu_acts device_acts(const struct device_pass *p, uint32_t first)
 {
     return (struct gpu_acts){ p->d->norm, p->d->norm_q, hp_of(p)->n_embd,
                               p->batch->n - first };
@@ -106,7 +106,7 @@ static bool next_norm(struct device_pass *p, uint32_t layer, uint32_t first,
 void device_mixer_in(struct device_pass *p, uint32_t layer)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
-    const struct gpu_acts acts = acts_of(p, 0);
+    const struct gpu_acts acts = device_acts(p, 0);
     if (!p->normed) norm(p, NULL, l->mixer_norm_d, 0);
     p->normed = false;
     gpu_linear(gpu_of(p), &l->in, &acts, p->d->projected, l->in.width);
@@ -148,7 +148,7 @@ void device_route(struct device_pass *p, uint32_t layer, uint32_t first)
     const struct offload_layer *l = &p->model->offload->layers[layer];
     const struct hparams *hp = hp_of(p);
     struct device_work *d = p->d;
-    const struct gpu_acts acts = acts_of(p, first);
+    const struct gpu_acts acts = device_acts(p, first);
     if (!acts.tokens) return;
     norm(p, d->out, l->ffn_norm_d, first);
     gpu_linear(gpu_of(p), &l->router, &acts, d->choice, hp->n_expert);
@@ -160,7 +160,7 @@ void device_route(struct device_pass *p, uint32_t layer, uint32_t first)
 void device_experts(struct device_pass *p, uint32_t layer, uint32_t first)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
-    const struct gpu_acts acts = acts_of(p, first);
+    const struct gpu_acts acts = device_acts(p, first);
     struct device_work *d = p->d;
     struct gpu_norm_to next;
     if (!acts.tokens) return;
@@ -173,11 +173,21 @@ void device_experts(struct device_pass *p, uint32_t layer, uint32_t first)
 void device_shared(struct device_pass *p, uint32_t layer, uint32_t first)
 {
     const struct gpu_moe *moe = &p->model->offload->layers[layer].moe;
-    const struct gpu_acts acts = acts_of(p, first);
+    const struct gpu_acts acts = device_acts(p, first);
     if (!acts.tokens) return;
     gpu_moe_sort(gpu_of(p), moe, p->d->ids, acts.tokens, p->d->scratch);
     gpu_moe_products(gpu_of(p), moe, &acts, p->d->ids, 0, moe->n_expert + 1,
                      p->d->scratch);
+}
+
+void device_sum(struct device_pass *p, uint32_t layer, uint32_t first,
+                const struct gpu_moe_given *given)
+{
+    const struct gpu_moe *moe = &p->model->offload->layers[layer].moe;
+    struct gpu_norm_to next;
+    gpu_moe_sum(gpu_of(p), moe, p->batch->n - first, p->d->weights, given, p->d->scratch,
+                p->d->x + (size_t)first * hp_of(p)->n_embd,
+                next_norm(p, layer, first, &next) ? &next : NULL);
 }
 
 int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err)
@@ -197,7 +207,7 @@ void device_put_mixed(struct device_pass *p, uint32_t layer)
     gpu_encode(gpu_of(p), &acts);
 }
 
-static void ask_choice(struct device_pass *p, uint32_t first, bool with_norm)
+void device_ask_choice(struct device_pass *p, uint32_t first, bool with_norm)
 {
     const struct hparams *hp = hp_of(p);
     const size_t n = p->batch->n - first, pairs = n * hp->n_expert_used;
@@ -211,12 +221,11 @@ static void ask_choice(struct device_pass *p, uint32_t first, bool with_norm)
 int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
                       ggf_error *err)
 {
-    ask_choice(p, first, with_norm);
+    device_ask_choice(p, first, with_norm);
     return gpu_sync(gpu_of(p), err);
 }
 
-/* The watcher, if there is one, of the choice for so many tokens. */
-static void tell(const struct device_pass *p, uint32_t layer, uint32_t tokens)
+void device_tell_choice(const struct device_pass *p, uint32_t layer, uint32_t tokens)
 {
     const struct batch *b = p->batch;
     if (b->watch) moe_tell(&p->model->layers[layer].moe, &p->w->moe, tokens, b->watch);
@@ -227,7 +236,7 @@ int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error
     const struct batch *b = p->batch;
     if (!b->watch || first == b->n) return 0;
     const int e = device_get_choice(p, first, false, err);
-    if (!e) tell(p, layer, b->n - first);
+    if (!e) device_tell_choice(p, layer, b->n - first);
     return e;
 }
 
@@ -235,15 +244,14 @@ int device_tell(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error
 static int streamed(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
 {
     const struct offload *o = p->model->offload;
-    const struct gpu_acts acts = acts_of(p, first);
+    const struct gpu_acts acts = device_acts(p, first);
     const struct device_work *d = p->d;
     struct gpu_moe moe = o->layers[layer].moe;
-    struct gpu_norm_to next;
     uint32_t end = moe.n_expert + 1; /* the shared one once */
-    ask_choice(p, first, false);
+    device_ask_choice(p, first, false);
     int e = stream_ahead(o->stream, layer, acts.tokens, err);
     if (!e) e = gpu_sync(o->gpu, err);
-    if (!e) tell(p, layer, acts.tokens);
+    if (!e) device_tell_choice(p, layer, acts.tokens);
     if (!e) e = stream_begin(o->stream, layer, p->w->moe.ids, acts.tokens, err);
     gpu_moe_sort(o->gpu, &moe, d->ids, acts.tokens, d->scratch);
     while (!e && (e = stream_next(o->stream, &moe.experts_d, err)) > 0) {
@@ -252,42 +260,31 @@ static int streamed(struct device_pass *p, uint32_t layer, uint32_t first, ggf_e
         e = 0;
     }
     stream_end(o->stream);
-    if (!e)
-        gpu_moe_sum(o->gpu, &moe, acts.tokens, d->weights, NULL, d->scratch,
-                    d->x + (size_t)first * hp_of(p)->n_embd,
-                    next_norm(p, layer, first, &next) ? &next : NULL);
+    if (!e) device_sum(p, layer, first, NULL);
     return e;
 }
 
 int device_pooled(struct device_pass *p, uint32_t layer, uint32_t first, ggf_error *err)
 {
+    const struct offload *o = p->model->offload;
     const uint32_t tokens = p->batch->n - first;
-    struct expert_pool *pool = p->model->offload->pool;
+    const bool more = layer + 1 < hp_of(p)->n_layer && o->layers[layer + 1].pooled;
+    if (!tokens || tokens > GPU_FEW_TOKENS) few_settle(o->few);
     if (!tokens) return 0;
-    if (tokens > POOL_FEW) {
-        const int e = streamed(p, layer, first, err);
-        done(p, OP_GATE_UP);
-        return e;
-    }
-    int e = device_get_choice(p, first, false, err);
-    if (e) return e;
-    tell(p, layer, tokens);
-    if (!(e = pool_bring(pool, layer, p->w->moe.ids, tokens, err)))
-        device_experts(p, layer, first);
+    const int e = tokens > GPU_FEW_TOKENS
+                      ? streamed(p, layer, first, err)
+                      : few_experts(o->few, p, layer, first, more, err);
     done(p, OP_GATE_UP);
     return e;
 }
 
 void device_put_sum(struct device_pass *p, uint32_t layer, uint32_t first)
 {
-    const struct gpu_moe *moe = &p->model->offload->layers[layer].moe;
     const size_t at = (size_t)first * hp_of(p)->n_embd;
-    struct device_work *d = p->d;
-    const struct gpu_moe_given given = { .sum_d = d->out + at };
-    struct gpu_norm_to next;
-    gpu_upload(gpu_of(p), d->out + at, p->w->out + at, x_bytes(p) - at * sizeof(float));
-    gpu_moe_sum(gpu_of(p), moe, p->batch->n - first, d->weights, &given, d->scratch,
-                d->x + at, next_norm(p, layer, first, &next) ? &next : NULL);
+    const struct gpu_moe_given given = { .sum_d = p->d->out + at };
+    gpu_upload(gpu_of(p), p->d->out + at, p->w->out + at,
+               x_bytes(p) - at * sizeof(float));
+    device_sum(p, layer, first, &given);
 }
 
 /* ---- Logits ------------------------------------------------------------------- */

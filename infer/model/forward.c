@@ -242,6 +242,20 @@ static int experts_at_host(const struct pass *p, uint32_t index, uint32_t first)
     return e;
 }
 
+/* The first thread asks the others for help, if it needs any. */
+static int pooled(const struct pass *p, uint32_t index, uint32_t first)
+{
+    int e = 0;
+    if (leads(p)) {
+        p->device->me = p->me;
+        e = device_pooled(p->device, index, first, p->err);
+        team_dismiss(p->me);
+    } else {
+        team_follow(p->me);
+    }
+    return joined(p, e);
+}
+
 static int device_layer_team(const struct pass *p, uint32_t index)
 {
     const q3n_model *m = p->model;
@@ -258,8 +272,7 @@ static int device_layer_team(const struct pass *p, uint32_t index)
         device_route(p->device, index, first);
     }
     if (first == p->batch->n) return 0;
-    if (m->offload->layers[index].pooled)
-        return joined(p, leads(p) ? device_pooled(p->device, index, first, p->err) : 0);
+    if (m->offload->layers[index].pooled) return pooled(p, index, first);
     if (!m->offload->layers[index].experts) return experts_at_host(p, index, first);
     if (leads(p)) {
         e = device_tell(p->device, index, first, p->err);
@@ -316,6 +329,20 @@ static void work(const struct member *me, void *arg)
     if (me->id == 0) call->status = e;
 }
 
+/* All of it there, but for what the first thread needs help with. */
+static void work_there(const struct member *me, void *arg)
+{
+    struct call *call = arg;
+    struct device_pass *d = call->pass.device;
+    if (me->id) {
+        team_follow(me);
+        return;
+    }
+    d->me = me;
+    call->status = device_forward(d, call->pass.n_wanted, call->pass.err);
+    team_dismiss(me);
+}
+
 /* Number the tokens; returns how many logits are wanted. */
 static uint32_t number(struct workspace *w, const struct batch *b)
 {
@@ -334,9 +361,10 @@ static int forward_with(struct device_pass *d, uint32_t n_wanted, ggf_error *err
     struct call call = { .pass = { NULL, d->model, d->w, d->batch, n_wanted, d, err } };
     pthread_mutex_lock(&o->mutex);
     device_fill(d);
-    if (o->all) call.status = device_forward(d, n_wanted, err);
-    else team_run(d->model->threads, work, &call);
+    if (o->steady) call.status = device_forward(d, n_wanted, err);
+    else team_run(d->model->threads, o->all ? work_there : work, &call);
     if (call.status) gpu_sync(o->gpu, NULL); /* what was asked for ends before we do */
+    if (call.status && o->few) few_settle(o->few);
     pthread_mutex_unlock(&o->mutex);
     return call.status;
 }
@@ -345,7 +373,9 @@ int forward(const q3n_model *model, struct workspace *w, const struct batch *bat
             ggf_error *err)
 {
     const uint32_t n_wanted = number(w, batch);
-    struct device_pass device = { model, w->device, w, batch, n_wanted, false };
+    struct device_pass device = {
+        .model = model, .d = w->device, .w = w, .batch = batch, .n_wanted = n_wanted
+    };
     struct call call = { .pass = { NULL, model, w, batch, n_wanted, &device, err } };
     w->moe.clock = batch->clock;
     op_start(batch->clock);

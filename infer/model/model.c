@@ -274,5 +274,6 @@ void q3n_model_expert_stats(q3n_model *m, struct q3n_expert_stats *out)
     const struct pool_stats s = pool_stats(m->offload->pool);
     out->device_hits = s.hits;
     out->device_misses = s.misses;
+    out->device_computed = s.computed;
     out->device_bytes = s.bytes;
 }

@@ -59,22 +59,6 @@ static void group(const struct moe *m, struct moe_work *w, uint32_t tokens)
     w->n_jobs++;
 }
 
-uint32_t moe_share(const struct moe *m, struct moe_work *w, uint32_t tokens,
-                   const uint32_t *which, uint32_t n, uint32_t row, uint32_t *place)
-{
-    const uint32_t pairs = tokens * m->n_used;
-    for (w->n_jobs = 0; w->n_jobs < n; w->n_jobs++) {
-        const uint32_t expert = w->demand.ids[which[w->n_jobs]], first = row;
-        for (uint32_t i = 0; i < pairs; i++) {
-            if (w->ids[i] != expert) continue;
-            w->pair_token[row] = i / m->n_used;
-            place[i] = row++;
-        }
-        w->jobs[w->n_jobs] = (struct moe_job){ which[w->n_jobs], first, row - first };
-    }
-    return row;
-}
-
 static void tell(const struct moe *m, const struct moe_work *w, uint32_t tokens,
                  uint32_t n_active, const struct route_watch *watch)
 {
@@ -142,18 +126,21 @@ static void look_ahead_team(const struct member *me, const struct moe *m,
 }
 
 /* The activations of each expert's tokens side by side, for kernels that take many. */
-static void gather_team(const struct member *me, const struct moe *m,
-                        const struct moe_work *w, uint32_t first, uint32_t pairs,
-                        const struct acts *acts, const struct acts *gathered)
+static void gather(const struct moe *m, const struct moe_work *w, size_t pair,
+                   const struct acts *acts, const struct acts *gathered)
 {
-    for (uint64_t i; team_next(me, pairs, &i);) {
-        const size_t pair = first + i;
-        for (int k = 0; k < ACT_KINDS; k++)
-            if (m->in_kinds >> k & 1)
-                memcpy(gathered->data[k] + pair * gathered->stride[k],
-                       acts->data[k] + w->pair_token[pair] * acts->stride[k],
-                       acts->stride[k]);
-    }
+    for (int k = 0; k < ACT_KINDS; k++)
+        if (m->in_kinds >> k & 1)
+            memcpy(gathered->data[k] + pair * gathered->stride[k],
+                   acts->data[k] + w->pair_token[pair] * acts->stride[k],
+                   acts->stride[k]);
+}
+
+static void gather_team(const struct member *me, const struct moe *m,
+                        const struct moe_work *w, uint32_t pairs, const struct acts *acts,
+                        const struct acts *gathered)
+{
+    for (uint64_t i; team_next(me, pairs, &i);) gather(m, w, i, acts, gathered);
 }
 
 struct buffers {
@@ -415,8 +402,7 @@ static void observe_mid(const struct member *me, const struct observer *observer
 
 static struct moe_pass pass_of(const struct member *me, const struct moe *m,
                                const struct vec_ops *ops, struct expert_store *store,
-                               struct moe_work *w, uint32_t tokens,
-                               const struct acts *acts, ggf_error *err)
+                               struct moe_work *w, uint32_t tokens, ggf_error *err)
 {
     const uint32_t pairs = tokens * m->n_used;
     struct moe_pass p = { .me = me,
@@ -425,7 +411,6 @@ static struct moe_pass pass_of(const struct member *me, const struct moe *m,
                           .store = store,
                           .w = w,
                           .tokens = tokens,
-                          .b = { .shared_in = *acts },
                           .down = w->down,
                           .err = err };
     acts_place(&p.b.in, w->gathered, m->in_kinds, m->n_embd, pairs);
@@ -441,13 +426,14 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
              const struct observer *observer, const struct route_watch *watch,
              ggf_error *err)
 {
-    struct moe_pass p = pass_of(me, m, ops, store, w, tokens, acts, err);
+    struct moe_pass p = pass_of(me, m, ops, store, w, tokens, err);
+    p.b.shared_in = *acts;
     if (!w->routed_only) route_team(me, m, ops, w, tokens, norm, acts);
     if (me->id == 0) demand(m, store, w, tokens, watch);
     team_barrier(me);
     look_ahead_team(me, m, ops, store, w, tokens, acts);
     observe_in(me, observer, m, w, tokens, norm);
-    gather_team(me, m, w, 0, tokens * m->n_used, acts, &p.b.in);
+    gather_team(me, m, w, tokens * m->n_used, acts, &p.b.in);
     op_done(me, w->clock, OP_ROUTE);
     const int e = experts_team(&p);
     if (!e) {
@@ -460,16 +446,33 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
     return e;
 }
 
+uint32_t moe_share(const struct moe *m, struct moe_work *w, uint32_t tokens,
+                   const struct acts *acts, const uint32_t *which, uint32_t n,
+                   uint32_t row, uint32_t *place)
+{
+    const uint32_t pairs = tokens * m->n_used;
+    struct acts gathered;
+    acts_place(&gathered, w->gathered, m->in_kinds, m->n_embd, pairs);
+    for (w->n_jobs = 0; w->n_jobs < n; w->n_jobs++) {
+        const uint32_t expert = w->demand.ids[which[w->n_jobs]], first = row;
+        for (uint32_t i = 0; i < pairs; i++) {
+            if (w->ids[i] != expert) continue;
+            w->pair_token[row] = i / m->n_used;
+            gather(m, w, row, acts, &gathered);
+            place[i] = row++;
+        }
+        w->jobs[w->n_jobs] = (struct moe_job){ which[w->n_jobs], first, row - first };
+    }
+    return row;
+}
+
 int moe_rows_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
                   struct expert_store *store, struct moe_work *w, uint32_t tokens,
-                  const struct acts *acts, float *rows, ggf_error *err)
+                  float *rows, ggf_error *err)
 {
-    struct moe_pass p = pass_of(me, m, ops, store, w, tokens, acts, err);
-    const struct moe_job *last = &w->jobs[w->n_jobs - 1];
+    struct moe_pass p = pass_of(me, m, ops, store, w, tokens, err);
     p.down = rows;
     p.jobs = w->jobs;
     p.n_jobs = w->n_jobs;
-    gather_team(me, m, w, p.jobs->first, last->first + last->n - p.jobs->first, acts,
-                &p.b.in);
     return chunk_team(&p);
 }

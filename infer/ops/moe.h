@@ -94,10 +94,11 @@ int moe_team(const struct member *me, const struct moe *m, const struct vec_ops 
  *               number in `rows`.  acts: the norm in the forms of `in_kinds` */
 uint32_t moe_asked(const struct moe *m, struct moe_work *w, uint32_t tokens);
 uint32_t moe_share(const struct moe *m, struct moe_work *w, uint32_t tokens,
-                   const uint32_t *which, uint32_t n, uint32_t row, uint32_t *place);
+                   const struct acts *acts, const uint32_t *which, uint32_t n,
+                   uint32_t row, uint32_t *place);
 int moe_rows_team(const struct member *me, const struct moe *m, const struct vec_ops *ops,
                   struct expert_store *store, struct moe_work *w, uint32_t tokens,
-                  const struct acts *acts, float *rows, ggf_error *err);
+                  float *rows, ggf_error *err);
 
 /* Tell a watcher of a layer whose experts are computed elsewhere, where all of them are:
  * w->ids and w->weights say for which tokens. */

@@ -1,0 +1,516 @@
+/* few.c - see few.h. */
+#include "few.h"
+
+#include "../now.h"
+#include "misses.h"
+#include "offload.h"
+#include "pool_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FOLLOW = 2 }; /* experts that are on their way to slots at the same time */
+
+/* Copies whose time is taken. */
+struct timed {
+    gpu_mark *from, *to;
+    uint64_t bytes; /* 0: there are none */
+};
+
+struct expert_few {
+    struct expert_pool *p;
+    struct staging *staging;
+    enum q3n_device_misses how;
+    struct miss_costs costs;
+    gpu_mark *known; /* the choice has come to the host */
+    struct timed now;
+
+    struct expert_demand *open; /* read from until it is closed; NULL: none is */
+    struct {
+        uint32_t item, slot;
+        struct gpu_expert entry;
+    } follow[FOLLOW];
+    uint32_t n_follow;
+    bool handed; /* and their copies have been handed to the device */
+    struct timed following;
+
+    /* Of a chunk of the demand, as indices there: */
+    uint32_t *up, *here, *left; /* to be copied, computed here, with no slot yet */
+    uint32_t n_up, n_here, n_left;
+    uint64_t *bytes; /* [n_expert]: of experts in question */
+    uint32_t *late;  /* [pairs]: ids of those that are copied, or none */
+    uint8_t *later;  /* [n_expert]: is it one? */
+};
+
+/* ---- Setting up ------------------------------------------------------------------ */
+
+static uint32_t pairs_of(const struct expert_pool *p)
+{
+    return GPU_FEW_TOKENS * p->m->hp.n_expert_used;
+}
+
+static bool arrays(struct expert_few *f)
+{
+    const size_t n = f->p->m->hp.n_expert;
+    f->up = malloc(n * sizeof *f->up);
+    f->here = malloc(n * sizeof *f->here);
+    f->left = malloc(n * sizeof *f->left);
+    f->bytes = malloc(n * sizeof *f->bytes);
+    f->later = calloc(n, 1);
+    f->late = malloc(pairs_of(f->p) * sizeof *f->late);
+    return f->up && f->here && f->left && f->bytes && f->later && f->late;
+}
+
+int few_new(struct expert_few **out, struct expert_pool *p, struct staging *staging,
+            enum q3n_device_misses how, ggf_error *err)
+{
+    struct expert_few *f = calloc(1, sizeof *f);
+    *out = f;
+    if (!f) return ggf_no_memory(err);
+    f->p = p;
+    f->staging = staging;
+    f->how = how;
+    if (!arrays(f)) return ggf_no_memory(err);
+    gpu_mark **marks[] = { &f->known, &f->now.from, &f->now.to, &f->following.from,
+                           &f->following.to };
+    int e = 0;
+    for (size_t i = 0; i < sizeof marks / sizeof *marks && !e; i++)
+        e = gpu_mark_new(p->g, marks[i], err);
+    return e;
+}
+
+void few_free(struct expert_few *f)
+{
+    if (!f) return;
+    gpu_mark_free(f->known);
+    gpu_mark_free(f->now.from);
+    gpu_mark_free(f->now.to);
+    gpu_mark_free(f->following.from);
+    gpu_mark_free(f->following.to);
+    free(f->up);
+    free(f->here);
+    free(f->left);
+    free(f->bytes);
+    free(f->later);
+    free(f->late);
+    free(f);
+}
+
+/* ---- Copies ---------------------------------------------------------------------- */
+
+static int copy(struct expert_few *f, uint32_t slot, const struct expert *x,
+                struct gpu_expert *entry, ggf_error *err)
+{
+    struct staged what;
+    uint8_t *to = pool_slot_at(f->p, slot);
+    pool_place(f->p, slot, x, &what, entry);
+    if (f->staging) return staging_put(f->staging, to, &what, err);
+    for (int k = 0; k < GGF_PARTS; k++)
+        gpu_copy(f->p->g, to + what.at[k], what.from[k], what.bytes[k]);
+    return 0;
+}
+
+static void hand_over(struct expert_few *f)
+{
+    if (f->staging) staging_flush(f->staging);
+}
+
+/* What copies took, if they are done by now. */
+static void take_time(struct expert_few *f, struct timed *t)
+{
+    if (!t->bytes || !gpu_mark_done(t->to)) return;
+    rate_add(&f->costs.upload, t->bytes, gpu_mark_seconds(t->from, t->to));
+    t->bytes = 0;
+}
+
+/* ---- Those that follow ------------------------------------------------------------- */
+
+static void hand_over_following(struct expert_few *f)
+{
+    if (!f->n_follow || f->handed) return;
+    hand_over(f);
+    gpu_mark_copies(f->following.to);
+    f->handed = true;
+}
+
+/* They are there, if they are, from the next time on that their layer is shown. */
+static void settle_following(struct expert_few *f)
+{
+    struct expert_pool *p = f->p;
+    if (!f->n_follow || !f->handed || !gpu_mark_done(f->following.to)) return;
+    take_time(f, &f->following);
+    for (uint32_t i = 0; i < f->n_follow; i++) {
+        const uint32_t item = f->follow[i].item, slot = f->follow[i].slot;
+        pool_empty(p, slot);
+        if (p->where[item] != NOWHERE) continue; /* it came another way */
+        pool_fill(p, slot, item);
+        p->table[item] = f->follow[i].entry;
+        p->changed[item / p->m->hp.n_expert] = true;
+    }
+    f->n_follow = 0;
+}
+
+static void close_demand(struct expert_few *f)
+{
+    if (!f->open) return;
+    hand_over_following(f);
+    expert_store_end(f->p->m->experts, f->open);
+    f->open = NULL;
+}
+
+static void await_following(struct expert_few *f)
+{
+    hand_over_following(f);
+    if (!f->n_follow) return;
+    gpu_mark_wait(f->following.to, NULL); /* a failure sticks */
+    settle_following(f);
+}
+
+void few_settle(struct expert_few *f)
+{
+    close_demand(f);
+    await_following(f);
+}
+
+/* ---- A layer ----------------------------------------------------------------------- */
+
+struct few_layer {
+    struct expert_few *f;
+    struct device_pass *p;
+    struct moe_work *w;
+    const struct moe *moe;
+    struct gpu_moe there;
+    struct gpu_acts acts;
+    uint32_t layer, tokens;
+    uint32_t *place, row; /* of the pairs that are computed here */
+    bool encoded;
+    struct acts here; /* the norm, for the host's kernels */
+    int status;
+    ggf_error *err;
+};
+
+static struct expert_demand *demand_of(const struct few_layer *l)
+{
+    return &l->w->demand;
+}
+
+static uint32_t item_of(const struct few_layer *l, uint32_t i)
+{
+    return pool_item(l->f->p, l->layer, demand_of(l)->ids[i]);
+}
+
+static double worth_of(const struct few_layer *l, uint32_t i)
+{
+    return policy_worth(&l->f->p->policy, item_of(l, i));
+}
+
+static uint64_t bytes_of(const struct expert *x)
+{
+    return (uint64_t)x->gate.rows * x->gate.row_bytes +
+           (uint64_t)x->up.rows * x->up.row_bytes +
+           (uint64_t)x->down.rows * x->down.row_bytes;
+}
+
+/* The host's products would not have the same bits, or are not wanted. */
+static bool only_there(const struct expert_few *f, const struct expert *x)
+{
+    return f->how == Q3N_MISSES_UPLOAD || !mul_is_portable(x->gate.type) ||
+           !mul_is_portable(x->up.type) || !mul_is_portable(x->down.type);
+}
+
+/* ---- Who computes what ---------------------------------------------------------------
+ */
+
+/* The chunk's experts into f->left: first those that only the device can compute, then
+ * by falling worth.  Returns how many of the first there are. */
+static uint32_t put_in_order(const struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const struct expert_demand *d = demand_of(l);
+    const uint32_t end = d->first + d->count;
+    uint32_t must = 0;
+    for (uint32_t i = d->first; i < end; i++)
+        if (only_there(f, &d->experts[i])) f->left[must++] = i;
+    uint32_t n = must;
+    for (uint32_t i = d->first; i < end; i++) {
+        uint32_t at = n;
+        if (only_there(f, &d->experts[i])) continue;
+        for (; at > must && worth_of(l, f->left[at - 1]) < worth_of(l, i); at--)
+            f->left[at] = f->left[at - 1];
+        f->left[at] = i;
+        n++;
+    }
+    f->n_left = n;
+    return must;
+}
+
+/* How many of those in f->left are to be copied. */
+static uint32_t how_many(const struct few_layer *l, uint32_t must)
+{
+    struct expert_few *f = l->f;
+    if (f->how != Q3N_MISSES_AUTO) return must;
+    for (uint32_t i = must; i < f->n_left; i++)
+        f->bytes[i] = bytes_of(&demand_of(l)->experts[f->left[i]]);
+    return must + misses_to_upload(&f->costs, f->bytes + must, f->n_left - must);
+}
+
+/* Those of f->left that are to be copied get slots.  What need not be does not push out
+ * what is worth more; it is computed here. */
+static void give_slots(struct few_layer *l, uint32_t must, uint32_t n_up)
+{
+    struct expert_few *f = l->f;
+    const uint32_t n = f->n_left;
+    f->n_up = f->n_here = f->n_left = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        const uint32_t i = f->left[k];
+        double worth = 0;
+        const uint32_t slot = k < n_up ? pool_spare(f->p, &worth) : NOWHERE;
+        if (slot != NOWHERE && (k < must || worth <= worth_of(l, i))) {
+            pool_fill(f->p, slot, item_of(l, i));
+            f->up[f->n_up++] = i;
+        } else if (k < must) {
+            f->left[f->n_left++] = i;
+        } else {
+            f->here[f->n_here++] = i;
+        }
+    }
+}
+
+/* ---- Copying -------------------------------------------------------------------------
+ */
+
+/* By the first thread, while the others compute. */
+static int upload(struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const struct expert_demand *d = demand_of(l);
+    const bool timed = !f->now.bytes;
+    const uint64_t before = f->p->bytes;
+    uint32_t k = 0;
+    int e = 0;
+    if (!f->n_up) return 0;
+    if (timed) gpu_mark_copies(f->now.from);
+    for (; k < f->n_up && !e; k++) {
+        const uint32_t i = f->up[k], item = item_of(l, i);
+        e = expert_store_wait(f->p->m->experts, d, i, EXPERT_READY, l->err);
+        if (!e)
+            e = copy(f, f->p->where[item], &d->experts[i], &f->p->table[item], l->err);
+    }
+    if (e) /* the one that failed, and those that did not begin */
+        for (k--; k < f->n_up; k++) pool_empty(f->p, f->p->where[item_of(l, f->up[k])]);
+    f->p->changed[l->layer] = true;
+    hand_over(f);
+    if (!timed) return e;
+    gpu_mark_copies(f->now.to);
+    f->now.bytes = f->p->bytes - before;
+    return e;
+}
+
+/* The device's products with what was copied. */
+static void compute_late(struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const uint32_t n_expert = l->moe->n_expert, pairs = l->tokens * l->moe->n_used;
+    gpu *g = f->p->g;
+    if (!f->n_up) return;
+    memset(f->later, 0, n_expert);
+    for (uint32_t k = 0; k < f->n_up; k++) f->later[demand_of(l)->ids[f->up[k]]] = 1;
+    for (uint32_t i = 0; i < pairs; i++)
+        f->late[i] = f->later[l->w->ids[i]] ? l->w->ids[i] : UINT32_MAX;
+    gpu_after_copies(g);
+    pool_upload_table(f->p, l->layer);
+    gpu_upload(g, l->p->d->late, f->late, pairs * sizeof *f->late);
+    gpu_moe_products(g, &l->there, &l->acts, l->p->d->late, 0, n_expert,
+                     l->p->d->scratch);
+}
+
+/* Experts that the device has, or is going to have computed with make room for more of
+ * the same layer, which are copied after that. */
+static void make_room(struct few_layer *l)
+{
+    struct expert_pool *p = l->f->p;
+    await_following(l->f);
+    for (uint32_t e = 0; e < l->moe->n_expert; e++)
+        if (p->where[pool_item(p, l->layer, e)] != NOWHERE) p->uses[e] = 0;
+    gpu_copies_after(p->g);
+}
+
+/* ---- Computing -----------------------------------------------------------------------
+ */
+
+static void encode(struct few_layer *l)
+{
+    const struct moe *moe = l->moe;
+    if (l->encoded) return;
+    acts_place(&l->here, l->p->w->norm_acts, moe->in_kinds, moe->n_embd,
+               l->p->w->n_batch);
+    for (uint32_t t = 0; t < l->tokens; t++)
+        acts_encode(&l->here, moe->in_kinds, t, l->p->w->norm + (size_t)t * moe->n_embd);
+    l->encoded = true;
+}
+
+static void work(const struct member *me, void *arg)
+{
+    struct few_layer *l = arg;
+    const q3n_model *m = l->p->model;
+    if (me->id == 0) l->status = upload(l);
+    const int e = moe_rows_team(me, l->moe, &m->ops, m->experts, l->w, l->tokens,
+                                l->p->d->host.rows, l->err);
+    if (me->id == 0 && !l->status) l->status = e;
+}
+
+static void check(const struct member *me, void *arg)
+{
+    struct few_layer *l = arg;
+    const int e = expert_store_check_team(me, l->p->model->experts, demand_of(l), l->err);
+    if (me->id == 0) l->status = e;
+}
+
+/* Seconds count if nothing had to be read from disk. */
+static void take_host_time(struct few_layer *l, double seconds)
+{
+    struct expert_few *f = l->f;
+    const struct expert_demand *d = demand_of(l);
+    uint64_t bytes = 0;
+    for (uint32_t k = 0; k < f->n_here; k++) {
+        if (!(d->flags[f->here[k]] & DEMAND_HIT)) return;
+        bytes += bytes_of(&d->experts[f->here[k]]);
+    }
+    rate_add(&f->costs.compute, bytes, seconds);
+}
+
+static int compute_here(struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const double start = seconds_now();
+    encode(l);
+    l->row = moe_share(l->moe, l->w, l->tokens, &l->here, f->here, f->n_here, l->row,
+                       l->place);
+    team_ask(l->p->me, work, l);
+    f->p->computed += f->n_here;
+    if (!l->status) take_host_time(l, seconds_now() - start);
+    return l->status;
+}
+
+/* ---- All of it -----------------------------------------------------------------------
+ */
+
+static int chunk(struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const uint32_t must = put_in_order(l);
+    give_slots(l, must, how_many(l, must));
+    const uint32_t n_here = f->n_here;
+    int e = n_here ? compute_here(l) : upload(l);
+    compute_late(l);
+    while (!e && f->n_left) {
+        make_room(l);
+        give_slots(l, f->n_left, f->n_left);
+        e = upload(l);
+        compute_late(l);
+    }
+    f->n_here = n_here;
+    return e;
+}
+
+/* The missing experts, which are the demand's first ids.  It stays open. */
+static int bring(struct few_layer *l, uint32_t missing)
+{
+    struct expert_few *f = l->f;
+    struct expert_store *store = l->p->model->experts;
+    struct expert_demand *d = demand_of(l);
+    expert_store_begin(store, d, l->layer, missing, l->w->count);
+    f->open = d;
+    if (d->unchecked) team_ask(l->p->me, check, l);
+    for (int e = l->status;;) {
+        if (!e) e = chunk(l);
+        if (e || d->first + d->count == d->n) return e;
+        expert_store_next(store, d);
+    }
+}
+
+/* Of the experts that were computed here the most used ones are copied while the device
+ * goes on, if they are used more than others that are there. */
+static int follow(struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const struct expert_demand *d = demand_of(l);
+    const uint64_t before = f->p->bytes;
+    int e = 0;
+    if (f->n_follow || !f->open) return 0;
+    for (uint32_t k = 0; k < f->n_here && f->n_follow < FOLLOW && !e; k++) {
+        const uint32_t i = f->here[k];
+        double worth;
+        const uint32_t slot = pool_spare(f->p, &worth);
+        if (slot == NOWHERE || (!f->p->n_empty && worth >= worth_of(l, i))) break;
+        if (!f->n_follow) gpu_mark_copies(f->following.from);
+        pool_reserve(f->p, slot);
+        f->follow[f->n_follow].item = item_of(l, i);
+        f->follow[f->n_follow].slot = slot;
+        e = copy(f, slot, &d->experts[i], &f->follow[f->n_follow++].entry, l->err);
+    }
+    f->handed = false;
+    f->following.bytes = f->p->bytes - before;
+    return e;
+}
+
+/* Those that are missing to the front of the demand's ids; returns how many. */
+static uint32_t sort_out(struct few_layer *l)
+{
+    struct expert_pool *p = l->f->p;
+    uint32_t *ids = demand_of(l)->ids, missing = 0;
+    const uint32_t n = moe_asked(l->moe, l->w, l->tokens);
+    pool_ask(p, l->layer, ids, n, l->w->count);
+    for (uint32_t i = 0; i < n; i++)
+        if (p->where[pool_item(p, l->layer, ids[i])] == NOWHERE) ids[missing++] = ids[i];
+    p->hits += n - missing;
+    p->misses += missing;
+    return missing;
+}
+
+/* The choice and, where it may be needed, the norm. */
+static int know(struct few_layer *l, uint32_t first)
+{
+    struct expert_few *f = l->f;
+    device_ask_choice(l->p, first, f->how != Q3N_MISSES_UPLOAD);
+    gpu_mark_else(f->known);
+    /* The device goes on while the host learns of it. */
+    gpu_moe_sort(f->p->g, &l->there, l->p->d->ids, l->tokens, l->p->d->scratch);
+    gpu_moe_products(f->p->g, &l->there, &l->acts, l->p->d->ids, 0, l->moe->n_expert + 1,
+                     l->p->d->scratch);
+    close_demand(f);
+    return gpu_mark_wait(f->known, l->err);
+}
+
+int few_experts(struct expert_few *f, struct device_pass *p, uint32_t layer,
+                uint32_t first, bool more, ggf_error *err)
+{
+    const struct device_work *d = p->d;
+    struct few_layer l = { .f = f,
+                           .p = p,
+                           .w = &p->w->moe,
+                           .moe = &p->model->layers[layer].moe,
+                           .there = p->model->offload->layers[layer].moe,
+                           .acts = device_acts(p, first),
+                           .layer = layer,
+                           .tokens = p->batch->n - first,
+                           .place = d->host.place,
+                           .err = err };
+    const uint32_t pairs = l.tokens * l.moe->n_used;
+    take_time(f, &f->now);
+    settle_following(f);
+    if (f->p->changed[layer]) pool_upload_table(f->p, layer);
+    int e = know(&l, first);
+    if (e) return e;
+    device_tell_choice(p, layer, l.tokens);
+    for (uint32_t i = 0; i < pairs; i++) l.place[i] = UINT32_MAX;
+    f->n_here = 0;
+    const uint32_t missing = sort_out(&l);
+    if (missing) e = bring(&l, missing);
+    const struct gpu_moe_given given = { .place_d = device_sees(p, d->host.place),
+                                         .rows_d = device_sees(p, d->host.rows) };
+    if (!e) device_sum(p, layer, first, l.row ? &given : NULL);
+    if (!e && more) e = follow(&l);
+    if (e || !more) close_demand(f);
+    return e;
+}
