@@ -1,0 +1,320 @@
+/* Experts of a few tokens that are not on the device: copied there or computed by the
+ * host, the bits are the same as if all were there. */
+#define TINY_HEAD_DIM 32
+#define TINY_WIDTH    96
+#define TINY_EXPERTS  16
+#include "../unit/tiny_pack.h"
+
+#include "../../infer/gpu/misses.h"
+#include "gpu_suite.h"
+
+enum { CTX = 64, LAYERS = 2, MIB = 1 << 20 };
+
+static ggf_error err;
+
+#define ok(call) ck_assert_msg(!(call), "%s", err.message)
+
+static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = 16 };
+
+static uint64_t whole(uint64_t bytes)
+{
+    return (bytes + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
+}
+
+/* ---- Models ------------------------------------------------------------------------ */
+
+/* Experts of floats are the device's alone.  The others have scales beside them, which
+ * host and device must apply alike. */
+static const struct tiny floats = { 0 }, coded = { .matrices = GGF_Q8_0, .scales = true };
+
+/* A model on the device with slots for some experts, or with room for all. */
+static int open_with(q3n_model **m, const char *path, bool some,
+                     struct q3n_model_options o)
+{
+    const struct q3n_model_options plan = { .device = { .n_gpu_layers = Q3N_GPU_ALL },
+                                            .session = settings,
+                                            .plan = true };
+    ok(q3n_model_open(m, path, &plan, &err));
+    const struct q3n_device_info *d = &q3n_model_info(*m)->device;
+    const uint64_t rest = whole(d->dense_bytes) + whole(d->kv_bytes + d->state_bytes) +
+                          whole(d->work_bytes);
+    q3n_model_close(*m);
+    if (!o.threads) o.threads = 2;
+    o.session = settings;
+    o.device.n_gpu_layers = Q3N_GPU_ALL;
+    o.device.vram_bytes = some ? rest + 2 * MIB : 0;
+    const int e = q3n_model_open(m, path, &o, &err);
+    if (!e && some) {
+        ck_assert_uint_eq(q3n_model_info(*m)->device.n_expert_layers, 0);
+        ck_assert_uint_gt(q3n_model_info(*m)->device.pool_slots, 0);
+    }
+    return e;
+}
+
+static struct q3n_expert_stats stats_of(q3n_model *m)
+{
+    struct q3n_expert_stats s;
+    q3n_model_expert_stats(m, &s);
+    return s;
+}
+
+/* ---- Texts ------------------------------------------------------------------------- */
+
+static const uint32_t steps[] = { 1, 1, 3, 8, 1, 9, 1 };
+enum { STEPS = sizeof steps / sizeof *steps, TOKENS = 24 };
+
+static int run_some(q3n_model *m, int n_steps, float *logits)
+{
+    int32_t ids[CTX];
+    q3n_session *s = NULL;
+    int e = q3n_session_new(&s, m, &settings, &err);
+    for (int i = 0; i < TOKENS; i++) ids[i] = (i * 7 + i * i / 5) % VOCAB;
+    for (int i = 0; i < n_steps && !e; i++) {
+        const uint32_t at = q3n_session_pos(s);
+        e = q3n_session_eval(s, ids + at, steps[i], 0, logits + (size_t)at * VOCAB, &err);
+    }
+    q3n_session_free(s);
+    return e;
+}
+
+static int run(q3n_model *m, float *logits) { return run_some(m, STEPS, logits); }
+
+static float wanted[TOKENS * VOCAB], logits[TOKENS * VOCAB];
+
+/* What a model has to say whose experts are all there. */
+static void want(const struct tiny *t, int n_steps)
+{
+    q3n_model *m;
+    make(t, 0);
+    ok(open_with(&m, source, false, (struct q3n_model_options){ 0 }));
+    ck_assert_uint_eq(q3n_model_info(m)->device.n_expert_layers, LAYERS);
+    ok(run_some(m, n_steps, wanted));
+    q3n_model_close(m);
+}
+
+static void check_all_gone(void)
+{
+    ck_assert_uint_eq(emulator_count().live, 0);
+    ck_assert_uint_eq(emulator_count().pinned, 0);
+}
+
+#define MISSES(how) .device = { .misses = Q3N_MISSES_##how }
+
+/* Mapped, from a GGUF and a pack; from disk into too little memory; by one thread and
+ * more; and when some are there.  What the emulated device says that copies took is
+ * anything, so who computes what is so, too. */
+START_TEST(the_same_bits)
+{
+    const struct {
+        const char *path;
+        struct q3n_model_options o;
+    } from[] = {
+        { source, { MISSES(UPLOAD) } },
+        { source, { MISSES(COMPUTE), .threads = 3 } },
+        { source, { MISSES(AUTO) } },
+        { dense, { MISSES(AUTO), .threads = 1, .verify_reads = Q3N_VERIFY_ALWAYS } },
+        { source,
+          { MISSES(AUTO), .load_mode = Q3N_LOAD_DIRECT, .experts_cache_bytes = MIB / 4,
+            .cache_policy = Q3N_CACHE_LRU } },
+    };
+    want(&coded, STEPS);
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        q3n_model *m;
+        emulator_seed(i);
+        ok(open_with(&m, from[i].path, true, from[i].o));
+        for (int round = 0; round < 1 + (i == 2); round++) {
+            ok(run(m, logits));
+            ck_assert_mem_eq(logits, wanted, sizeof wanted);
+        }
+        const struct q3n_expert_stats s = stats_of(m);
+        ck_assert_uint_gt(s.device_hits, 0);
+        ck_assert_uint_gt(s.device_misses, EXPERTS);
+        if (from[i].o.device.misses == Q3N_MISSES_UPLOAD)
+            ck_assert_uint_eq(s.device_computed, 0);
+        else ck_assert_uint_gt(s.device_computed, 0);
+        q3n_model_close(m);
+    }
+    check_all_gone();
+}
+END_TEST
+
+/* The host computes what is missing, and what is used most follows into slots. */
+START_TEST(the_host_computes)
+{
+    q3n_model *m;
+    q3n_session *s;
+    int32_t id = 3;
+    make(&coded, 0);
+    ok(open_with(&m, source, true, (struct q3n_model_options){ MISSES(COMPUTE) }));
+    ok(q3n_session_new(&s, m, &settings, &err));
+    ok(q3n_session_eval(s, &id, 1, 0, logits, &err));
+    const struct q3n_expert_stats first = stats_of(m);
+    ck_assert_uint_eq(first.device_hits, 0);
+    ck_assert_uint_eq(first.device_misses, LAYERS * USED);
+    ck_assert_uint_eq(first.device_computed, LAYERS * USED);
+    ck_assert_uint_gt(first.device_bytes, 0);
+    for (int i = 0; i < 20; i++) ok(q3n_session_eval(s, &id, 1, 0, logits, &err));
+    const struct q3n_expert_stats then = stats_of(m);
+    ck_assert_uint_eq(then.device_computed, then.device_misses);
+    ck_assert_uint_gt(then.device_hits, 5 * LAYERS * USED);
+    q3n_session_free(s);
+    q3n_model_close(m);
+}
+END_TEST
+
+/* Weights that are floats are not computed by the host, whatever it is told. */
+START_TEST(floats_are_copied)
+{
+    enum { SOME = 3 };
+    q3n_model *m;
+    want(&floats, SOME);
+    ok(open_with(&m, source, true, (struct q3n_model_options){ MISSES(COMPUTE) }));
+    ok(run_some(m, SOME, logits));
+    ck_assert_mem_eq(logits, wanted, 5 * VOCAB * sizeof *logits);
+    ck_assert_uint_eq(stats_of(m).device_computed, 0);
+    q3n_model_close(m);
+}
+END_TEST
+
+/* The host has the last word, so its threads have more to do than to help. */
+START_TEST(the_host_takes_part)
+{
+    static const uint8_t places[LAYERS + 1] = { 0, 0, Q3N_LAYER_HOST };
+    static float once[TOKENS * VOCAB];
+    make(&coded, 0);
+    for (int how = Q3N_MISSES_AUTO; how <= Q3N_MISSES_COMPUTE; how++) {
+        struct q3n_model_options o = { 0 };
+        q3n_model *m;
+        o.device.places = places;
+        o.device.n_places = LAYERS + 1;
+        o.device.misses = how;
+        ok(open_with(&m, source, true, o));
+        ok(run(m, how ? logits : once));
+        if (how) ck_assert_mem_eq(logits, once, sizeof once);
+        q3n_model_close(m);
+    }
+    check_all_gone();
+}
+END_TEST
+
+/* ---- Failures ---------------------------------------------------------------------- */
+
+/* A damaged record is an error for all who need it, each time, and what was there before
+ * stays right. */
+START_TEST(damaged_records)
+{
+    q3n_model *m;
+    want(&coded, STEPS);
+    damage(1, 2);
+    for (int how = Q3N_MISSES_AUTO; how <= Q3N_MISSES_COMPUTE; how++) {
+        ok(open_with(&m, dense, true,
+                     (struct q3n_model_options){ .device = { .misses = how } }));
+        for (int k = 0; k < 2; k++) ck_assert_int_eq(run(m, logits), GGF_E_HASH);
+        q3n_model_close(m);
+    }
+    check_all_gone();
+}
+END_TEST
+
+/* The device is lost at any time: in a launch, or in a copy. */
+START_TEST(the_device_is_lost)
+{
+    const struct q3n_model_options o = { MISSES(AUTO) };
+    make(&coded, 0);
+    if (!emulated()) return;
+    for (uint64_t n = 1 + (uint64_t)_i; n < (_i ? 60 : 150); n += n / 2 + 7) {
+        q3n_model *m;
+        emulator_seed(n);
+        ok(open_with(&m, source, true, o));
+        if (_i) emulator_lose_in_copy(n);
+        else emulator_lose_device(n);
+        ck_assert_int_eq(run(m, logits), GGF_E_IO);
+        ck_assert_int_ne(run(m, logits), 0);
+        emulator_reset();
+        q3n_model_close(m);
+        check_all_gone();
+    }
+}
+END_TEST
+
+/* ---- Who computes what ------------------------------------------------------------- */
+
+static void add(struct rate *r, double seconds, int times)
+{
+    while (times--) rate_add(r, 1000, 1000 * seconds);
+}
+
+START_TEST(rates_are_medians)
+{
+    struct rate r = { 0 };
+    ck_assert_double_eq(rate_of(&r, 7), 7);
+    rate_add(&r, 0, 1);
+    rate_add(&r, 1, 0);
+    ck_assert_double_eq(rate_of(&r, 7), 7);
+    add(&r, 0.5, 1);
+    ck_assert_double_eq(rate_of(&r, 7), 0.5);
+    add(&r, 0.125, 2);
+    add(&r, 1000, 2);
+    ck_assert_double_eq(rate_of(&r, 7), 0.5);
+    add(&r, 0.25, 3);
+    ck_assert_double_eq(rate_of(&r, 7), 0.25);
+}
+END_TEST
+
+START_TEST(both_are_done_soonest)
+{
+    static const uint64_t same[10] = { 8, 8, 8, 8, 8, 8, 8, 8, 8, 8 };
+    static const uint64_t sizes[3] = { 10, 1, 1 };
+    const struct {
+        double upload, compute;
+        uint32_t n, want;
+    } cases[] = {
+        { 1, 1, 10, 5 }, { 1, 1, 1, 1 },   { 3, 1, 10, 2 },   { 1, 3, 10, 8 },
+        { 2, 1, 1, 0 },  { 20, 1, 10, 0 }, { 1, 20, 10, 10 }, { 1, 1, 0, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct miss_costs c = { 0 };
+        add(&c.upload, cases[i].upload, 1);
+        add(&c.compute, cases[i].compute, 1);
+        ck_assert_uint_eq(misses_to_upload(&c, same, cases[i].n), cases[i].want);
+    }
+    struct miss_costs c = { 0 };
+    add(&c.upload, 1, 1);
+    add(&c.compute, 4, 1);
+    ck_assert_uint_eq(misses_to_upload(&c, sizes, 3), 1);
+}
+END_TEST
+
+/* What never happens is tried now and then. */
+START_TEST(both_are_tried)
+{
+    static const uint64_t n[4] = { 1, 1, 1, 1 };
+    for (int k = 0; k < 2; k++) {
+        struct miss_costs c = { 0 };
+        uint32_t other = 0;
+        add(&c.upload, k ? 100 : 1, 1);
+        add(&c.compute, k ? 1 : 100, 1);
+        for (int i = 0; i < 200; i++) other += misses_to_upload(&c, n, 4) != (k ? 0 : 4);
+        ck_assert_uint_ge(other, 2);
+        ck_assert_uint_le(other, 4);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("few");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, the_same_bits);
+    tcase_add_test(tc, the_host_computes);
+    tcase_add_test(tc, floats_are_copied);
+    tcase_add_test(tc, the_host_takes_part);
+    tcase_add_test(tc, damaged_records);
+    tcase_add_loop_test(tc, the_device_is_lost, 0, 2);
+    TCase *costs = tcase_create("costs");
+    tcase_add_test(costs, rates_are_medians);
+    tcase_add_test(costs, both_are_done_soonest);
+    tcase_add_test(costs, both_are_tried);
+    return GPU_SUITE_RUN("gpu_few", tc, costs);
+}
