@@ -100,6 +100,12 @@ void cache_moved(void *user, uint32_t number, uint32_t run)
     s->records[number].run = run;
 }
 
+void cache_leaving(void *user, uint8_t *from, uint64_t bytes)
+{
+    const struct expert_store *s = user;
+    if (s->leaving) s->leaving(s->leaving_user, from, bytes);
+}
+
 bool cache_evict(struct expert_store *s)
 {
     const uint32_t victim = policy_victim(&s->policy, cache_may_move, s);

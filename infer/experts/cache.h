@@ -42,6 +42,8 @@ struct expert_store {
     struct slots slots;    /* base NULL: all experts are mapped */
     struct policy policy;
     struct reader_pool readers;
+    void (*leaving)(void *user, const uint8_t *from, uint64_t bytes); /* or NULL */
+    void *leaving_user;
     struct disk_file *files;
     uint32_t n_files;
     uint32_t *scratch;                /* [n_expert] */
@@ -113,5 +115,6 @@ struct disk_file *cache_file(const struct expert_store *s, const char *path);
 void cache_read(void *user, struct read_job *job, void *memory);
 bool cache_may_move(void *user, uint32_t number);
 void cache_moved(void *user, uint32_t number, uint32_t run);
+void cache_leaving(void *user, uint8_t *from, uint64_t bytes);
 
 #endif

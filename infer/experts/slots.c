@@ -252,6 +252,7 @@ static void give_back(struct slots *s)
     const uint64_t end = (uint64_t)s->pages * SLOT_PAGE;
     const uint64_t whole = ((uint64_t)s->touched * SLOT_PAGE + grain - 1) / grain * grain;
     const uint64_t bytes = (whole < s->mapped ? whole : s->mapped) - end;
+    if (s->owners.leaving) s->owners.leaving(s->owners.user, s->base + end, bytes);
     /* New pages in their place, which are not locked. */
     if (mmap(s->base + end, bytes, PROT_READ | PROT_WRITE, ANONYMOUS | MAP_FIXED, -1,
              0) != MAP_FAILED)

@@ -21,6 +21,8 @@ struct slot_owners {
     bool (*may_move)(void *user, uint32_t owner);
     void (*moved)(void *user, uint32_t owner, uint32_t run); /* its bytes are there now */
     void *user;
+    /* Whole pages are about to be given back to the system; or NULL. */
+    void (*leaving)(void *user, uint8_t *from, uint64_t bytes);
 };
 
 struct slot_run {

@@ -195,7 +195,7 @@ int expert_store_start(struct expert_store *s, uint64_t bytes, ggf_error *err)
     const uint64_t most = expert_store_most(s, s->o.direct);
     const uint64_t least = expert_store_least(s, s->o.direct);
     const uint32_t n = s->o.dims.n_layer * s->o.dims.n_expert;
-    const struct slot_owners owners = { cache_may_move, cache_moved, s };
+    const struct slot_owners owners = { cache_may_move, cache_moved, s, cache_leaving };
     if (!most) return 0;
     if (bytes > most) bytes = most;
     if (bytes < least)
@@ -357,6 +357,21 @@ bool expert_store_lock(const struct expert_store *s)
         }
     }
     return !s->slots.base || s->slots.locked;
+}
+
+uint8_t *expert_store_memory(const struct expert_store *s, uint64_t *bytes)
+{
+    *bytes = (uint64_t)s->slots.pages * SLOT_PAGE;
+    return s->slots.base;
+}
+
+void expert_store_on_leaving(struct expert_store *s,
+                             void (*leaving)(void *user, const uint8_t *from,
+                                             uint64_t bytes),
+                             void *user)
+{
+    s->leaving = leaving;
+    s->leaving_user = user;
 }
 
 void expert_store_follow_limits(struct expert_store *s) { cache_follow_limits(s, 0); }

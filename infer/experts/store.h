@@ -107,6 +107,15 @@ bool expert_store_lock(const struct expert_store *store);
  * nothing if no experts are read. */
 int expert_store_measure(struct expert_store *store, double seconds, ggf_error *err);
 
+/* The store's memory, *bytes of it from the border of a page on; NULL: it has none. */
+uint8_t *expert_store_memory(const struct expert_store *store, uint64_t *bytes);
+/* Who is told of pages that are about to be given back to the system, by the thread that
+ * calls begin() or the function below; NULL: nobody. */
+void expert_store_on_leaving(struct expert_store *store,
+                             void (*leaving)(void *user, const uint8_t *from,
+                                             uint64_t bytes),
+                             void *user);
+
 /* Look at the limits of cgroups, as begin() does.  Not while a layer's experts are in
  * use. */
 void expert_store_follow_limits(struct expert_store *store);

@@ -5,6 +5,8 @@
  * ones before `copied` have been handed to the device, by the caller and in order. */
 #include "staging.h"
 
+#include "pinned.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -28,6 +30,9 @@ struct staging {
     void *memory;
     struct piece pieces[PIECES];
     uint64_t asked, taken, copied;
+    struct pinned *pinned; /* NULL: nothing can be read as it is */
+    bool direct;           /* something is, */
+    gpu_mark *read;        /* and has been */
 
     pthread_mutex_t mutex;
     pthread_cond_t work, full; /* there is something to fill; or something was */
@@ -99,8 +104,22 @@ static bool is_full(struct staging *s, const struct piece *p)
     return full;
 }
 
+static bool can_read(struct staging *s, const struct staged *what)
+{
+    for (int i = 0; i < 3; i++)
+        if (!s->pinned || !pinned_get(s->pinned, what->from[i], what->bytes[i]))
+            return false;
+    return true;
+}
+
 int staging_put(struct staging *s, void *to_d, const struct staged *what, ggf_error *err)
 {
+    if (can_read(s, what)) {
+        s->direct = true;
+        for (int i = 0; i < 3; i++)
+            gpu_copy(s->g, (uint8_t *)to_d + what->at[i], what->from[i], what->bytes[i]);
+        return 0;
+    }
     struct piece *p = piece_of(s, s->asked);
     if (s->asked - s->copied == PIECES) copy_one(s);
     const int e = gpu_mark_wait(p->copied, err);
@@ -116,9 +135,28 @@ int staging_put(struct staging *s, void *to_d, const struct staged *what, ggf_er
     return 0;
 }
 
-void staging_flush(struct staging *s)
+void staging_hand_over(struct staging *s)
 {
     while (s->copied < s->asked) copy_one(s);
+}
+
+void staging_flush(struct staging *s)
+{
+    staging_hand_over(s);
+    if (!s->direct) return;
+    gpu_mark_copies(s->read);
+    gpu_mark_wait(s->read, NULL); /* a failure sticks */
+    s->direct = false;
+}
+
+int staging_reads(struct staging *s, uint8_t *memory, uint64_t bytes, ggf_error *err)
+{
+    return pinned_new(&s->pinned, s->g, memory, bytes, err);
+}
+
+void staging_leaves(struct staging *s, const void *from, uint64_t bytes)
+{
+    if (s->pinned) pinned_leave(s->pinned, from, bytes);
 }
 
 /* ---- Setting up ------------------------------------------------------------------ */
@@ -126,6 +164,7 @@ void staging_flush(struct staging *s)
 static int get_pieces(struct staging *s, uint64_t slot_bytes, ggf_error *err)
 {
     int e = gpu_host_alloc(s->g, &s->memory, NULL, staging_bytes(slot_bytes), err);
+    if (!e) e = gpu_mark_new(s->g, &s->read, err);
     for (int i = 0; i < PIECES && !e; i++) {
         s->pieces[i].memory = (uint8_t *)s->memory + i * slot_bytes;
         e = gpu_mark_new(s->g, &s->pieces[i].copied, err);
@@ -164,6 +203,8 @@ void staging_free(struct staging *s)
     pthread_cond_broadcast(&s->work);
     pthread_mutex_unlock(&s->mutex);
     for (int i = 0; i < s->n_threads; i++) pthread_join(s->threads[i], NULL);
+    pinned_free(s->pinned);
+    gpu_mark_free(s->read);
     for (int i = 0; i < PIECES; i++) gpu_mark_free(s->pieces[i].copied);
     if (s->memory) gpu_host_free(s->g, s->memory);
     pthread_cond_destroy(&s->work);

@@ -1,5 +1,6 @@
-/* staging.h - experts on their way to a device from memory that may be swapped: through
- * pieces that cannot be, which threads fill while others are copied.
+/* staging.h - experts on their way to a device.  Those in memory that the device can read
+ * are copied from there; others go through pieces that cannot be swapped, which threads
+ * fill while others are copied.
  *
  * A core copies some 10 GB/s within memory, a device takes 12 to 50: so a few threads
  * fill pieces at the same time, and that they wait for pages of a mapped file costs less.
@@ -27,9 +28,16 @@ void staging_free(struct staging *s); /* NULL is allowed */
 /* What it takes of the host's memory. */
 uint64_t staging_bytes(uint64_t slot_bytes);
 
-/* As gpu_copy(), but what it is copied from has to stay until staging_flush() is back:
- * all is read then, and its copies are enqueued. */
+/* What lies in `memory`, on a page's border, is copied from there, as far as the system
+ * allows it, until it is left. */
+int staging_reads(struct staging *s, uint8_t *memory, uint64_t bytes, ggf_error *err);
+void staging_leaves(struct staging *s, const void *from, uint64_t bytes);
+
+/* Asks for a copy as of gpu_copy().  It is enqueued, behind what was enqueued before,
+ * once staging_hand_over() is back; what is copied from has to stay until staging_flush()
+ * is, which does the same and then waits until all was read. */
 int staging_put(struct staging *s, void *to_d, const struct staged *what, ggf_error *err);
+void staging_hand_over(struct staging *s);
 void staging_flush(struct staging *s);
 
 #endif

@@ -96,6 +96,24 @@ static int get_halves(struct expert_stream *s, ggf_error *err)
     return e;
 }
 
+/* Pages of the store that the system gets back. */
+static void leaves(void *user, const uint8_t *from, uint64_t bytes)
+{
+    struct expert_stream *s = user;
+    staging_leaves(s->staging, from, bytes);
+}
+
+static int get_staging(struct expert_stream *s, int threads, ggf_error *err)
+{
+    struct expert_store *store = s->p->m->experts;
+    uint64_t bytes;
+    uint8_t *memory = expert_store_memory(store, &bytes);
+    const int e = staging_new(&s->staging, s->p->g, s->p->shape.slot_bytes, threads, err);
+    if (e || !s->staging || !memory) return e;
+    expert_store_on_leaving(store, leaves, s);
+    return staging_reads(s->staging, memory, bytes, err);
+}
+
 int stream_new(struct expert_stream **out, struct expert_pool *p, int threads,
                ggf_error *err)
 {
@@ -110,12 +128,13 @@ int stream_new(struct expert_stream **out, struct expert_pool *p, int threads,
     s->share = (p->shape.kept + layers - 1) / layers;
     if (!arrays(s)) return ggf_no_memory(err);
     const int e = get_halves(s, err);
-    return e ? e : staging_new(&s->staging, p->g, p->shape.slot_bytes, threads, err);
+    return e ? e : get_staging(s, threads, err);
 }
 
 void stream_free(struct expert_stream *s)
 {
     if (!s) return;
+    if (s->staging) expert_store_on_leaving(s->p->m->experts, NULL, NULL);
     staging_free(s->staging);
     for (int i = 0; i < POOL_HALVES; i++) {
         gpu_mark_free(s->half[i].there);
@@ -188,7 +207,7 @@ static void choose_who_stays(struct expert_stream *s, uint32_t n_missing)
 
 /* ---- One after the other --------------------------------------------------------- */
 
-/* What the store lets go of has been read. */
+/* What the store lets go of has been read.  What is mapped stays. */
 static void settle(struct expert_stream *s)
 {
     if (s->staging && s->held) staging_flush(s->staging);
@@ -273,7 +292,7 @@ static int fill(struct expert_stream *s, ggf_error *err)
         n++;
     }
     if (e < 0 || !n) return e;
-    if (s->staging) staging_flush(s->staging);
+    if (s->staging) staging_hand_over(s->staging);
     gpu_copy(p->g, half->table_d, half->table, table_bytes(p->m));
     gpu_mark_copies(half->there);
     s->filled++;
@@ -359,6 +378,7 @@ void stream_end(struct expert_stream *s)
 {
     done_with(s);
     s->used = s->filled; /* after an error they differ */
+    if (s->staging) staging_hand_over(s->staging);
     settle(s);
     close_demand(s);
     if (!s->kept) return;

@@ -5,8 +5,11 @@
 #define TINY_EXPERTS  12
 #include "../unit/tiny_pack.h"
 
+#include "../../infer/gpu/pinned.h"
 #include "../../infer/ops/moe.h"
 #include "gpu_suite.h"
+
+#include <sys/mman.h>
 
 enum { N = 24, CTX = 64, LAYERS = 2, MIB = 1 << 20 };
 
@@ -177,6 +180,70 @@ START_TEST(copies_are_beside_kernels)
 }
 END_TEST
 
+/* Experts that were read from disk are copied from where they are, unless the system
+ * refuses to pin that memory; which is not an error, and it is not asked again. */
+START_TEST(memory_of_the_store)
+{
+    const struct q3n_model_options o = { .load_mode = Q3N_LOAD_DIRECT,
+                                         .experts_cache_bytes = MIB };
+    q3n_model *m;
+    q3n_session *s;
+    if (!emulated()) return;
+    make(&(struct tiny){ 0 }, 0);
+    for (int refused = 0; refused < 2; refused++) {
+        ok(open_with(&m, source, ROOM, o));
+        ok(q3n_session_new(&s, m, &settings, &err));
+        const struct emulator_counts before = emulator_count();
+        emulator_fail_allocation((uint64_t)refused);
+        ok(try_eval(s, 9, refused ? wanted : logits));
+        const struct emulator_counts now = emulator_count();
+        ck_assert_uint_eq(now.pinned, before.pinned + !refused);
+        ck_assert_uint_eq(now.allocations, before.allocations + 1);
+        q3n_session_free(s);
+        q3n_model_close(m);
+        ck_assert_uint_eq(emulator_count().pinned, 0);
+    }
+    ck_assert_mem_eq(logits, wanted, 9 * VOCAB * sizeof *logits);
+}
+END_TEST
+
+/* ---- Memory that is pinned piece by piece ------------------------------------------ */
+
+START_TEST(pieces_are_pinned_when_they_are_used)
+{
+    enum { PIECE = PINNED_PIECE, BYTES = 2 * PIECE + 8192 };
+    gpu *g = gpu_new();
+    struct pinned *p;
+    uint8_t *base = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ck_assert_ptr_ne(base, MAP_FAILED);
+    ok(pinned_new(&p, g, base, BYTES, &err));
+    if (emulated()) {
+        ck_assert_uint_eq(emulator_count().pinned, 0);
+        ck_assert(pinned_get(p, base + 5, 10));
+        ck_assert_uint_eq(emulator_count().pinned, 1);
+        ck_assert(pinned_get(p, base + PIECE - 1, 1));
+        ck_assert_uint_eq(emulator_count().pinned, 1);
+        ck_assert(pinned_get(p, base + 2 * PIECE - 1, 2)); /* two more */
+        ck_assert_uint_eq(emulator_count().pinned, 3);
+        pinned_leave(p, base + PIECE + 4096, 4096);
+        ck_assert_uint_eq(emulator_count().pinned, 2);
+        emulator_fail_allocation(1);
+        ck_assert(!pinned_get(p, base + PIECE - 1, 2));
+        ck_assert(!pinned_get(p, base + PIECE, 1)); /* nobody asks again */
+        ck_assert(pinned_get(p, base + PIECE - 1, 1));
+        ck_assert(pinned_get(p, base + BYTES - 1, 1));
+    }
+    ck_assert(!pinned_get(p, base + BYTES - 1, 2));
+    ck_assert(!pinned_get(p, base - 1, 2));
+    ck_assert(!pinned_get(p, &err, 1));
+    pinned_free(p);
+    pinned_free(NULL);
+    munmap(base, BYTES);
+    gpu_done(g);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("stream");
@@ -185,5 +252,7 @@ int main(void)
     tcase_add_test(tc, the_same_bits);
     tcase_add_test(tc, each_is_copied_once);
     tcase_add_test(tc, copies_are_beside_kernels);
+    tcase_add_test(tc, memory_of_the_store);
+    tcase_add_test(tc, pieces_are_pinned_when_they_are_used);
     return GPU_SUITE_RUN("gpu_stream", tc);
 }

@@ -57,7 +57,7 @@ static uint32_t *last_of(const struct cache *c, uint32_t item)
 
 static void open_cache(struct cache *c, enum q3n_cache_policy kind)
 {
-    const struct slot_owners owners = { may_move, moved, c };
+    const struct slot_owners owners = { may_move, moved, c, NULL };
     memset(c, 0, sizeof *c);
     for (int i = 0; i < ITEMS; i++) c->run[i] = NO_RUN;
     ck_assert(policy_init(&c->policy, kind, ITEMS));
@@ -238,7 +238,7 @@ END_TEST
 
 START_TEST(too_much)
 {
-    const struct slot_owners owners = { may_move, moved, NULL };
+    const struct slot_owners owners = { may_move, moved, NULL, NULL };
     struct slots s;
     ck_assert_int_eq(slots_open(&s, UINT64_MAX, 10, &owners, &err), GGF_E_ARG);
     ck_assert_int_eq(slots_open(&s, 1ull << 43, 10, &owners, &err), 0);
