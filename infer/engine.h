@@ -145,6 +145,7 @@ struct q3n_device_info {
     uint32_t n_slot_layers;
     uint64_t kv_bytes, work_bytes; /* and of all sessions together keys and values, */
     uint64_t state_bytes;          /* buffers, and recurrent states */
+    uint64_t pinned_bytes;         /* of the host's memory: experts on their way there */
 };
 
 /* What a device can do, in 10^9 a second. */

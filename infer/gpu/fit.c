@@ -126,6 +126,7 @@ static uint64_t add_up(const struct fit *f)
     uint64_t experts = 0;
     d->pool_slots = o->pool_shape.kept + o->pool_shape.passing;
     d->pool_bytes = d->pool_slots ? pool_bytes(f->m, &o->pool_shape) : 0;
+    d->pinned_bytes = stream_bytes(f->m, &o->pool_shape);
     d->dense_bytes = d->kv_bytes = d->state_bytes = d->expert_bytes = 0;
     d->n_layers = d->n_expert_layers = d->n_slot_layers = 0;
     d->head = f->here[n];

@@ -77,8 +77,9 @@ int placement_choose(const struct q3n_model *m, const struct q3n_model_options *
     const uint64_t dense = m->info.device.dense_bytes < m->info.bytes_dense
                                ? m->info.bytes_dense - m->info.device.dense_bytes
                                : 0;
-    const uint64_t rest =
-        dense + q3n_session_bytes(m, &o->session) + o->other_bytes + process_bytes(have);
+    const uint64_t rest = dense + m->info.device.pinned_bytes +
+                          q3n_session_bytes(m, &o->session) + o->other_bytes +
+                          process_bytes(have);
     if (o->verify_reads && !m->pack)
         return useless("a choice of what is verified", "without an expert pack", err);
     *out = (struct placement){ .mode = o->load_mode, .slots = o->experts_cache_bytes };

@@ -90,6 +90,7 @@ START_TEST(as_much_as_fits)
     ck_assert_uint_eq(d->n_layers, room[_i].layers);
     ck_assert_uint_eq(d->n_expert_layers, room[_i].expert_layers);
     ck_assert_uint_eq(d->pool_slots, room[_i].slots);
+    ck_assert(!d->pinned_bytes == !d->pool_slots);
     ck_assert_int_eq(d->head, room[_i].head);
     ck_assert_uint_eq(d->limit_bytes, vram);
     ok(q3n_session_new(&s, m, &settings, &err));

@@ -74,6 +74,7 @@ void gpu_json(struct json *j, const struct q3n_device_info *d)
         json_u64(j, "kv_bytes", d->kv_bytes);
         json_u64(j, "state_bytes", d->state_bytes);
         json_u64(j, "buffer_bytes", d->work_bytes);
+        json_u64(j, "pinned_bytes", d->pinned_bytes);
     } else if (*d->none) {
         json_str(j, "none", d->none);
     }

@@ -208,7 +208,7 @@ static void print_places(const struct placement_plan *p, FILE *f)
              p->dense, reads(p) ? memory : of_mapped(p));
     if (p->kv) plan_row(&t, context, p->kv, memory);
     if (p->state) plan_row(&t, "recurrent state", p->state, memory);
-    plan_row(&t, "buffers", p->work, memory);
+    plan_row(&t, "buffers", p->work + i->device.pinned_bytes, memory);
     if (!reads(p)) {
         if (p->experts) plan_row(&t, "experts", p->experts, of_mapped(p));
         if (i->bytes_slots) plan_row(&t, "unpacked experts", i->bytes_slots, memory);
