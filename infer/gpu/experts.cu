@@ -6,13 +6,11 @@
  * for more they are sorted by expert, and the tokens of an expert are multiplied
  * together. Either way a row's result is the same, and the rows of a token are added in
  * the order of the routing. */
+#include "activate.cuh"
 #include "norm.cuh"
-#include "product.cuh"
-#include "../ops/silu.h"
 
 enum {
     SORT_THREADS = 1024,
-    ACTIVATE_THREADS = 128,
     SUM_THREADS = 1024,
     PAIR_TOKENS = GPU_FEW_TOKENS /* with so many tokens pairs stay as they are */
 };
@@ -137,56 +135,15 @@ static __global__ void __launch_bounds__(SORT_THREADS)
 /* ---- Between the products
  * --------------------------------------------------------------- */
 
-/* What the shared expert counts for a token. */
-static __device__ void weigh_shared(const float *gate, const float *norm, uint32_t n,
-                                    float *weight)
-{
-    SHARED(float, scratch, [ACTIVATE_THREADS / WARP]);
-    float sum = 0;
-    for (uint32_t i = threadIdx.x; i < n; i += ACTIVATE_THREADS)
-        sum = fma1(gate[i], norm[i], sum);
-    sum = block_sum(sum, scratch);
-    if (threadIdx.x == 0) *weight = silu_sigmoid(sum);
-}
-
-struct activation {
-    struct gpu_moe m;
-    float *ff_d; /* as in struct layout */
-    struct act_block *mid;
-    uint32_t ff, blocks, pairs, first, end;
-    const uint32_t *expert_of; /* [pairs] */
-    const float *norm;
-    float *shared_weight;
-};
-
-/* A block for each row: silu(gate) * up, as floats and encoded. */
-static __global__ void activate(struct activation a)
+/* A block for each row; where product_few() does not do it. */
+static __global__ void __launch_bounds__(ACTIVATE_THREADS)
+    activate(const __grid_constant__ struct product p, const uint32_t *expert_of)
 {
     after_previous();
     const uint32_t row = blockIdx.x;
-    const bool routed = row < a.pairs;
-    const uint32_t n = routed ? a.m.n_ff : a.m.n_ff_shared;
-    float *const gate = a.ff_d + (size_t)row * 2 * a.ff, *const up = gate + a.ff;
-    if (!expert_wanted(a.m.experts_d, a.m.n_expert, a.first, a.end,
-                       routed ? a.expert_of[row] : a.m.n_expert))
-        return;
-    if (!routed)
-        weigh_shared(a.m.shared_gate_d, a.norm + (size_t)(row - a.pairs) * a.m.n_embd,
-                     a.m.n_embd, a.shared_weight + row - a.pairs);
-    for (uint32_t b = warp_of(); b < act_blocks(n); b += ACTIVATE_THREADS / WARP) {
-        float4 v[2];
-#pragma unroll
-        for (uint32_t h = 0; h < 2; h++) {
-            const uint32_t i = ACT_BLOCK * b + 128 * h + 4 * lane_of();
-            v[h] = make_float4(0, 0, 0, 0);
-            if (i >= n) continue;
-            const float4 g = *(const float4 *)(gate + i), u = *(const float4 *)(up + i);
-            v[h] = make_float4(silu_times(g.x, u.x), silu_times(g.y, u.y),
-                               silu_times(g.z, u.z), silu_times(g.w, u.w));
-            *(float4 *)(gate + i) = v[h];
-        }
-        acts_put(a.mid + (size_t)row * a.blocks, n, b, v);
-    }
+    if (expert_wanted(p.experts, p.n_expert, p.expert_first, p.expert_end,
+                      row < p.pairs ? expert_of[row] : p.n_expert))
+        activate_row(p, row);
 }
 
 static __device__ void add_scaled(float4 *sum, float w, const float *row)
@@ -250,17 +207,21 @@ static __global__ void __launch_bounds__(SUM_THREADS)
 /* ---- All of it
  * ------------------------------------------------------------------------------ */
 
-static uint32_t blocks_of(const struct layout *l, const struct product *p, uint32_t rows,
-                          uint32_t n)
+/* Matrices of `rows` rows of n, of the routed experts and of the shared one. */
+static void set_shapes(struct product *p, uint32_t n, uint32_t rows, uint32_t n_shared,
+                       uint32_t rows_shared)
 {
-    return div_up(rows, l->sorted ? (uint32_t)MANY_ROWS : few_rows(n, p->several, false));
+    p->few[0] = few_shape_of(n, rows, p->several);
+    p->few[1] = few_shape_of(n_shared, rows_shared, p->several);
 }
 
+/* most: rows of a matrix. */
 static void multiply(gpu *g, const struct layout *l, const struct product *p,
-                     uint32_t row_blocks)
+                     uint32_t most)
 {
-    if (l->sorted) product_many(g, p, l->tiles, row_blocks);
-    else product_few(g, p, l->tiles, row_blocks);
+    const uint32_t routed = p->few[0].blocks, shared = p->few[1].blocks;
+    if (l->sorted) product_many(g, p, l->tiles, p->n_parts * div_up(most, MANY_ROWS));
+    else product_few(g, p, l->tiles, p->n_parts * (routed > shared ? routed : shared));
 }
 
 void gpu_moe_sort(gpu *g, const struct gpu_moe *m, const uint32_t *ids_d, uint32_t tokens,
@@ -279,7 +240,6 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
 {
     const struct layout l = layout_of(m, acts->tokens, scratch_d);
     struct product p = {};
-    struct activation a = {};
     p.grids = g->tables_d;
     p.q = (const struct act_block *)acts->q_d;
     p.x = acts->x_d;
@@ -305,21 +265,20 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
     p.ids = ids_d;
     p.tiles = l.sorted ? l.tile : NULL;
     p.act_rows = l.sorted ? l.token_of : NULL;
-    multiply(g, &l, &p, 2 * blocks_of(&l, &p, l.ff, m->n_embd));
+    p.then.mid = l.mid;
+    p.then.stride = l.blocks;
+    p.then.shared_gate = m->shared_gate_d;
+    p.then.shared_weight = l.shared_weight;
+    const bool fused = !l.sorted && l.tiles <= GPU_COUNTERS;
+    if (fused) p.counters = g->counters_d;
+    set_shapes(&p, m->n_embd, m->n_ff, m->n_embd, m->n_ff_shared);
+    multiply(g, &l, &p, l.ff);
 
-    a.m = *m;
-    a.ff_d = l.ff_d;
-    a.mid = l.mid;
-    a.ff = l.ff;
-    a.blocks = l.blocks;
-    a.pairs = l.pairs;
-    a.first = first;
-    a.end = end;
-    a.expert_of = l.sorted ? l.expert_of : ids_d;
-    a.norm = acts->x_d;
-    a.shared_weight = l.shared_weight;
-    LAUNCH(g, activate, l.rows, ACTIVATE_THREADS, 0, a);
+    if (!fused)
+        LAUNCH(g, activate, l.rows, ACTIVATE_THREADS, 0, p,
+               l.sorted ? l.expert_of : ids_d);
 
+    p.counters = NULL;
     p.q = l.mid;
     p.x = l.ff_d;
     p.act_stride = l.blocks;
@@ -328,9 +287,8 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
     p.y_stride = m->n_embd;
     p.part = GGF_DOWN;
     p.n_parts = 1;
-    const uint32_t routed = blocks_of(&l, &p, m->n_embd, m->n_ff),
-                   shared = blocks_of(&l, &p, m->n_embd, m->n_ff_shared);
-    multiply(g, &l, &p, routed > shared ? routed : shared);
+    set_shapes(&p, m->n_ff, m->n_embd, m->n_ff_shared, m->n_embd);
+    multiply(g, &l, &p, m->n_embd);
 }
 
 void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *weights_d,

@@ -23,8 +23,9 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
                           m->scale,
                           blocks,
                           (uint32_t)row_bytes_of(m->type, ACT_BLOCK) };
-        blocks += div_up(m->rows, few ? few_rows(m->n, several, is_floats(m->type))
-                                      : (uint32_t)MANY_ROWS);
+        blocks += !few                 ? div_up(m->rows, MANY_ROWS)
+                  : is_floats(m->type) ? div_up(m->rows, FEW_FLOAT_ROWS)
+                                       : few_shape_of(m->n, m->rows, several).blocks;
     }
     p.grids = g->tables_d;
     p.q = (const struct act_block *)x->q_d;
@@ -35,6 +36,7 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
     p.y_stride = y_stride;
     p.columns = x->tokens;
     p.several = several;
+    p.few[0] = few_shape_of(l->n, 1, several);
     p.n_matrices = l->n_parts;
     if (few) product_few(g, &p, div_up(x->tokens, columns), blocks);
     else product_many(g, &p, div_up(x->tokens, columns), blocks);

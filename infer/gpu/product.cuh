@@ -29,6 +29,25 @@ struct product_matrix {
     uint32_t item;        /* bytes of 256 weights */
 };
 
+/* Rows of a matrix of floats that is not an expert's: one for each warp. */
+enum { FEW_FLOAT_ROWS = FEW_THREADS / 32 };
+
+/* How product_few() cuts matrices of one shape.  A block has `rows` rows, a lane for each
+ * block of 256 weights of them, and of long rows `span` blocks at a time; the row of a
+ * lane is lane * lanes / 2^16.  blocks: of threads, for a matrix. */
+struct few_shape {
+    uint32_t span, lanes, rows, blocks;
+};
+
+/* What becomes of gate and up, [2 ff, rows] at y: silu(gate) * up, in gate's place and
+ * encoded; and the weights of the shared expert. */
+struct activation {
+    struct act_block *mid; /* rows are `stride` apart */
+    uint32_t stride;
+    const float *shared_gate;
+    float *shared_weight; /* [tokens] */
+};
+
 /* Columns of one expert; count 0: nothing. */
 struct expert_tile {
     uint32_t expert, first, count;
@@ -43,8 +62,10 @@ struct product {
     uint32_t act_stride, x_stride;
     float *y;
     size_t y_stride;
-    uint32_t columns;    /* in all */
-    bool several;        /* few: tiles may have more than one */
+    uint32_t columns; /* in all */
+    bool several;     /* few: tiles may have more than one */
+    struct few_shape
+        few[2];          /* of the matrices, or of routed experts; of the shared one */
     uint32_t n_matrices; /* 0: experts */
     struct product_matrix matrices[GPU_PARTS];
 
@@ -53,6 +74,9 @@ struct product {
     uint32_t part, n_parts, part_width, n_expert, n_used, n_ff, n_ff_shared, n_embd,
         pairs;
     uint32_t expert_first, expert_end; /* of others there are no products */
+    struct activation then;            /* of gate and up */
+    uint32_t *counters; /* [tiles], for last_block(), if product_few() is to
+                           do that; or NULL */
     struct gpu_matrix shared[3];
     const uint32_t *ids;             /* [pairs]: a tile is a pair, or */
     const struct expert_tile *tiles; /* NULL, or the tiles that were found, */
@@ -69,18 +93,16 @@ static inline __device__ bool expert_wanted(const struct gpu_expert *experts,
            (expert == n_expert || experts[expert].data_d[GGF_GATE]);
 }
 
-/* Blocks of 256 weights of a row that a block of product_few() has at a time, a lane each;
- * there may be `several` columns. */
-static inline __host__ __device__ uint32_t few_blocks(uint32_t n, bool several)
+/* `rows` rows of n; there may be `several` columns. */
+static inline struct few_shape few_shape_of(uint32_t n, uint32_t rows, bool several)
 {
     const uint32_t most = several ? 8 : 16, blocks = act_blocks(n);
-    return blocks > most ? most : blocks ? blocks : 1;
-}
-
-/* Its rows.  `floats`: of a matrix of floats that is not an expert's. */
-static inline __host__ __device__ uint32_t few_rows(uint32_t n, bool several, bool floats)
-{
-    return floats ? FEW_THREADS / WARP : FEW_THREADS / few_blocks(n, several);
+    struct few_shape s;
+    s.span = blocks > most ? most : blocks ? blocks : 1;
+    s.lanes = 65536 / s.span + 1;
+    s.rows = FEW_THREADS / s.span;
+    s.blocks = div_up(rows, s.rows);
+    return s;
 }
 
 /* tiles, row_blocks: how many of each. */

@@ -10,6 +10,7 @@
  * copied to shared memory as one run of 16 bytes after 16 bytes, all of it asked for at
  * once, and lanes take their blocks apart there.  That loads and products overlap is left
  * to the other blocks of the multiprocessor. */
+#include "activate.cuh"
 #include "product_tile.cuh"
 #include "unpack_few.cuh"
 
@@ -28,12 +29,9 @@ enum { COLUMN_BLOCKS = 8 };
 /* How a block of threads goes through its rows. */
 struct way {
     struct tile t;
-    uint32_t span; /* blocks of 256 of a row that are worked on at a time, */
-    uint32_t
-        lanes;     /* 2^16 / span, rounded up: the row of a lane is lane * lanes / 2^16 */
-    uint32_t rows; /* of the block of threads, */
-    uint32_t step; /* and those at a time */
-    uint32_t item; /* bytes of 256 weights */
+    struct few_shape shape;
+    uint32_t rows;   /* of the block of threads, */
+    uint32_t step;   /* and those at a time */
     uint32_t stride; /* from a row to the next in shared memory */
     bool whole;      /* rows are copied as they are; otherwise each by itself, */
     bool odd;        /* and byte by byte, as they are not even 8-aligned */
@@ -180,7 +178,7 @@ static __device__ void stage_weights(const struct way &y, uint32_t row, uint32_t
                                      uint32_t first, uint32_t blocks, uint8_t *to)
 {
     const struct tile &t = y.t;
-    const uint8_t *from = t.w + (size_t)(t.row + row) * t.row_bytes + first * y.item;
+    const uint8_t *from = t.w + (size_t)(t.row + row) * t.row_bytes + first * y.t.item;
     if (y.whole) {
         const uint32_t before = (uint32_t)(uintptr_t)from % 16;
         const uint32_t n = before + rows * (uint32_t)t.row_bytes;
@@ -188,7 +186,8 @@ static __device__ void stage_weights(const struct way &y, uint32_t row, uint32_t
             copy_begin<16>(to + i, from - before + i);
         return;
     }
-    const uint32_t bytes = min(blocks * y.item, (uint32_t)t.row_bytes - first * y.item);
+    const uint32_t bytes =
+        min(blocks * y.t.item, (uint32_t)t.row_bytes - first * y.t.item);
     for (uint32_t r = warp_of(); r < rows; r += FEW_THREADS / WARP) {
         const uint8_t *piece = from + (size_t)r * t.row_bytes;
         uint8_t *const place = to + r * y.stride;
@@ -210,7 +209,7 @@ static __device__ const uint8_t *staged_row(const struct way &y, uint32_t row, u
     const uint32_t low = (uint32_t)(uintptr_t)t.w, each = (uint32_t)t.row_bytes;
     if (y.odd) return at + r * y.stride;
     if (y.whole) return at + (low + (t.row + row) * each) % 16 + r * each;
-    return at + r * y.stride + (low + (t.row + row + r) * each + first * y.item) % 16;
+    return at + r * y.stride + (low + (t.row + row + r) * each + first * y.t.item) % 16;
 }
 
 /* Blocks first .. first + blocks - 1 of the activations of all columns, in a form. */
@@ -245,9 +244,10 @@ static __device__ void lane_block(const struct product &p, const struct way &y,
 {
     typedef weights<type> W;
     enum { align = W::block == 32 ? 8 : (int)W::align };
-    const uint32_t r = threadIdx.x * y.lanes >> 16, block = threadIdx.x - r * y.span;
+    const uint32_t r = threadIdx.x * y.shape.lanes >> 16,
+                   block = threadIdx.x - r * y.shape.span;
     if (r >= rows || block >= blocks) return;
-    const uint8_t *at = staged_row(y, row, r, first, s.w) + block * y.item;
+    const uint8_t *at = staged_row(y, row, r, first, s.w) + block * y.t.item;
     const uint32_t odd = align == 2 ? (uint32_t)(uintptr_t)at & 2 : 0;
     const in_shared<align> b = { at - odd, 0, odd };
     float total[columns];
@@ -277,14 +277,14 @@ static __device__ void few_coded(const struct product &p, const struct way &w,
     const uint32_t all = act_blocks(t.n);
     float y = 0;
     for (uint32_t row = 0; row < w.rows; row += w.step)
-        for (uint32_t first = 0; first < all; first += w.span) {
+        for (uint32_t first = 0; first < all; first += w.shape.span) {
             const uint32_t rows = min(w.step, w.rows - row),
-                           blocks = min(w.span, all - first);
+                           blocks = min(w.shape.span, all - first);
             if (row || first) {
                 block_sync(); /* nobody reads any more what was there */
                 stage_weights(w, row, rows, first, blocks, s.w);
             }
-            if (!row || all > w.span)
+            if (!row || all > w.shape.span)
                 stage_acts(p, t, (uint32_t)W::block, first, blocks, s.x);
             copy_end();
             copy_wait<0>();
@@ -296,7 +296,7 @@ static __device__ void few_coded(const struct product &p, const struct way &w,
             for (uint32_t i = threadIdx.x; i < rows * t.count; i += FEW_THREADS) {
                 const uint32_t c = columns == 1 ? 0 : i / rows, r = i - c * rows;
                 y = add_blocks<W::block == ACT_BLOCK>(first ? y : 0,
-                                                      &s.sum[c][r * w.span],
+                                                      &s.sum[c][r * w.shape.span],
                                                       s.x + COLUMN_BLOCKS * c, blocks);
                 if (first + blocks == all)
                     p.y[(t.first + c) * p.y_stride + t.out + t.row + row + r] =
@@ -313,21 +313,22 @@ static __device__ void few_coded(const struct product &p, const struct way &w,
  * 64 KiB. */
 enum { EXPERT_ROOM = FEW_THREADS * 210 + 32, MOST_ROOM = 36 << 10 };
 
-struct few_shape {
+/* How rows of n weights lie in shared memory; 256 have `item` bytes. */
+struct few_rows {
     uint32_t stride;
     bool whole, odd;
 };
-
-/* Of rows of n weights with so many bytes, of which 256 have `item`. */
-static inline __host__ __device__ struct few_shape few_shape(uint32_t n, size_t row_bytes,
-                                                             uint32_t item, bool several)
+static inline __host__ __device__ struct few_rows few_rows_of(uint32_t n,
+                                                              size_t row_bytes,
+                                                              uint32_t item,
+                                                              uint32_t span)
 {
-    const uint32_t span = few_blocks(n, several), bytes = div_up(span * item, 16) * 16;
-    struct few_shape s;
-    s.odd = n % ACT_BLOCK && row_bytes % 8;
-    s.whole = !s.odd && act_blocks(n) <= span;
-    s.stride = s.whole ? (uint32_t)row_bytes : s.odd ? bytes : bytes + 16;
-    return s;
+    const uint32_t bytes = div_up(span * item, 16) * 16;
+    struct few_rows r;
+    r.odd = n % ACT_BLOCK && row_bytes % 8;
+    r.whole = !r.odd && act_blocks(n) <= span;
+    r.stride = r.whole ? (uint32_t)row_bytes : r.odd ? bytes : bytes + 16;
+    return r;
 }
 
 /* `room`: for weights. */
@@ -339,23 +340,32 @@ static __device__ void find_way(const struct product &p, uint32_t room, struct w
         t->count = 0;
         return;
     }
+    y->shape = p.few[t->shape];
     const bool floats = is_floats(t->type);
-    const uint32_t rows = few_rows(t->n, p.several, floats && p.n_matrices);
-    y->rows = min(rows, t->rows - t->row);
+    y->rows = min(floats && p.n_matrices ? (uint32_t)FEW_FLOAT_ROWS : y->shape.rows,
+                  t->rows - t->row);
     if (floats) return;
-    const struct few_shape shape = few_shape(t->n, t->row_bytes, t->item, p.several);
-    y->span = few_blocks(t->n, p.several);
-    y->lanes = 65536 / y->span + 1;
-    y->item = t->item;
-    y->odd = shape.odd;
-    y->whole = shape.whole;
-    y->stride = shape.stride;
-    const uint32_t steps = div_up(rows, (room - 32) / shape.stride);
-    y->step = div_up(rows, steps);
+    const struct few_rows r = few_rows_of(t->n, t->row_bytes, t->item, y->shape.span);
+    y->odd = r.odd;
+    y->whole = r.whole;
+    y->stride = r.stride;
+    y->step = y->rows;
+    if (y->rows * r.stride + 32 > room)
+        y->step = div_up(y->rows, div_up(y->rows, (room - 32) / r.stride));
+}
+
+/* What is left to do where a tile's products of gate and up are done.  A call, so that it
+ * costs the products no registers. */
+static __noinline__ __device__ void finish_tile(const struct product &p,
+                                                const struct tile &t)
+{
+    const uint32_t blocks = p.n_parts * p.few[t.shape].blocks;
+    if (!last_block(p.counters + blockIdx.x, blocks)) return;
+    for (uint32_t c = 0; c < t.count; c++) activate_row(p, t.first + c);
 }
 
 template <uint32_t columns>
-static __global__ void __launch_bounds__(FEW_THREADS, 6)
+static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
     few(const __grid_constant__ struct product p, uint32_t blocks, uint32_t room)
 {
     SHARED_BYTES(bytes); /* activations, `blocks` for each column, and weights */
@@ -371,7 +381,8 @@ static __global__ void __launch_bounds__(FEW_THREADS, 6)
     block_sync();
     const bool coded = y.t.count && !is_floats(y.t.type);
     if (coded)
-        stage_weights(y, 0, min(y.step, y.rows), 0, min(y.span, act_blocks(y.t.n)), s.w);
+        stage_weights(y, 0, min(y.step, y.rows), 0, min(y.shape.span, act_blocks(y.t.n)),
+                      s.w);
     if (early) after_previous();
     if (!y.t.count) return;
     const uint32_t first = y.t.row + warp_of(), end = y.t.row + y.rows; /* of floats */
@@ -385,6 +396,7 @@ static __global__ void __launch_bounds__(FEW_THREADS, 6)
         FLOAT_TYPES(CASE)
 #undef CASE
     }
+    if (p.counters) finish_tile(p, y.t);
 }
 
 /* Room for the weights that all lanes have, or as much of it as there can be. */
@@ -395,9 +407,10 @@ static uint32_t room_of(const struct product *p)
     for (uint32_t i = 0; i < p->n_matrices; i++) {
         const struct product_matrix *m = &p->matrices[i];
         if (is_floats(m->type)) continue;
-        const uint32_t rows = few_rows(m->n, p->several, false);
+        const struct few_shape *const shape = &p->few[0];
         const uint32_t n =
-            rows * few_shape(m->n, m->row_bytes, m->item, p->several).stride + 32;
+            shape->rows * few_rows_of(m->n, m->row_bytes, m->item, shape->span).stride +
+            32;
         if (room < n) room = n;
     }
     return room < MOST_ROOM ? div_up(room, 16) * 16 : (uint32_t)MOST_ROOM;
@@ -407,12 +420,8 @@ void product_few(struct gpu *g, const struct product *p, uint32_t tiles,
                  uint32_t row_blocks)
 {
     const dim3 grid(tiles, row_blocks);
-    const uint32_t n = p->n_matrices              ? p->matrices[0].n
-                       : p->part != GGF_DOWN      ? p->n_embd
-                       : p->n_ff > p->n_ff_shared ? p->n_ff
-                                                  : p->n_ff_shared;
-    const uint32_t room = room_of(p);
-    const uint32_t blocks = p->several ? (uint32_t)COLUMN_BLOCKS : few_blocks(n, false);
+    const uint32_t room = room_of(p), span = max(p->few[0].span, p->few[1].span);
+    const uint32_t blocks = p->several ? (uint32_t)COLUMN_BLOCKS : span;
     const uint32_t columns = p->several ? (uint32_t)FEW_COLUMNS : 1;
     const size_t shared = columns * blocks * sizeof(struct staged_block) + room;
     if (p->several)

@@ -12,6 +12,7 @@ struct tile {
     size_t row_bytes;
     uint32_t type, n, rows;
     uint32_t item;            /* bytes of 256 weights */
+    uint32_t shape;           /* which of product.few */
     uint32_t row;             /* the block's first */
     uint32_t first, count;    /* columns */
     const uint32_t *act_rows; /* of the columns' activations, or NULL: */
@@ -32,8 +33,11 @@ static inline __device__ bool matrix_tile(const struct product &p, uint32_t colu
     t->item = m.item;
     t->n = m.n;
     t->rows = m.rows;
-    t->row = (blockIdx.y - m.first_block) *
-             (few ? few_rows(m.n, p.several, is_floats(m.type)) : (uint32_t)MANY_ROWS);
+    t->shape = 0;
+    t->row =
+        (blockIdx.y - m.first_block) * (!few                ? (uint32_t)MANY_ROWS
+                                        : is_floats(m.type) ? (uint32_t)FEW_FLOAT_ROWS
+                                                            : p.few[0].rows);
     t->first = t->act_first = blockIdx.x * columns;
     t->count = min(columns, p.columns - t->first);
     t->act_rows = NULL;
@@ -61,11 +65,13 @@ static inline __device__ bool expert_tile_of(const struct product &p, bool few,
     const uint32_t n_ff = shared ? p.n_ff_shared : p.n_ff;
     t->n = p.part == GGF_DOWN ? n_ff : p.n_embd;
     t->rows = p.part == GGF_DOWN ? p.n_embd : n_ff;
-    const uint32_t each = few ? few_rows(t->n, p.several, false) : (uint32_t)MANY_ROWS;
-    const uint32_t blocks = div_up(t->rows, each), k = blockIdx.y / blocks;
+    t->shape = shared;
+    const uint32_t blocks = few ? p.few[shared].blocks : div_up(t->rows, MANY_ROWS);
+    uint32_t k = 0, block = blockIdx.y; /* a division takes longer */
+    for (; block >= blocks && k < p.n_parts; block -= blocks) k++;
     if (k >= p.n_parts) return false;
     const uint32_t part = p.part + k;
-    t->row = (blockIdx.y - k * blocks) * each;
+    t->row = block * (few ? p.few[shared].rows : (uint32_t)MANY_ROWS);
     t->w = (const uint8_t *)(shared ? p.shared[part].data_d
                                     : p.experts[e.expert].data_d[part]);
     t->type = shared ? p.shared[part].type : p.experts[e.expert].type[part];
@@ -80,7 +86,7 @@ static inline __device__ bool expert_tile_of(const struct product &p, bool few,
     if (p.part != GGF_DOWN) { /* the activations of tokens and not of pairs */
         if (shared) t->act_first = e.first - p.pairs;
         else if (p.act_rows) t->act_rows = p.act_rows + e.first;
-        else t->act_first = e.first / p.n_used;
+        else t->act_first = p.several ? e.first / p.n_used : 0;
     }
     return true;
 }

@@ -52,9 +52,9 @@ static struct emulator_counts of_a_token(q3n_model *m)
 }
 
 enum {
-    DELTA = 10,     /* in, rule, out, norm, router, choice, four of experts; the last
+    DELTA = 9,      /* in, rule, out, norm, router, choice, three of experts; the last
                        of these does the next norm */
-    ATTENTION = 11, /* in, parts, merge, out and the rest as above */
+    ATTENTION = 10, /* in, parts, merge, out and the rest as above */
     ENDS = 3        /* embedding and norm; matrix of the output */
 };
 
