@@ -156,7 +156,9 @@ int staging_reads(struct staging *s, uint8_t *memory, uint64_t bytes, ggf_error 
 
 void staging_leaves(struct staging *s, const void *from, uint64_t bytes)
 {
-    if (s->pinned) pinned_leave(s->pinned, from, bytes);
+    if (!s->pinned) return;
+    staging_flush(s); /* a piece may hold more than what leaves */
+    pinned_leave(s->pinned, from, bytes);
 }
 
 /* ---- Setting up ------------------------------------------------------------------ */

@@ -761,6 +761,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
     } else {
         push(s, [=] {
             if (up) copied();
+            if (up && !pinned(from, 1)) die("copied from memory that was unpinned");
             copy_rows((char *)to, to_stride, (const char *)from, from_stride, bytes,
                       rows);
         });

@@ -6,6 +6,7 @@
 #include "../unit/tiny_pack.h"
 
 #include "../../infer/gpu/pinned.h"
+#include "../../infer/gpu/staging.h"
 #include "../../infer/ops/moe.h"
 #include "gpu_suite.h"
 
@@ -244,6 +245,53 @@ START_TEST(pieces_are_pinned_when_they_are_used)
 }
 END_TEST
 
+/* ---- Experts on their way ------------------------------------------------------------
+ */
+
+/* One after the other, more than there are pieces; from memory that may change once it
+ * was flushed, and from memory that the device reads and that is given back. */
+START_TEST(what_was_flushed_may_change)
+{
+    enum { BYTES = 3 * 4096, EACH = 1024, EXPERTS_PUT = 20 };
+    gpu *g = gpu_new();
+    struct staging *s;
+    uint8_t *from =
+        mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(from, MAP_FAILED);
+    uint8_t *to = gpu_memory(g, NULL, EXPERTS_PUT * BYTES);
+    ok(staging_new(&s, g, BYTES, 1 + _i % 3, &err));
+    ck_assert_ptr_nonnull(s);
+    emulator_seed((uint64_t)_i);
+    if (_i > 2) ok(staging_reads(s, from, BYTES, &err));
+    for (int i = 0; i < EXPERTS_PUT; i++) {
+        struct staged what = { .all = 2 * EACH + 5 };
+        for (int k = 0; k < 3; k++) {
+            what.from[k] = from + k * 4096;
+            what.bytes[k] = k < 2 ? EACH : 5;
+            what.at[k] = (uint64_t)k * EACH;
+            memset(from + k * 4096, 3 * i + k, EACH);
+        }
+        ok(staging_put(s, to + i * BYTES, &what, &err));
+        if (_i > 2 && i == 7) staging_leaves(s, from, 4096);
+        else staging_flush(s);
+    }
+    gpu_after_copies(g);
+    uint8_t *got = gpu_bytes(g, to, EXPERTS_PUT * BYTES);
+    for (int i = 0; i < EXPERTS_PUT; i++)
+        for (int k = 0; k < 3; k++) {
+            const uint8_t *at = got + i * BYTES + k * EACH;
+            ck_assert_int_eq(at[0], 3 * i + k);
+            ck_assert_int_eq(at[4], 3 * i + k);
+        }
+    free(got);
+    staging_free(s);
+    staging_free(NULL);
+    gpu_free(g, to);
+    munmap(from, BYTES);
+    gpu_done(g);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("stream");
@@ -254,5 +302,6 @@ int main(void)
     tcase_add_test(tc, copies_are_beside_kernels);
     tcase_add_test(tc, memory_of_the_store);
     tcase_add_test(tc, pieces_are_pinned_when_they_are_used);
+    tcase_add_loop_test(tc, what_was_flushed_may_change, 0, 6);
     return GPU_SUITE_RUN("gpu_stream", tc);
 }
