@@ -60,9 +60,10 @@ struct alignas(16) warp_memory {
     uint4 stored[16][STORED_MOST];
 };
 
-template <int align> struct in_shared {
+/* A block there; a name of its own, as product_few.cu has another such. */
+template <int align> struct in_warp {
     const uint8_t *p;
-    __device__ in_shared from(uint32_t i) const { return { p + i }; }
+    __device__ in_warp from(uint32_t i) const { return { p + i }; }
     __device__ uint32_t byte(uint32_t i) const { return p[i]; }
     __device__ uint32_t half(uint32_t i) const { return *(const uint16_t *)(p + i); }
     __device__ uint32_t word(uint32_t i) const
@@ -76,9 +77,8 @@ template <int align> struct in_shared {
 /* What a lane (g, t) has of 256 columns of rows g and g + 8. */
 struct lane_weights {
     uint32_t code[UNITS][4];
-    uint32_t
-        mins[2];  /* four whole numbers in bytes, of the 16 columns from 64 t on, ... */
-    float min[2]; /* times these */
+    uint32_t mins[2]; /* in bytes, whole numbers: two of unit t, two of unit t + 4; */
+    float min[2];     /* times these */
 };
 
 /* Stored rows g and g + 8. */
@@ -88,12 +88,43 @@ struct lane_rows {
 };
 
 template <class W>
-static __device__ in_shared<W::align> unit_at(const struct lane_rows &r, uint32_t i,
-                                              uint32_t unit)
+static __device__ in_warp<W::align> unit_at(const struct lane_rows &r, uint32_t i,
+                                            uint32_t unit)
 {
     enum { units = W::block / 32 };
     return { r.row[i] + unit / units * W::bytes };
 }
+
+/* ---- Types that have fewer steps here -------------------------------------------------
+ */
+
+template <uint32_t type> struct many_weights : weights<type> {
+};
+
+/* Codes times four fill a byte, whose sign is then theirs; scales are a quarter. */
+template <> struct many_weights<GGF_Q6_K> : weights<GGF_Q6_K> {
+    static __device__ uint32_t six_bits(uint32_t q, uint32_t high, uint32_t run)
+    {
+        const uint32_t top = (high << (6 - 2 * run) & 0xc0c0c0c0) ^ 0x80808080;
+        return ((run < 2 ? q << 2 : q >> 2) & 0x3c3c3c3c) | top;
+    }
+    template <class B>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
+                                 uint32_t *lo, uint32_t *hi)
+    {
+        const uint32_t half = u / 4, run = u % 4;
+        const B q = b.from(64 * half + 32 * (run & 1) + 4 * t);
+        const B high = b.from(128 + 32 * half + 4 * t);
+        *lo = six_bits(q.word(0), high.word(0), run);
+        *hi = six_bits(q.word(16), high.word(16), run);
+    }
+    template <class B> static __device__ void scales(B b, uint32_t u, float *s)
+    {
+        weights<GGF_Q6_K>::scales(b, u, s);
+        s[0] = mul(s[0], 0.25f);
+        s[1] = mul(s[1], 0.25f);
+    }
+};
 
 /* ---- Unpacking ------------------------------------------------------------------------
  */
@@ -112,7 +143,7 @@ static __device__ void unpack_codes(struct lane_weights *w, const struct lane_ro
                      &w->code[u][2 + i]);
 }
 
-/* The scales of rows g and g + 8, units 2 t and 2 t + 1.  What is behind the end of a row
+/* The scales of rows g and g + 8, units t and t + 4.  What is behind the end of a row
  * counts nothing. */
 template <class W>
 static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
@@ -125,9 +156,9 @@ static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
         w->mins[i] = 0;
 #pragma unroll
         for (uint32_t k = 0; k < 2; k++) {
-            const uint32_t u = 2 * t + k;
+            const uint32_t u = t + 4 * k;
             const bool there = W::block != 32 || u < r.units;
-            const in_shared<W::align> b = unit_at<W>(r, i, there ? u : 0);
+            const in_warp<W::align> b = unit_at<W>(r, i, there ? u : 0);
             float scale[2];
             W::scales(b, W::block == 32 ? 0 : u, scale);
             to[unit_of<W>::numbers * u] = there ? scale[0] : 0;
@@ -175,15 +206,15 @@ static __device__ float shifted_back(int sum)
     return sub(bits_float((uint32_t)sum), bits_float(SHIFT_BITS));
 }
 
-/* The exact sum of mins times sums of 16 activations, for 16 rows and 8 columns.  column:
- * g of them.  Sums have two digits, s = 64 (s / 64) + s % 64, down to the next whole
- * number. */
+/* The exact sum of mins times sums of 16 activations, for 16 rows and 8 columns, added in
+ * the order of lane_weights' mins.  column: g of them.  Sums have two digits,
+ * s = 64 (s / 64) + s % 64, down to the next whole number. */
 static __device__ void sum_mins(float sum[4], const uint32_t mins[2],
                                 const uint32_t *column)
 {
-    const uint2 v = *(const uint2 *)(column + SUMS_AT + 2 * (lane_of() % 4));
-    const uint32_t low = pick_bytes(v.x & 0x003f003f, v.y & 0x003f003f, 0x6420);
-    const uint32_t high = pick_bytes(v.x >> 6, v.y >> 6, 0x6420);
+    const uint32_t *both = column + SUMS_AT + lane_of() % 4;
+    const uint32_t low = pick_bytes(both[0] & 0x003f003f, both[4] & 0x003f003f, 0x6420);
+    const uint32_t high = pick_bytes(both[0] >> 6, both[4] >> 6, 0x6420);
     int n[4];
     mma_s8_k16_from(n, 0, mins[0], mins[1], high);
 #pragma unroll
@@ -362,7 +393,7 @@ template <uint32_t type>
 static __device__ void many_coded(const struct product &p, const struct tile &t,
                                   struct staged *x, uint32_t room, struct warp_memory *m)
 {
-    typedef weights<type> W;
+    typedef many_weights<type> W;
     static_assert((int)stored<W>::place <= (int)STORED_MOST, "");
     const uint32_t row = t.row + 16 * warp_of(), blocks = act_blocks(t.n);
     const uint32_t tiles = div_up(t.count, 8), second = 8 * tiles;
