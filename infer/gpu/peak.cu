@@ -1,4 +1,4 @@
-/* measure.cu - kernels that do one thing only, to find out how fast a device does it:
+/* peak.cu - kernels that do one thing only, to find out how fast a device does it:
  * reading its memory, and products of small matrices.  What they compute is of no use. */
 #include "device.cuh"
 
