@@ -246,7 +246,7 @@ void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
                  const uint32_t *ids_d, const float *weights_d, void *scratch_d,
                  float *x_d, const struct gpu_norm_to *next);
 
-/* ---- Measuring: peak.cu, for measure.c -------------------------------------------------- */
+/* ---- Measuring: peak.cu, for measure.c ------------------------------------------ */
 
 /* Read all of it, 16-aligned, and leave the word at sink_d as it may be. */
 void gpu_read_all(gpu *g, const void *from_d, uint64_t bytes, uint32_t *sink_d);
