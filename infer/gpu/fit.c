@@ -310,6 +310,28 @@ static void settle(const struct fit *f)
     o->steady = o->all && !o->pool_shape.kept;
 }
 
+static int useless(const char *what, const char *when, ggf_error *err)
+{
+    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s has no effect %s", what, when);
+}
+
+/* Somebody was named who computes missing experts: some are, and that one can. */
+static int check_misses(const struct fit *f)
+{
+    const struct q3n_model *m = f->m;
+    const enum q3n_device_misses how = f->o->device.misses;
+    bool can = how != Q3N_MISSES_COMPUTE;
+    if (!how) return 0;
+    if (!m->offload->pool_shape.kept)
+        return useless("who computes missing experts", "where none are in slots", f->err);
+    for (uint32_t l = 0; l < m->hp.n_layer && !can; l++)
+        can = f->pooled[l] && expert_store_types(m->experts, l, mul_is_portable);
+    return can ? 0
+               : ggf_fail(f->err, GGF_E_ARG, GGF_NO_OFFSET,
+                          "products of the host with experts that are floats have not "
+                          "the bits of the device's");
+}
+
 static int choose(struct fit *f)
 {
     const int32_t asked = f->o->device.n_gpu_layers;
@@ -320,6 +342,7 @@ static int choose(struct fit *f)
     add_experts(f);
     add_embedding(f);
     settle(f);
+    if ((e = check_misses(f))) return e;
     if (d->n_layers || d->head || asked >= 0) return 0;
     snprintf(d->none, sizeof d->none,
              "%" PRIu64 " MiB of the memory of %.100s are too few", d->limit_bytes >> 20,
@@ -329,11 +352,6 @@ static int choose(struct fit *f)
 
 /* ---- The device ------------------------------------------------------------------- */
 
-static int useless(const char *what, const char *when, ggf_error *err)
-{
-    return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s has no effect %s", what, when);
-}
-
 /* Options of a device that will not be there. */
 static int check_none(const struct q3n_model *m, const struct q3n_model_options *o,
                       const char *when, ggf_error *err)
@@ -342,6 +360,7 @@ static int check_none(const struct q3n_model *m, const struct q3n_model_options 
     if (d->vram_bytes) return useless("a limit of a device's memory", when, err);
     if (d->kv_on_host) return useless("keeping keys and values off a device", when, err);
     if (d->main_gpu) return useless("a choice of the device", when, err);
+    if (d->misses) return useless("who computes missing experts", when, err);
     for (uint32_t l = 0; l < d->n_places; l++)
         if (d->places[l] == Q3N_LAYER_DEVICE) return useless("a place", when, err);
     for (uint32_t l = 0; l < m->hp.n_layer; l++)

@@ -220,8 +220,7 @@ static void cut_work(struct cut *c, const q3n_model *m, uint32_t n_batch,
     d->choice = floats(c, n_batch, hp->n_expert);
     d->weights = floats(c, n_batch, hp->n_expert_used);
     d->ids = take(c, (uint64_t)n_batch * hp->n_expert_used, sizeof *d->ids);
-    if (m->offload->pool_shape.kept)
-        d->late = take(c, few_pairs(m, n_batch), sizeof *d->late);
+    d->late = take(c, few_pairs(m, n_batch), sizeof *d->late);
     d->pos = take(c, n_batch, sizeof *d->pos);
     d->tokens = take(c, n_batch, sizeof *d->tokens);
     d->norm_q = take(c, gpu_acts_bytes(hp->n_embd, n_batch), 1);

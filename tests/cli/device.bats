@@ -39,6 +39,7 @@ member() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one --vram 1G
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -nkvo
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -mg 1
+    refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one --device-misses upload
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -ot 'exps=CUDA0'
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -ot 'blk\.7\.attn=CUDA0'
 }
@@ -46,6 +47,7 @@ member() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys
 @test "values that are wrong" {
     for n in -1 1x "" most; do refused 2 "a number, all or auto" q3n-run -m "$MODEL" -p one --n-gpu-layers="$n"; done
     refused 2 "0 or more" q3n-run -m "$MODEL" -p one --main-gpu=-1
+    refused 2 "auto, upload or compute" q3n-run -m "$MODEL" -p one --device-misses=download
     refused 1 "no effect if nothing is computed on a device" q3n-run -m "$MODEL" -p one -ngl 0 --vram 1G
     refused 1 "MMAP, DISK or CUDA0" q3n-run -m "$MODEL" -p one -ot 'exps=CUDA1'
     refused 2 "compares layers" q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$MODEL" -ngl 1
@@ -120,4 +122,17 @@ device() { member "[\"device\"][\"$1\"]" <plan.json; }
     bench -ngl all --vram 24M >part 2>log
     grep -q 'slots; memory read at [0-9.]* GB/s, copied to at' part
     grep -q '% of experts were in slots' part
+}
+
+@test "experts that are missing are copied or computed here, for the same text" {
+    [ -x "$BUILD/tests/emulated/q3n-run" ] || skip "no emulated device for this machine"
+    gguf-quant -q "$MODEL" q8.gguf Q8_0
+    for how in upload compute; do
+        emulated -m q8.gguf -p one -n 1 --temp 0 --vram 40M --device-misses $how --json >$how 2>json
+        [ "$(member '["device_computed"] > 0' <json)" = "$([ $how = compute ] && echo True || echo False)" ]
+        [ "$(member '["device_bytes"] > 0' <json)" = True ]
+    done
+    cmp upload compute
+    refused 1 "no effect where none are in slots" emulated -p one --device-misses upload
+    refused 1 "experts that are floats" emulated -p one --vram 60M --device-misses compute
 }

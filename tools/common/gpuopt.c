@@ -19,6 +19,15 @@ static bool parse_layers(const char *text, int32_t *n)
     return !*end;
 }
 
+static bool parse_misses(const char *text, enum q3n_device_misses *how)
+{
+    static const char *const words[] = { "auto", "upload", "compute" };
+    int i = 0;
+    while (text && i < 3 && strcmp(text, words[i]) != 0) i++;
+    *how = (enum q3n_device_misses)i;
+    return i < 3;
+}
+
 int gpu_options(const struct opt_program *program, const struct gpu_options *o,
                 struct q3n_model_options *out)
 {
@@ -26,6 +35,9 @@ int gpu_options(const struct opt_program *program, const struct gpu_options *o,
     if (!parse_layers(o->layers, &d->n_gpu_layers))
         return opt_error(program, "--n-gpu-layers %s: expected a number, all or auto",
                          o->layers);
+    if (!parse_misses(o->misses, &d->misses))
+        return opt_error(program, "--device-misses %s: expected auto, upload or compute",
+                         o->misses);
     if (o->main_gpu < 0) return opt_error(program, "--main-gpu must be 0 or more");
     d->vram_bytes = o->vram;
     d->main_gpu = o->main_gpu;

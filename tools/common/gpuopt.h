@@ -9,6 +9,7 @@
 
 struct gpu_options {
     const char *layers; /* a number, "all" or "auto"; NULL: auto */
+    const char *misses; /* "auto", "upload" or "compute"; NULL: auto */
     uint64_t vram;
     int main_gpu;
     bool no_kv_offload;
@@ -24,6 +25,9 @@ struct gpu_options {
           "most of its memory for weights, context and buffers\n(what is free)" },       \
         { "-nkvo, --no-kv-offload", NULL, OPT_FLAG, &(o).no_kv_offload,                  \
           "keys and values in memory of the host, attention there" },                    \
+        { "--device-misses", "WHAT", OPT_STR, &(o).misses,                               \
+          "experts of a few tokens that are not in its slots: upload,\n"                 \
+          "compute (on the CPU), or auto: what is done sooner (auto)" },                 \
     {                                                                                    \
         "-mg, --main-gpu", "N", OPT_INT, &(o).main_gpu, "which device, from 0 (0)"       \
     }

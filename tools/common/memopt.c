@@ -80,6 +80,7 @@ void memory_since(struct q3n_expert_stats *s, const struct q3n_expert_stats *bef
     s->guesses_cancelled -= before->guesses_cancelled;
     s->device_hits -= before->device_hits;
     s->device_misses -= before->device_misses;
+    s->device_computed -= before->device_computed;
     s->device_bytes -= before->device_bytes;
     s->shrinks -= before->shrinks;
     s->grows -= before->grows;
@@ -99,9 +100,10 @@ void memory_print(FILE *f, const struct q3n_model_info *info,
     if (info->device.pool_slots)
         fprintf(f,
                 "slots    %10" PRIu32 " for experts on the device, %.1f %% of %" PRIu64
-                " were there, %s brought\n",
+                " were there, %" PRIu64 " computed here, %s brought\n",
                 info->device.pool_slots, 100 * share(s->device_hits, s->device_misses),
-                s->device_hits + s->device_misses, out_size(size, s->device_bytes));
+                s->device_hits + s->device_misses, s->device_computed,
+                out_size(size, s->device_bytes));
     if (!info->bytes_slots) return;
     fprintf(f, "experts  %10s of %s in memory%s, %.1f %% of %" PRIu64 " were there\n",
             out_size(size, info->bytes_slots), out_size(all, info->bytes_experts),
@@ -173,6 +175,7 @@ void memory_json(struct json *j, const struct q3n_model_info *info,
     json_u64(j, "guesses_cancelled", s->guesses_cancelled);
     json_u64(j, "device_hits", s->device_hits);
     json_u64(j, "device_misses", s->device_misses);
+    json_u64(j, "device_computed", s->device_computed);
     json_u64(j, "device_bytes", s->device_bytes);
     gpu_json(j, &info->device);
 }
