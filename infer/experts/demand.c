@@ -294,6 +294,25 @@ void expert_store_end(struct expert_store *s, struct expert_demand *d)
     d->n = d->first = d->count = 0;
 }
 
+struct record *expert_store_hold(struct expert_store *s, const struct expert_demand *d,
+                                 uint32_t i)
+{
+    struct record *r = d->records[i];
+    if (!r) return NULL;
+    pthread_mutex_lock(&s->mutex);
+    r->pins++;
+    pthread_mutex_unlock(&s->mutex);
+    return r;
+}
+
+void expert_store_release(struct expert_store *s, struct record *held)
+{
+    if (!held) return;
+    pthread_mutex_lock(&s->mutex);
+    cache_unpin(s, held);
+    pthread_mutex_unlock(&s->mutex);
+}
+
 int expert_store_check_team(const struct member *me, struct expert_store *s,
                             const struct expert_demand *d, ggf_error *err)
 {

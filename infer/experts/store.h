@@ -171,6 +171,12 @@ int expert_store_check_team(const struct member *me, struct expert_store *store,
 int expert_store_wait(struct expert_store *store, const struct expert_demand *d,
                       uint32_t i, enum expert_stage stage, ggf_error *err);
 
+/* The bytes of an expert of the chunk stay where they are, until it is released; NULL if
+ * they do so anyway, which need not be released. */
+struct record *expert_store_hold(struct expert_store *store,
+                                 const struct expert_demand *d, uint32_t i);
+void expert_store_release(struct expert_store *store, struct record *held);
+
 /* The next layer may need these: read as many as there is room for, while nothing is
  * needed more.  What is not used goes first. */
 void expert_store_guess(struct expert_store *store, uint32_t layer, const uint32_t *ids,

@@ -25,9 +25,13 @@ struct expert_few {
     gpu_mark *known; /* the choice has come to the host */
     struct timed now;
 
-    struct expert_demand *open; /* read from until it is closed; NULL: none is */
+    struct expert_demand *open; /* the layer's; NULL: there is none */
+    bool reading;               /* copies are made from memory of the store until */
+    gpu_mark *read;             /* this is reached */
+
     struct {
         uint32_t item, slot;
+        struct record *held;
         struct gpu_expert entry;
     } follow[FOLLOW];
     uint32_t n_follow;
@@ -71,8 +75,8 @@ int few_new(struct expert_few **out, struct expert_pool *p, struct staging *stag
     f->staging = staging;
     f->how = how;
     if (!arrays(f)) return ggf_no_memory(err);
-    gpu_mark **marks[] = { &f->known, &f->now.from, &f->now.to, &f->following.from,
-                           &f->following.to };
+    gpu_mark **marks[] = { &f->known,  &f->read,           &f->now.from,
+                           &f->now.to, &f->following.from, &f->following.to };
     int e = 0;
     for (size_t i = 0; i < sizeof marks / sizeof *marks && !e; i++)
         e = gpu_mark_new(p->g, marks[i], err);
@@ -82,7 +86,9 @@ int few_new(struct expert_few **out, struct expert_pool *p, struct staging *stag
 void few_free(struct expert_few *f)
 {
     if (!f) return;
+    few_settle(f);
     gpu_mark_free(f->known);
+    gpu_mark_free(f->read);
     gpu_mark_free(f->now.from);
     gpu_mark_free(f->now.to);
     gpu_mark_free(f->following.from);
@@ -112,7 +118,7 @@ static int copy(struct expert_few *f, uint32_t slot, const struct expert *x,
 
 static void hand_over(struct expert_few *f)
 {
-    if (f->staging) staging_flush(f->staging);
+    if (f->staging) staging_hand_over(f->staging);
 }
 
 /* What copies took, if they are done by now. */
@@ -141,6 +147,7 @@ static void settle_following(struct expert_few *f)
     take_time(f, &f->following);
     for (uint32_t i = 0; i < f->n_follow; i++) {
         const uint32_t item = f->follow[i].item, slot = f->follow[i].slot;
+        expert_store_release(p->m->experts, f->follow[i].held);
         pool_empty(p, slot);
         if (p->where[item] != NOWHERE) continue; /* it came another way */
         pool_fill(p, slot, item);
@@ -153,7 +160,8 @@ static void settle_following(struct expert_few *f)
 static void close_demand(struct expert_few *f)
 {
     if (!f->open) return;
-    hand_over_following(f);
+    if (f->reading) gpu_mark_wait(f->read, NULL); /* a failure sticks */
+    f->reading = false;
     expert_store_end(f->p->m->experts, f->open);
     f->open = NULL;
 }
@@ -292,6 +300,7 @@ static int upload(struct few_layer *l)
     if (timed) gpu_mark_copies(f->now.from);
     for (; k < f->n_up && !e; k++) {
         const uint32_t i = f->up[k], item = item_of(l, i);
+        f->reading |= !!d->records[i];
         e = expert_store_wait(f->p->m->experts, d, i, EXPERT_READY, l->err);
         if (!e)
             e = copy(f, f->p->where[item], &d->experts[i], &f->p->table[item], l->err);
@@ -300,6 +309,7 @@ static int upload(struct few_layer *l)
         for (k--; k < f->n_up; k++) pool_empty(f->p, f->p->where[item_of(l, f->up[k])]);
     f->p->changed[l->layer] = true;
     hand_over(f);
+    if (f->reading) gpu_mark_copies(f->read);
     if (!timed) return e;
     gpu_mark_copies(f->now.to);
     f->now.bytes = f->p->bytes - before;
@@ -447,6 +457,7 @@ static int follow(struct few_layer *l)
         pool_reserve(f->p, slot);
         f->follow[f->n_follow].item = item_of(l, i);
         f->follow[f->n_follow].slot = slot;
+        f->follow[f->n_follow].held = expert_store_hold(f->p->m->experts, d, i);
         e = copy(f, slot, &d->experts[i], &f->follow[f->n_follow++].entry, l->err);
     }
     f->handed = false;
@@ -478,6 +489,7 @@ static int know(struct few_layer *l, uint32_t first)
     gpu_moe_sort(f->p->g, &l->there, l->p->d->ids, l->tokens, l->p->d->scratch);
     gpu_moe_products(f->p->g, &l->there, &l->acts, l->p->d->ids, 0, l->moe->n_expert + 1,
                      l->p->d->scratch);
+    hand_over_following(f);
     close_demand(f);
     return gpu_mark_wait(f->known, l->err);
 }
@@ -510,7 +522,7 @@ int few_experts(struct expert_few *f, struct device_pass *p, uint32_t layer,
     const struct gpu_moe_given given = { .place_d = device_sees(p, d->host.place),
                                          .rows_d = device_sees(p, d->host.rows) };
     if (!e) device_sum(p, layer, first, l.row ? &given : NULL);
-    if (!e && more) e = follow(&l);
+    if (!e) e = follow(&l);
     if (e || !more) close_demand(f);
     return e;
 }

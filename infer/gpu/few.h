@@ -20,8 +20,7 @@ int few_new(struct expert_few **out, struct expert_pool *pool, struct staging *s
 void few_free(struct expert_few *few); /* NULL is allowed; before its pool */
 
 /* The experts of a layer, for tokens from `first` on, at most GPU_FEW_TOKENS.  more: the
- * next call is for the next layer of the batch; else nothing is on its way afterwards
- * that the expert store would have to leave where it is. */
+ * next call is for the next layer of the batch; else the layer's demand is given up. */
 int few_experts(struct expert_few *few, struct device_pass *p, uint32_t layer,
                 uint32_t first, bool more, ggf_error *err);
 /* Before others use the pool: nothing is on its way.  And after a failure. */

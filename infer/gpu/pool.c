@@ -136,17 +136,24 @@ uint32_t pool_spare(struct expert_pool *p, double *worth)
     return p->where[victim];
 }
 
+void pool_count(struct expert_pool *p, uint32_t layer, const uint32_t *uses)
+{
+    const uint32_t n_expert = p->m->hp.n_expert;
+    uint64_t sum = 0;
+    for (uint32_t e = 0; e < n_expert; e++) sum += uses[e];
+    policy_begin(&p->policy, sum);
+    for (uint32_t e = 0; e < n_expert; e++)
+        if (uses[e]) policy_count(&p->policy, pool_item(p, layer, e), uses[e]);
+}
+
 void pool_ask(struct expert_pool *p, uint32_t layer, const uint32_t *asked, uint32_t n,
               const uint32_t *uses)
 {
-    uint64_t sum = 0;
-    memset(p->uses, 0, p->m->hp.n_expert * sizeof *p->uses);
+    memcpy(p->uses, uses, p->m->hp.n_expert * sizeof *p->uses);
     p->layer = layer;
-    for (uint32_t i = 0; i < n; i++) sum += p->uses[asked[i]] = uses[asked[i]];
-    policy_begin(&p->policy, sum);
+    pool_count(p, layer, uses);
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t item = pool_item(p, layer, asked[i]);
-        policy_count(&p->policy, item, uses[asked[i]]);
         if (p->where[item] != NOWHERE) policy_use(&p->policy, item);
     }
 }

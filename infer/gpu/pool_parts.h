@@ -53,8 +53,10 @@ uint32_t pool_keep(struct expert_pool *p, uint32_t item);
 /* The slot is neither filled nor empty: something is on its way there. */
 void pool_reserve(struct expert_pool *p, uint32_t slot);
 
-/* A few tokens ask for n experts of a layer: these are counted, and stay where they are
- * until the next call, or their p->uses is 0. */
+/* The policy learns how often a batch uses each expert of a layer. */
+void pool_count(struct expert_pool *p, uint32_t layer, const uint32_t *uses);
+/* The same where a few tokens ask for n experts of a layer, which then stay where they
+ * are until the next call, or their p->uses is 0.  uses [n_expert]: 0 for the others. */
 void pool_ask(struct expert_pool *p, uint32_t layer, const uint32_t *asked, uint32_t n,
               const uint32_t *uses);
 /* The slot that should be filled next: an empty one, or that of the expert which is worth

@@ -338,6 +338,7 @@ int stream_begin(struct expert_stream *s, uint32_t layer, const uint32_t *ids,
     uint32_t n = 0;
     memset(s->uses, 0, hp->n_expert * sizeof *s->uses);
     for (uint32_t i = 0; i < tokens * hp->n_expert_used; i++) s->uses[ids[i]]++;
+    pool_count(s->p, layer, s->uses);
     for (uint32_t i = 0; i < hp->n_expert; i++) s->p->hits += s->uses[i] && is_kept(s, i);
     s->known = true;
     if (s->ahead) return 0;

@@ -131,7 +131,8 @@ START_TEST(prompts_push_nothing_out)
     q3n_session *s, *other;
     q3n_snapshot *snap;
     make(&(struct tiny){ 0 }, 0);
-    ok(open_with(&m, source, ROOM, (struct q3n_model_options){ 0 }));
+    ok(open_with(&m, source, ROOM,
+                 (struct q3n_model_options){ .cache_policy = Q3N_CACHE_LRU }));
     ok(q3n_session_new(&s, m, &settings, &err));
     ok(q3n_session_new(&other, m, &settings, &err));
     eval(s, PROMPT, logits);
