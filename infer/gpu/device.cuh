@@ -165,8 +165,7 @@ template <uint32_t lanes = WARP> static inline __device__ float warp_max(float v
     for (uint32_t m = lanes / 2; m; m /= 2) v = fmaxf(v, lane_xor(v, m));
     return v;
 }
-template <uint32_t lanes = WARP>
-static inline __device__ uint32_t warp_max_uint(uint32_t v)
+template <uint32_t lanes> static inline __device__ uint32_t lanes_max_uint(uint32_t v)
 {
 #pragma unroll
     for (uint32_t m = lanes / 2; m; m /= 2) {
@@ -174,6 +173,15 @@ static inline __device__ uint32_t warp_max_uint(uint32_t v)
         if (other > v) v = other;
     }
     return v;
+}
+template <uint32_t lanes = WARP>
+static inline __device__ uint32_t warp_max_uint(uint32_t v)
+{
+#if __CUDA_ARCH__ >= 800
+    if constexpr (lanes == WARP) return __reduce_max_sync(0xffffffffu, v);
+    else
+#endif
+        return lanes_max_uint<lanes>(v);
 }
 
 /* The sum over a block of whole warps, for all of its threads, who call together;

@@ -152,6 +152,14 @@ struct gpu_norm_to {
 void gpu_norm(gpu *g, float *x_d, const float *add_d, uint32_t n, uint32_t tokens,
               const struct gpu_norm_to *to);
 
+/* gpu_linear(), with rows of y one after the other, and what follows it: x += y and its
+ * norm; or, of logits y for l->width experts, gpu_route().  For few tokens that is one
+ * launch. */
+void gpu_linear_norm(gpu *g, const struct gpu_linear *l, const struct gpu_acts *acts,
+                     float *y_d, float *x_d, const struct gpu_norm_to *to);
+void gpu_linear_route(gpu *g, const struct gpu_linear *l, const struct gpu_acts *acts,
+                      float *y_d, uint32_t n_used, uint32_t *ids_d, float *weights_d);
+
 /* Positions live on the device: pos_d[0] is that of the run's first token. */
 struct gpu_kv {
     void *k_d, *v_d; /* [head_dim, n_ctx, n_head_kv] */

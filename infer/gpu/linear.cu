@@ -5,8 +5,8 @@
 /* Up to two tiles of few columns: more rows at a time are worth reading weights twice. */
 enum { FEW_TOKENS = 2 * FEW_COLUMNS };
 
-void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, float *y_d,
-                size_t y_stride)
+static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
+                   float *y_d, size_t y_stride, const struct product_tail *tail)
 {
     const bool few = x->tokens <= FEW_TOKENS, several = x->tokens > 1;
     const uint32_t columns = few ? FEW_COLUMNS : MANY_COLUMNS;
@@ -38,6 +38,41 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
     p.several = several;
     p.few[0] = few_shape_of(l->n, 1, several);
     p.n_matrices = l->n_parts;
+    if (tail) p.tail = *tail;
+    p.tail.counter = g->counters_d;
     if (few) product_few(g, &p, div_up(x->tokens, columns), blocks);
     else product_many(g, &p, div_up(x->tokens, columns), blocks);
+}
+
+void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, float *y_d,
+                size_t y_stride)
+{
+    linear(g, l, x, y_d, y_stride, NULL);
+}
+
+void gpu_linear_norm(gpu *g, const struct gpu_linear *l, const struct gpu_acts *acts,
+                     float *y_d, float *x_d, const struct gpu_norm_to *to)
+{
+    struct product_tail tail = {};
+    const bool once = acts->tokens <= TAIL_TOKENS;
+    tail.what = product_tail::TAIL_NORM;
+    tail.n = l->width;
+    tail.x = x_d;
+    tail.norm = *to;
+    linear(g, l, acts, y_d, l->width, once ? &tail : NULL);
+    if (!once) gpu_norm(g, x_d, y_d, l->width, acts->tokens, to);
+}
+
+void gpu_linear_route(gpu *g, const struct gpu_linear *l, const struct gpu_acts *acts,
+                      float *y_d, uint32_t n_used, uint32_t *ids_d, float *weights_d)
+{
+    struct product_tail tail = {};
+    const bool once = acts->tokens <= TAIL_TOKENS && l->width <= TAIL_EXPERTS;
+    tail.what = product_tail::TAIL_ROUTE;
+    tail.n = l->width;
+    tail.n_used = n_used;
+    tail.ids = ids_d;
+    tail.weights = weights_d;
+    linear(g, l, acts, y_d, l->width, once ? &tail : NULL);
+    if (!once) gpu_route(g, y_d, l->width, n_used, acts->tokens, ids_d, weights_d);
 }

@@ -84,6 +84,14 @@ void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, fl
 {
 }
 
+void gpu_linear_norm(gpu *g, const struct gpu_linear *l, const struct gpu_acts *acts,
+                     float *y_d, float *x_d, const struct gpu_norm_to *to)
+{
+}
+void gpu_linear_route(gpu *g, const struct gpu_linear *l, const struct gpu_acts *acts,
+                      float *y_d, uint32_t n_used, uint32_t *ids_d, float *weights_d)
+{
+}
 void gpu_norm(gpu *g, float *x_d, const float *add_d, uint32_t n, uint32_t tokens,
               const struct gpu_norm_to *to)
 {

@@ -156,7 +156,7 @@ void device_get_x(struct device_pass *p);
 /* The three parts of a mixer; between them floats of the second may be the host's. */
 void device_mixer_in(struct device_pass *p, uint32_t layer);
 void device_mix(struct device_pass *p, uint32_t layer);
-void device_mixer_out(struct device_pass *p, uint32_t layer);
+void device_mixer_out(struct device_pass *p, uint32_t layer, uint32_t first);
 /* There: with keys and values of the host. */
 int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err);
 void device_put_mixed(struct device_pass *p, uint32_t layer);

@@ -53,6 +53,24 @@ struct expert_tile {
     uint32_t expert, first, count;
 };
 
+enum {
+    TAIL_TOKENS = 4,   /* so many a block can have, */
+    TAIL_EXPERTS = 512 /* with the registers of a product */
+};
+
+/* What the last block of product_few() goes on to, see tail.cuh. */
+struct product_tail {
+    enum { TAIL_NOTHING, TAIL_NORM, TAIL_ROUTE } what;
+    uint32_t *counter;
+    uint32_t n; /* of x, or experts */
+    /* x += y, and its norm */
+    float *x;
+    struct gpu_norm_to norm;
+    /* y are logits */
+    uint32_t n_used, *ids;
+    float *weights;
+};
+
 /* How the blocks of a launch find their tiles: matrices with the same columns, or parts
  * of experts. */
 struct product {
@@ -82,6 +100,7 @@ struct product {
     const struct expert_tile *tiles; /* NULL, or the tiles that were found, */
     const uint32_t *act_rows;        /* [pairs] of whose columns the activations are here;
                                         NULL: column i's are in row i */
+    struct product_tail tail;        /* of matrices, for few columns */
 };
 
 /* Are there products of an expert?  Of the shared one, number n_expert, too. */

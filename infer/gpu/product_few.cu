@@ -12,6 +12,7 @@
  * to the other blocks of the multiprocessor. */
 #include "activate.cuh"
 #include "product_tile.cuh"
+#include "tail.cuh"
 #include "unpack_few.cuh"
 
 /* An act_block in shared memory, 21 times 16 bytes apart from the next: lanes that read
@@ -365,8 +366,7 @@ static __noinline__ __device__ void finish_tile(const struct product &p,
 }
 
 template <uint32_t columns>
-static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
-    few(const __grid_constant__ struct product p, uint32_t blocks, uint32_t room)
+static __device__ void few_tile(const struct product &p, uint32_t blocks, uint32_t room)
 {
     SHARED_BYTES(bytes); /* activations, `blocks` for each column, and weights */
     SHARED(float, sum, [columns][FEW_THREADS]);
@@ -397,6 +397,15 @@ static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
 #undef CASE
     }
     if (p.counters) finish_tile(p, y.t);
+}
+
+template <uint32_t columns>
+static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
+    few(const __grid_constant__ struct product p, uint32_t blocks, uint32_t room)
+{
+    few_tile<columns>(p, blocks, room);
+    if (p.tail.what && last_block(p.tail.counter, gridDim.x * gridDim.y))
+        product_tail(&p);
 }
 
 /* Room for the weights that all lanes have, or as much of it as there can be. */

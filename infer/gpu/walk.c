@@ -135,25 +135,26 @@ void device_mix(struct device_pass *p, uint32_t layer)
     done(p, recurrent ? OP_DELTA : OP_ATTENTION);
 }
 
-void device_mixer_out(struct device_pass *p, uint32_t layer)
+void device_mixer_out(struct device_pass *p, uint32_t layer, uint32_t first)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
     const struct gpu_acts acts = { p->d->mixed, p->d->mixed_q, l->out.n, p->batch->n };
-    gpu_linear(gpu_of(p), &l->out, &acts, p->d->out, l->out.width);
+    const struct gpu_norm_to to = norm_to(p, l->ffn_norm_d);
+    struct device_work *d = p->d;
+    if (first == 0) gpu_linear_norm(gpu_of(p), &l->out, &acts, d->out, d->x, &to);
+    else gpu_linear(gpu_of(p), &l->out, &acts, d->out, l->out.width);
     done(p, OP_MIXER_OUT);
+    if (first && first < p->batch->n) norm(p, d->out, l->ffn_norm_d, first);
 }
 
 void device_route(struct device_pass *p, uint32_t layer, uint32_t first)
 {
     const struct offload_layer *l = &p->model->offload->layers[layer];
-    const struct hparams *hp = hp_of(p);
-    struct device_work *d = p->d;
     const struct gpu_acts acts = device_acts(p, first);
+    struct device_work *d = p->d;
     if (!acts.tokens) return;
-    norm(p, d->out, l->ffn_norm_d, first);
-    gpu_linear(gpu_of(p), &l->router, &acts, d->choice, hp->n_expert);
-    gpu_route(gpu_of(p), d->choice, hp->n_expert, hp->n_expert_used, acts.tokens, d->ids,
-              d->weights);
+    gpu_linear_route(gpu_of(p), &l->router, &acts, d->choice, hp_of(p)->n_expert_used,
+                     d->ids, d->weights);
     done(p, OP_ROUTE);
 }
 
@@ -356,7 +357,7 @@ static int layers(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
         const uint32_t first = l + 1 < n ? 0 : last_first(p, n_wanted);
         device_mixer_in(p, l);
         device_mix(p, l);
-        device_mixer_out(p, l);
+        device_mixer_out(p, l, first);
         device_route(p, l, first);
         const int e = p->model->offload->layers[l].pooled
                           ? device_pooled(p, l, first, err)

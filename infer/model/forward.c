@@ -268,7 +268,7 @@ static int device_layer_team(const struct pass *p, uint32_t index)
     }
     if (!keeps && (e = mix_at_host(p, index))) return e;
     if (leads(p)) {
-        device_mixer_out(p->device, index);
+        device_mixer_out(p->device, index, first);
         device_route(p->device, index, first);
     }
     if (first == p->batch->n) return 0;

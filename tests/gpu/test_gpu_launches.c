@@ -52,10 +52,11 @@ static struct emulator_counts of_a_token(q3n_model *m)
 }
 
 enum {
-    DELTA = 9,      /* in, rule, out, norm, router, choice, three of experts; the last
-                       of these does the next norm */
-    ATTENTION = 10, /* in, parts, merge, out and the rest as above */
-    ENDS = 3        /* embedding and norm; matrix of the output */
+    /* in, rule, out with norm, router with choice, three of experts: gate and up with the
+     * middle, down, sum with the next norm */
+    DELTA = 7,
+    ATTENTION = 8, /* in, parts, merge, out and the rest as above */
+    ENDS = 3       /* embedding and norm; matrix of the output */
 };
 
 /* All on the device: a graph. */

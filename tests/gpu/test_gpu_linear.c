@@ -170,6 +170,107 @@ START_TEST(parts_of_several_types)
 }
 END_TEST
 
+/* ---- What follows a product ---------------------------------------------------------
+ */
+
+static void check_same(gpu *g, const void *a_d, const void *b_d, uint64_t bytes)
+{
+    void *a = gpu_bytes(g, a_d, bytes), *b = gpu_bytes(g, b_d, bytes);
+    ck_assert_mem_eq(a, b, bytes);
+    free(a);
+    free(b);
+}
+
+static const uint32_t followed[] = { 1, 3, 4, 5, 8 };
+enum { FOLLOWED = sizeof followed / sizeof *followed };
+
+/* In the product's launch or not, the same bits as one after the other. */
+START_TEST(a_norm_follows)
+{
+    enum { N = 512, ROWS = 288 };
+    const uint32_t tokens = followed[_i], type = GGF_Q8_0, rows = ROWS;
+    const uint64_t bytes = tokens * ROWS * sizeof(float);
+    const uint64_t q_bytes = gpu_acts_bytes(ROWS, tokens);
+    gpu *g = gpu_new();
+    emulator_seed(tokens);
+    struct product p = product_new(g, N, tokens, 1, &type, &rows);
+    p.parts[0].out = 0;
+    p.l.parts = p.parts;
+    p.l.width = ROWS;
+    float x[8 * ROWS];
+    for (uint32_t i = 0; i < tokens * ROWS; i++) x[i] = check_rnd_normal();
+    float *x_d[2], *weight_d = gpu_memory(g, x, ROWS * sizeof *x);
+    struct gpu_norm_to to[2];
+    for (int k = 0; k < 2; k++) {
+        x_d[k] = gpu_memory(g, x, bytes);
+        to[k] = (struct gpu_norm_to){ weight_d, 1e-6f, gpu_memory(g, NULL, bytes),
+                                      gpu_memory(g, NULL, q_bytes) };
+    }
+    gpu_linear(g, &p.l, &p.x.a, p.y_d, ROWS);
+    gpu_norm(g, x_d[0], p.y_d, ROWS, tokens, &to[0]);
+    gpu_wait(g);
+    const uint64_t before = emulator_count().launches;
+    gpu_linear_norm(g, &p.l, &p.x.a, p.y_d, x_d[1], &to[1]);
+    gpu_wait(g);
+    if (emulated())
+        ck_assert_uint_eq(emulator_count().launches - before, tokens > 4 ? 2 : 1);
+    check_same(g, x_d[0], x_d[1], bytes);
+    check_same(g, to[0].y_d, to[1].y_d, bytes);
+    check_same(g, to[0].q_d, to[1].q_d, q_bytes);
+    for (int k = 0; k < 2; k++) {
+        gpu_free(g, x_d[k]);
+        gpu_free(g, to[k].y_d);
+        gpu_free(g, to[k].q_d);
+    }
+    gpu_free(g, weight_d);
+    problem_matrix_free(g, &p.m[0]);
+    problem_acts_free(g, &p.x);
+    gpu_free(g, p.y_d);
+    gpu_done(g);
+}
+END_TEST
+
+START_TEST(a_choice_follows)
+{
+    enum { N = 96, USED = 10, MOST = 600 };
+    static const uint32_t experts[] = { 12, 300, 512, MOST };
+    const uint32_t tokens = followed[_i % FOLLOWED], n = experts[_i / FOLLOWED];
+    const uint32_t type = GGF_F32;
+    const uint64_t bytes = tokens * USED * sizeof(float);
+    gpu *g = gpu_new();
+    emulator_seed((uint64_t)_i);
+    struct product p = product_new(g, N, tokens, 1, &type, &n);
+    p.parts[0].out = 0;
+    p.l.parts = p.parts;
+    p.l.width = n;
+    uint32_t *ids_d[2];
+    float *weights_d[2];
+    for (int k = 0; k < 2; k++) {
+        ids_d[k] = gpu_memory(g, NULL, bytes);
+        weights_d[k] = gpu_memory(g, NULL, bytes);
+    }
+    gpu_linear(g, &p.l, &p.x.a, p.y_d, n);
+    gpu_route(g, p.y_d, n, USED, tokens, ids_d[0], weights_d[0]);
+    gpu_wait(g);
+    const uint64_t before = emulator_count().launches;
+    gpu_linear_route(g, &p.l, &p.x.a, p.y_d, USED, ids_d[1], weights_d[1]);
+    gpu_wait(g);
+    if (emulated())
+        ck_assert_uint_eq(emulator_count().launches - before,
+                          tokens > 4 || n == MOST ? 2 : 1);
+    check_same(g, ids_d[0], ids_d[1], bytes);
+    check_same(g, weights_d[0], weights_d[1], bytes);
+    for (int k = 0; k < 2; k++) {
+        gpu_free(g, ids_d[k]);
+        gpu_free(g, weights_d[k]);
+    }
+    problem_matrix_free(g, &p.m[0]);
+    problem_acts_free(g, &p.x);
+    gpu_free(g, p.y_d);
+    gpu_done(g);
+}
+END_TEST
+
 int main(void)
 {
     TCase *rows = tcase_create("rows");
@@ -179,5 +280,8 @@ int main(void)
     tcase_set_timeout(products, 60);
     tcase_add_loop_test(products, every_type, 0, GGF_TYPE_COUNT);
     tcase_add_loop_test(products, parts_of_several_types, 0, 12);
-    return GPU_SUITE_RUN("gpu_linear", rows, products);
+    TCase *then = tcase_create("then");
+    tcase_add_loop_test(then, a_norm_follows, 0, FOLLOWED);
+    tcase_add_loop_test(then, a_choice_follows, 0, 4 * FOLLOWED);
+    return GPU_SUITE_RUN("gpu_linear", rows, products, then);
 }
