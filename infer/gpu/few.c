@@ -102,6 +102,8 @@ void few_free(struct expert_few *f)
     free(f);
 }
 
+bool few_wants_norm(const struct expert_few *f) { return f->how != Q3N_MISSES_UPLOAD; }
+
 /* ---- Copies ---------------------------------------------------------------------- */
 
 static int copy(struct expert_few *f, uint32_t slot, const struct expert *x,
@@ -483,7 +485,7 @@ static uint32_t sort_out(struct few_layer *l)
 static int know(struct few_layer *l, uint32_t first)
 {
     struct expert_few *f = l->f;
-    device_ask_choice(l->p, first, f->how != Q3N_MISSES_UPLOAD);
+    device_ask_choice(l->p, first, few_wants_norm(f));
     gpu_mark_else(f->known);
     /* The device goes on while the host learns of it. */
     gpu_moe_sort(f->p->g, &l->there, l->p->d->ids, l->tokens, l->p->d->scratch);

@@ -19,6 +19,8 @@ int few_new(struct expert_few **out, struct expert_pool *pool, struct staging *s
             enum q3n_device_misses how, ggf_error *err);
 void few_free(struct expert_few *few); /* NULL is allowed; before its pool */
 
+/* Does it want the norm with a choice? */
+bool few_wants_norm(const struct expert_few *few);
 /* The experts of a layer, for tokens from `first` on, at most GPU_FEW_TOKENS.  more: the
  * next call is for the next layer of the batch; else the layer's demand is given up. */
 int few_experts(struct expert_few *few, struct device_pass *p, uint32_t layer,

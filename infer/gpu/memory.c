@@ -102,7 +102,8 @@ int device_sequence_new(struct device_sequence **out, const q3n_model *m,
     if (!e) {
         s->kv = calloc(m->hp.n_layer, sizeof *s->kv);
         s->delta = calloc(m->hp.n_layer, sizeof *s->delta);
-        if (!s->kv || !s->delta) e = ggf_no_memory(err);
+        s->choice = calloc(2 * (size_t)m->hp.n_layer, sizeof *s->choice);
+        if (!s->kv || !s->delta || !s->choice) e = ggf_no_memory(err);
     }
     if (!e) cut_sequence(&c, m, o, s);
     if (!e && c.used && gpu_alloc(m->offload->gpu, &s->memory_d, c.used, err))
@@ -121,6 +122,9 @@ void device_sequence_free(struct device_sequence *s, const q3n_model *m)
 {
     if (!s) return;
     for (int i = 0; i < 2; i++) gpu_graph_free(s->step[i]);
+    for (uint32_t i = 0; s->choice && i < 2 * m->hp.n_layer; i++)
+        gpu_graph_free(s->choice[i]);
+    free(s->choice);
     if (s->memory_d) gpu_free(m->offload->gpu, s->memory_d);
     free(s->kv);
     free(s->delta);

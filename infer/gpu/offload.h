@@ -92,7 +92,9 @@ void offload_unload(struct q3n_model *model);
 struct device_sequence {
     struct gpu_kv *kv;             /* [n_layer]; where attention is there */
     struct gpu_delta_state *delta; /* [n_layer]; where recurrent layers are */
-    gpu_graph *step[2]; /* a token without and with logits, once they were recorded */
+    /* Once they were recorded, for one token: */
+    gpu_graph *step[2]; /* all of it, without and with logits; or, if there is a pool, */
+    gpu_graph **choice; /* [2, n_layer] to a layer's choice, by device_pass.normed */
     void *memory_d;
 };
 
@@ -143,6 +145,7 @@ struct device_pass {
     const struct batch *batch;
     uint32_t n_wanted;       /* tokens whose logits are wanted: w->wanted */
     bool normed;             /* what the next step wants of x is in d->norm already */
+    bool asked;              /* the choice is on its way to the host already */
     const struct member *me; /* whose team helps with experts; NULL: it need not */
 };
 
@@ -157,6 +160,9 @@ void device_get_x(struct device_pass *p);
 void device_mixer_in(struct device_pass *p, uint32_t layer);
 void device_mix(struct device_pass *p, uint32_t layer);
 void device_mixer_out(struct device_pass *p, uint32_t layer, uint32_t first);
+/* All of these and the choice, for a layer of the pool, whose keys and values are there.
+ */
+void device_to_choice(struct device_pass *p, uint32_t layer, uint32_t first);
 /* There: with keys and values of the host. */
 int device_get_projected(struct device_pass *p, uint32_t layer, ggf_error *err);
 void device_put_mixed(struct device_pass *p, uint32_t layer);

@@ -214,9 +214,54 @@ void device_ask_choice(struct device_pass *p, uint32_t first, bool with_norm)
     const size_t n = p->batch->n - first, pairs = n * hp->n_expert_used;
     struct device_work *d = p->d;
     gpu *g = gpu_of(p);
+    const bool asked = p->asked;
+    p->asked = false;
+    if (asked) return;
     gpu_download(g, p->w->moe.ids, d->ids, pairs * sizeof *d->ids);
     gpu_download(g, p->w->moe.weights, d->weights, pairs * sizeof *d->weights);
     if (with_norm) gpu_download(g, p->w->norm, d->norm, n * hp->n_embd * sizeof(float));
+}
+
+static void to_choice(struct device_pass *p, uint32_t layer, uint32_t first)
+{
+    device_mixer_in(p, layer);
+    device_mix(p, layer);
+    device_mixer_out(p, layer, first);
+    device_route(p, layer, first);
+}
+
+/* For one token; NULL: it has to do without. */
+static gpu_graph *record_choice(struct device_pass *p, uint32_t layer)
+{
+    gpu *g = gpu_of(p);
+    const bool normed = p->normed;
+    gpu_graph *graph;
+    if (gpu_graph_begin(g, NULL)) return NULL;
+    to_choice(p, layer, 0);
+    device_ask_choice(p, 0, few_wants_norm(p->model->offload->few));
+    p->normed = normed;
+    gpu_graph_end(g, &graph, NULL);
+    return graph;
+}
+
+/* A token alone costs a call; all that changes from one to the next is in memory of the
+ * device. */
+void device_to_choice(struct device_pass *p, uint32_t layer, uint32_t first)
+{
+    const struct batch *b = p->batch;
+    if (b->n > 1 || first || b->clock) {
+        to_choice(p, layer, first);
+        return;
+    }
+    gpu_graph **graph = &b->runs[0].seq->device->choice[2 * layer + p->normed];
+    if (!*graph) *graph = record_choice(p, layer);
+    if (!*graph) {
+        to_choice(p, layer, first);
+        return;
+    }
+    gpu_graph_run(gpu_of(p), *graph);
+    p->normed = false;
+    p->asked = true;
 }
 
 int device_get_choice(struct device_pass *p, uint32_t first, bool with_norm,
@@ -355,10 +400,8 @@ static int layers(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
     else device_put_x(p);
     for (uint32_t l = 0; l < n; l++) {
         const uint32_t first = l + 1 < n ? 0 : last_first(p, n_wanted);
-        device_mixer_in(p, l);
-        device_mix(p, l);
-        device_mixer_out(p, l, first);
-        device_route(p, l, first);
+        if (p->model->offload->layers[l].pooled) device_to_choice(p, l, first);
+        else to_choice(p, l, first);
         const int e = p->model->offload->layers[l].pooled
                           ? device_pooled(p, l, first, err)
                           : there(p, l, first, err);

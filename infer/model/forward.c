@@ -262,6 +262,10 @@ static int device_layer_team(const struct pass *p, uint32_t index)
     const uint32_t first = first_routed(p, index);
     const bool keeps = offload_keeps(m, index);
     int e = 0;
+    if (m->offload->layers[index].pooled && keeps) {
+        if (leads(p)) device_to_choice(p->device, index, first);
+        return first < p->batch->n ? pooled(p, index, first) : 0;
+    }
     if (leads(p)) {
         device_mixer_in(p->device, index);
         if (keeps) device_mix(p->device, index);

@@ -35,16 +35,30 @@ static void eval(q3n_session *s, uint32_t n, float *logits)
     ok(q3n_session_eval(s, ids, n, n - 1, logits, &err));
 }
 
-/* Of one token with logits, after a few of them. */
+/* Memory for what the plan says, and seven of eight experts of 768 KiB. */
+static uint64_t slots_only(const struct q3n_device_info *d)
+{
+    const uint64_t unit = 2 << 20, experts = 6 << 20;
+    return (d->dense_bytes + unit - 1) / unit * unit +
+           (d->kv_bytes + d->state_bytes + unit - 1) / unit * unit +
+           (d->work_bytes + unit - 1) / unit * unit + experts;
+}
+
+/* Of one token with logits, for the second time. */
 static struct emulator_counts of_a_token(q3n_model *m)
 {
     float logits[VOCAB];
     q3n_session *s;
+    q3n_snapshot *snap;
     ok(q3n_session_new(&s, m, &settings, &err));
     for (int i = 0; i < 3; i++) eval(s, 1, logits);
+    ok(q3n_session_save(&snap, s, &err));
+    eval(s, 1, logits);
+    q3n_session_restore(s, snap);
     const struct emulator_counts before = emulator_count();
     eval(s, 1, logits);
     const struct emulator_counts after = emulator_count();
+    q3n_snapshot_free(snap);
     q3n_session_free(s);
     return (struct emulator_counts){ .launches = after.launches - before.launches,
                                      .calls = after.calls - before.calls,
@@ -76,10 +90,39 @@ START_TEST(all_there)
 }
 END_TEST
 
+/* Experts in slots, all of which are there: for each layer a graph, two launches of
+ * products and one for the sum; positions, x, which the host looks up, logits and their
+ * copy. */
+START_TEST(in_slots)
+{
+    enum { LAYERS = 2, OF_LAYER = 4, OTHERS = 4 };
+    struct q3n_model_options o = { .threads = 1,
+                                   .session = settings,
+                                   .device.n_gpu_layers = Q3N_GPU_ALL };
+    q3n_model *m;
+    tiny_write(path, &(struct tiny){ 0 });
+    o.plan = true;
+    ok(q3n_model_open(&m, path, &o, &err));
+    const struct q3n_device_info d = q3n_model_info(m)->device;
+    q3n_model_close(m);
+    o.plan = false;
+    o.device.vram_bytes = slots_only(&d);
+    ok(q3n_model_open(&m, path, &o, &err));
+    ck_assert_uint_gt(q3n_model_info(m)->device.pool_slots, 0);
+    const struct emulator_counts n = of_a_token(m);
+    q3n_model_close(m);
+    if (!emulated()) return;
+    ck_assert_uint_eq(n.launches, DELTA + ATTENTION + ENDS - 1);
+    ck_assert_uint_eq(n.calls, LAYERS * OF_LAYER + OTHERS);
+    ck_assert_uint_le(n.waits, LAYERS + 1); /* others were short */
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("launches");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, all_there);
+    tcase_add_test(tc, in_slots);
     return GPU_SUITE_RUN("gpu_launches", tc);
 }
