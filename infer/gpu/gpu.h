@@ -205,6 +205,16 @@ void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_st
 void gpu_route(gpu *g, const float *logits_d, uint32_t n_expert, uint32_t n_used,
                uint32_t tokens, uint32_t *ids_d, float *weights_d);
 
+/* As gpu_download(), of up to GPU_WORDS pieces of 32-bit words to memory of
+ * gpu_host_alloc(): a launch, and so much shorter than copies where there is little. */
+enum { GPU_WORDS = 3 };
+struct gpu_words {
+    void *to_d; /* where the device sees it */
+    const void *from_d;
+    uint32_t n;
+};
+void gpu_tell(gpu *g, const struct gpu_words *what, uint32_t n);
+
 /* An expert's matrices on the device; types and scales may differ from one to the next.
  * A NULL gate: it is not there. */
 struct gpu_expert {

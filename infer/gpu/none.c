@@ -114,6 +114,7 @@ void gpu_route(gpu *g, const float *logits_d, uint32_t n_expert, uint32_t n_used
                uint32_t tokens, uint32_t *ids_d, float *weights_d)
 {
 }
+void gpu_tell(gpu *g, const struct gpu_words *what, uint32_t n) {}
 uint64_t gpu_moe_scratch(const struct gpu_moe *m, uint32_t tokens) { return 0; }
 void gpu_moe_sort(gpu *g, const struct gpu_moe *m, const uint32_t *ids_d, uint32_t tokens,
                   void *scratch_d)

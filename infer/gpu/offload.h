@@ -187,9 +187,9 @@ void device_ask_choice(struct device_pass *p, uint32_t first, bool with_norm);
 void device_tell_choice(const struct device_pass *p, uint32_t layer, uint32_t tokens);
 void device_sum(struct device_pass *p, uint32_t layer, uint32_t first,
                 const struct gpu_moe_given *given);
-static inline const void *device_sees(const struct device_pass *p, const void *host)
+static inline void *device_sees(const struct device_pass *p, const void *host)
 {
-    return (const char *)p->d->host.seen +
+    return (char *)p->d->host.seen +
            ((const char *)host - (const char *)p->d->host.memory);
 }
 

@@ -217,6 +217,15 @@ void device_ask_choice(struct device_pass *p, uint32_t first, bool with_norm)
     const bool asked = p->asked;
     p->asked = false;
     if (asked) return;
+    const struct gpu_words what[] = {
+        { device_sees(p, p->w->moe.ids), d->ids, (uint32_t)pairs },
+        { device_sees(p, p->w->moe.weights), d->weights, (uint32_t)pairs },
+        { device_sees(p, p->w->norm), d->norm, (uint32_t)n * hp->n_embd },
+    };
+    if (n <= GPU_FEW_TOKENS) {
+        gpu_tell(g, what, with_norm ? 3 : 2);
+        return;
+    }
     gpu_download(g, p->w->moe.ids, d->ids, pairs * sizeof *d->ids);
     gpu_download(g, p->w->moe.weights, d->weights, pairs * sizeof *d->weights);
     if (with_norm) gpu_download(g, p->w->norm, d->norm, n * hp->n_embd * sizeof(float));

@@ -90,7 +90,8 @@ START_TEST(all_there)
 }
 END_TEST
 
-/* Experts in slots, all of which are there: for each layer a graph, two launches of
+/* Experts in slots, all of which are there: for each layer a graph, in which the host is
+ * told of the choice, two launches of
  * products and one for the sum; positions, x, which the host looks up, logits and their
  * copy. */
 START_TEST(in_slots)
@@ -112,7 +113,7 @@ START_TEST(in_slots)
     const struct emulator_counts n = of_a_token(m);
     q3n_model_close(m);
     if (!emulated()) return;
-    ck_assert_uint_eq(n.launches, DELTA + ATTENTION + ENDS - 1);
+    ck_assert_uint_eq(n.launches, DELTA + ATTENTION + ENDS - 1 + LAYERS);
     ck_assert_uint_eq(n.calls, LAYERS * OF_LAYER + OTHERS);
     ck_assert_uint_le(n.waits, LAYERS + 1); /* others were short */
 }

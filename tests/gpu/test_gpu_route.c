@@ -99,10 +99,42 @@ START_TEST(no_numbers)
 }
 END_TEST
 
+/* Pieces of different sizes. */
+START_TEST(the_host_is_told)
+{
+    enum { MOST_WORDS = 700 };
+    static const uint32_t sizes[] = { 20, MOST_WORDS, 3 };
+    uint32_t words[MOST_WORDS], *host, *seen;
+    struct gpu_words what[3];
+    void *from_d[3], *memory, *memory_d;
+    ggf_error err;
+    gpu *g = gpu_new();
+    ck_assert_int_eq(gpu_host_alloc(g, &memory, &memory_d, 3 * sizeof words, &err), 0);
+    host = memory;
+    seen = memory_d;
+    memset(host, 0, 3 * sizeof words);
+    for (uint32_t i = 0; i < MOST_WORDS; i++) words[i] = 7 * i + 1;
+    for (int k = 0; k < 3; k++) {
+        from_d[k] = gpu_memory(g, words, sizes[k] * sizeof *words);
+        what[k] = (struct gpu_words){ seen + k * MOST_WORDS, from_d[k], sizes[k] };
+    }
+    gpu_tell(g, what, 3);
+    gpu_wait(g);
+    for (int k = 0; k < 3; k++) {
+        ck_assert_mem_eq(host + k * MOST_WORDS, words, sizes[k] * sizeof *words);
+        if (sizes[k] < MOST_WORDS) ck_assert_uint_eq(host[k * MOST_WORDS + sizes[k]], 0);
+        gpu_free(g, from_d[k]);
+    }
+    gpu_host_free(g, memory);
+    gpu_done(g);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("route");
     tcase_add_loop_test(tc, experts_are_those_of_the_cpu, 0, 8);
     tcase_add_test(tc, no_numbers);
+    tcase_add_test(tc, the_host_is_told);
     return GPU_SUITE_RUN("gpu_route", tc);
 }
