@@ -159,11 +159,17 @@ static void settle_following(struct expert_few *f)
     f->n_follow = 0;
 }
 
+/* The store may use the memory again that was copied from. */
+static void await_reading(struct expert_few *f)
+{
+    if (f->reading) gpu_mark_wait(f->read, NULL); /* a failure sticks */
+    f->reading = false;
+}
+
 static void close_demand(struct expert_few *f)
 {
     if (!f->open) return;
-    if (f->reading) gpu_mark_wait(f->read, NULL); /* a failure sticks */
-    f->reading = false;
+    await_reading(f);
     expert_store_end(f->p->m->experts, f->open);
     f->open = NULL;
 }
@@ -437,6 +443,7 @@ static int bring(struct few_layer *l, uint32_t missing)
     for (int e = l->status;;) {
         if (!e) e = chunk(l);
         if (e || d->first + d->count == d->n) return e;
+        await_reading(f);
         expert_store_next(store, d);
     }
 }
