@@ -18,7 +18,7 @@ void rate_add(struct rate *r, uint64_t bytes, double seconds)
 double rate_of(const struct rate *r, double guess)
 {
     const uint32_t n = r->n < RATE_TIMES ? r->n : RATE_TIMES;
-    double sorted[RATE_TIMES];
+    double sorted[RATE_TIMES] = { 0 };
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = i;
         for (; at && sorted[at - 1] > r->of[i]; at--) sorted[at] = sorted[at - 1];

@@ -6,20 +6,14 @@
 #include "../unit/tiny_pack.h"
 
 #include "../../infer/gpu/misses.h"
-#include "gpu_suite.h"
-
-enum { CTX = 64, LAYERS = 2, MIB = 1 << 20 };
-
-static ggf_error err;
-
-#define ok(call) ck_assert_msg(!(call), "%s", err.message)
+#include "../../infer/ops/moe.h"
+enum { CTX = 64 };
 
 static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = 16 };
 
-static uint64_t whole(uint64_t bytes)
-{
-    return (bytes + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
-}
+#include "room.h"
+
+enum { ROOM = 2 }; /* for some of the experts */
 
 /* ---- Models ------------------------------------------------------------------------ */
 
@@ -27,57 +21,12 @@ static uint64_t whole(uint64_t bytes)
  * host and device must apply alike. */
 static const struct tiny floats = { 0 }, coded = { .matrices = GGF_Q8_0, .scales = true };
 
-/* A model on the device with slots for some experts, or with room for all. */
-static int open_with(q3n_model **m, const char *path, bool some,
-                     struct q3n_model_options o)
-{
-    const struct q3n_model_options plan = { .device = { .n_gpu_layers = Q3N_GPU_ALL },
-                                            .session = settings,
-                                            .plan = true };
-    ok(q3n_model_open(m, path, &plan, &err));
-    const struct q3n_device_info *d = &q3n_model_info(*m)->device;
-    const uint64_t rest = whole(d->dense_bytes) + whole(d->kv_bytes + d->state_bytes) +
-                          whole(d->work_bytes);
-    q3n_model_close(*m);
-    if (!o.threads) o.threads = 2;
-    o.session = settings;
-    o.device.n_gpu_layers = Q3N_GPU_ALL;
-    o.device.vram_bytes = some ? rest + 2 * MIB : 0;
-    const int e = q3n_model_open(m, path, &o, &err);
-    if (!e && some) {
-        ck_assert_uint_eq(q3n_model_info(*m)->device.n_expert_layers, 0);
-        ck_assert_uint_gt(q3n_model_info(*m)->device.pool_slots, 0);
-    }
-    return e;
-}
-
-static struct q3n_expert_stats stats_of(q3n_model *m)
-{
-    struct q3n_expert_stats s;
-    q3n_model_expert_stats(m, &s);
-    return s;
-}
-
 /* ---- Texts ------------------------------------------------------------------------- */
 
 static const uint32_t steps[] = { 1, 1, 3, 8, 1, 9, 1 };
 enum { STEPS = sizeof steps / sizeof *steps, TOKENS = 24 };
 
-static int run_some(q3n_model *m, int n_steps, float *logits)
-{
-    int32_t ids[CTX];
-    q3n_session *s = NULL;
-    int e = q3n_session_new(&s, m, &settings, &err);
-    for (int i = 0; i < TOKENS; i++) ids[i] = (i * 7 + i * i / 5) % VOCAB;
-    for (int i = 0; i < n_steps && !e; i++) {
-        const uint32_t at = q3n_session_pos(s);
-        e = q3n_session_eval(s, ids + at, steps[i], 0, logits + (size_t)at * VOCAB, &err);
-    }
-    q3n_session_free(s);
-    return e;
-}
-
-static int run(q3n_model *m, float *logits) { return run_some(m, STEPS, logits); }
+static int run(q3n_model *m, float *logits) { return run_steps(m, steps, STEPS, logits); }
 
 static float wanted[TOKENS * VOCAB], logits[TOKENS * VOCAB];
 
@@ -86,9 +35,9 @@ static void want(const struct tiny *t, int n_steps)
 {
     q3n_model *m;
     make(t, 0);
-    ok(open_with(&m, source, false, (struct q3n_model_options){ 0 }));
+    ok(open_with(&m, source, 0, (struct q3n_model_options){ 0 }));
     ck_assert_uint_eq(q3n_model_info(m)->device.n_expert_layers, LAYERS);
-    ok(run_some(m, n_steps, wanted));
+    ok(run_steps(m, steps, n_steps, wanted));
     q3n_model_close(m);
 }
 
@@ -97,8 +46,6 @@ static void check_all_gone(void)
     ck_assert_uint_eq(emulator_count().live, 0);
     ck_assert_uint_eq(emulator_count().pinned, 0);
 }
-
-#define MISSES(how) .device = { .misses = Q3N_MISSES_##how }
 
 /* Mapped, from a GGUF and a pack; from disk into too little memory; by one thread and
  * more; and when some are there.  What the emulated device says that copies took is
@@ -121,7 +68,7 @@ START_TEST(the_same_bits)
     for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
         q3n_model *m;
         emulator_seed(i);
-        ok(open_with(&m, from[i].path, true, from[i].o));
+        ok(open_with(&m, from[i].path, ROOM, from[i].o));
         for (int round = 0; round < 1 + (i == 2); round++) {
             ok(run(m, logits));
             ck_assert_mem_eq(logits, wanted, sizeof wanted);
@@ -145,7 +92,7 @@ START_TEST(the_host_computes)
     q3n_session *s;
     int32_t id = 3;
     make(&coded, 0);
-    ok(open_with(&m, source, true, (struct q3n_model_options){ MISSES(COMPUTE) }));
+    ok(open_with(&m, source, ROOM, (struct q3n_model_options){ MISSES(COMPUTE) }));
     ok(q3n_session_new(&s, m, &settings, &err));
     ok(q3n_session_eval(s, &id, 1, 0, logits, &err));
     const struct q3n_expert_stats first = stats_of(m);
@@ -169,10 +116,10 @@ START_TEST(floats_are_copied)
     q3n_model *m;
     want(&floats, SOME);
     ck_assert_int_eq(
-        open_with(&m, source, true, (struct q3n_model_options){ MISSES(COMPUTE) }),
+        open_with(&m, source, ROOM, (struct q3n_model_options){ MISSES(COMPUTE) }),
         GGF_E_ARG);
-    ok(open_with(&m, source, true, (struct q3n_model_options){ 0 }));
-    ok(run_some(m, SOME, logits));
+    ok(open_with(&m, source, ROOM, (struct q3n_model_options){ 0 }));
+    ok(run_steps(m, steps, SOME, logits));
     ck_assert_mem_eq(logits, wanted, 5 * VOCAB * sizeof *logits);
     ck_assert_uint_eq(stats_of(m).device_computed, 0);
     q3n_model_close(m);
@@ -191,7 +138,7 @@ START_TEST(the_host_takes_part)
         o.device.places = places;
         o.device.n_places = LAYERS + 1;
         o.device.misses = how;
-        ok(open_with(&m, source, true, o));
+        ok(open_with(&m, source, ROOM, o));
         ok(run(m, how ? logits : once));
         if (how) ck_assert_mem_eq(logits, once, sizeof once);
         q3n_model_close(m);
@@ -200,21 +147,90 @@ START_TEST(the_host_takes_part)
 }
 END_TEST
 
+/* Experts that a reply used are still there after somebody else's prompt. */
+START_TEST(prompts_push_nothing_out)
+{
+    enum { PROMPT = 9 };
+    q3n_model *m;
+    q3n_session *s, *other;
+    q3n_snapshot *snap;
+    make(&coded, 0);
+    ok(open_with(
+        &m, source, ROOM,
+        (struct q3n_model_options){ MISSES(UPLOAD), .cache_policy = Q3N_CACHE_LRU }));
+    ok(q3n_session_new(&s, m, &settings, &err));
+    ok(q3n_session_new(&other, m, &settings, &err));
+    ok(eval_next(s, PROMPT, logits));
+    ok(q3n_session_save(&snap, s, &err));
+    ok(eval_next(s, 1, wanted));
+    ok(eval_next(other, PROMPT + 4, logits));
+    const uint64_t before = stats_of(m).device_misses;
+    q3n_session_restore(s, snap);
+    ok(eval_next(s, 1, logits));
+    ck_assert_uint_eq(stats_of(m).device_misses, before);
+    ck_assert_mem_eq(logits, wanted, VOCAB * sizeof *logits);
+    q3n_snapshot_free(snap);
+    q3n_session_free(s);
+    q3n_session_free(other);
+    q3n_model_close(m);
+}
+END_TEST
+
+struct seen {
+    uint32_t ids[LAYERS][TOKENS * USED], n[LAYERS];
+};
+
+static void see(void *user, const struct routed *r)
+{
+    struct seen *s = user;
+    memcpy(s->ids[r->layer] + s->n[r->layer], r->ids,
+           r->tokens * r->n_used * sizeof *r->ids);
+    s->n[r->layer] += r->tokens * r->n_used;
+}
+
+START_TEST(routing_is_watched)
+{
+    static struct seen seen[2];
+    q3n_model *m;
+    make(&coded, 0);
+    for (int i = 0; i < 2; i++) {
+        const struct route_watch watch = { see, &seen[i] };
+        q3n_session *s;
+        ok(open_with(&m, source, i ? ROOM : 0, (struct q3n_model_options){ 0 }));
+        ok(q3n_session_new(&s, m, &settings, &err));
+        q3n_session_watch(s, &watch);
+        ok(eval_next(s, 9, logits));
+        ok(eval_next(s, 1, logits));
+        q3n_session_free(s);
+        q3n_model_close(m);
+    }
+    ck_assert_uint_eq(seen[1].n[0], 10 * USED);
+    ck_assert_mem_eq(&seen[0], &seen[1], sizeof seen[0]);
+}
+END_TEST
+
 /* ---- Failures ---------------------------------------------------------------------- */
 
-/* A damaged record is an error for all who need it, each time, and what was there before
- * stays right. */
+/* Records are compressed, or not.  A damaged one is an error for all who need it, each
+ * time. */
 START_TEST(damaged_records)
 {
     q3n_model *m;
     want(&coded, STEPS);
+    make(&coded, _i);
+    ok(open_with(&m, dense, ROOM, (struct q3n_model_options){ 0 }));
+    ok(run(m, logits));
+    ck_assert_mem_eq(logits, wanted, sizeof wanted);
+    q3n_model_close(m);
     damage(1, 2);
     for (int how = Q3N_MISSES_AUTO; how <= Q3N_MISSES_COMPUTE; how++) {
-        ok(open_with(&m, dense, true,
+        ok(open_with(&m, dense, ROOM,
                      (struct q3n_model_options){ .device = { .misses = how } }));
         for (int k = 0; k < 2; k++) ck_assert_int_eq(run(m, logits), GGF_E_HASH);
         q3n_model_close(m);
     }
+    ck_assert_int_ne(open_with(&m, dense, 0, (struct q3n_model_options){ 0 }), 0);
+    ck_assert_int_eq(err.code, GGF_E_HASH);
     check_all_gone();
 }
 END_TEST
@@ -228,7 +244,7 @@ START_TEST(the_device_is_lost)
     for (uint64_t n = 1 + (uint64_t)_i; n < (_i ? 60 : 150); n += n / 2 + 7) {
         q3n_model *m;
         emulator_seed(n);
-        ok(open_with(&m, source, true, o));
+        ok(open_with(&m, source, ROOM, o));
         if (_i) emulator_lose_in_copy(n);
         else emulator_lose_device(n);
         ck_assert_int_eq(run(m, logits), GGF_E_IO);
@@ -313,7 +329,9 @@ int main(void)
     tcase_add_test(tc, the_host_computes);
     tcase_add_test(tc, floats_are_copied);
     tcase_add_test(tc, the_host_takes_part);
-    tcase_add_test(tc, damaged_records);
+    tcase_add_test(tc, prompts_push_nothing_out);
+    tcase_add_test(tc, routing_is_watched);
+    tcase_add_loop_test(tc, damaged_records, 0, 2);
     tcase_add_loop_test(tc, the_device_is_lost, 0, 2);
     TCase *costs = tcase_create("costs");
     tcase_add_test(costs, rates_are_medians);
