@@ -7,7 +7,8 @@
  * four to a lane in the order of the columns, and scales as floats.  It is unpacked once
  * and then multiplied with all tokens.  An activation's four codes go to all lanes, so no
  * sum ever crosses lanes, and what is done for one (row, token) is the same wherever its
- * row sits in the tile and however many tokens there are: the steps that mul.h prescribes.
+ * row sits in the tile and however many tokens there are: the steps that mul.h
+ * prescribes.
  *
  * With a single token a tile's rows are gone through in one call; with registers enough
  * (FUSE_SINGLE) the tile is left out there and codes go straight into the sums.  The next
