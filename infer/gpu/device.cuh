@@ -319,6 +319,14 @@ static inline __device__ uint2 read(const uint2 *p)
     asm("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
     return v;
 }
+static inline __device__ uint4 read(const uint4 *p)
+{
+    uint4 v;
+    asm("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(p));
+    return v;
+}
 static inline __device__ float4 read(const float4 *p)
 {
     float4 v;
@@ -581,5 +589,30 @@ static inline __device__ void copy_begin(void *shared, const void *global)
 static inline __device__ void copy_end() {}
 template <int n> static inline __device__ void copy_wait() {}
 #endif
+
+/* `bytes` of 16-aligned memory that nobody writes while the kernel runs, by `threads`
+ * threads of which this is number `me`: each has every so many pieces of 16.  Where
+ * copies are not waited for by the device, two loads are on their way together. */
+static inline __device__ void copy_run(uint8_t *shared, const uint8_t *global,
+                                       uint32_t bytes, uint32_t me, uint32_t threads)
+{
+#if defined EMULATED_GPU || __CUDA_ARCH__ >= 800
+    for (uint32_t i = 16 * me; i < bytes; i += 16 * threads)
+        copy_begin<16>(shared + i, global + i);
+#else
+    enum { together = 2 };
+    for (uint32_t i = 16 * me; i < bytes; i += 16 * threads * together) {
+        uint4 v[together];
+#pragma unroll
+        for (uint32_t k = 0; k < together; k++)
+            if (i + 16 * threads * k < bytes)
+                v[k] = read((const uint4 *)(global + i + 16 * threads * k));
+#pragma unroll
+        for (uint32_t k = 0; k < together; k++)
+            if (i + 16 * threads * k < bytes)
+                *(uint4 *)(shared + i + 16 * threads * k) = v[k];
+    }
+#endif
+}
 
 #endif

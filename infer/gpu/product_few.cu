@@ -183,8 +183,7 @@ static __device__ void stage_weights(const struct way &y, uint32_t row, uint32_t
     if (y.whole) {
         const uint32_t before = (uint32_t)(uintptr_t)from % 16;
         const uint32_t n = before + rows * (uint32_t)t.row_bytes;
-        for (uint32_t i = 16 * threadIdx.x; i < n; i += 16 * FEW_THREADS)
-            copy_begin<16>(to + i, from - before + i);
+        copy_run(to, from - before, n, threadIdx.x, FEW_THREADS);
         return;
     }
     const uint32_t bytes =
@@ -196,9 +195,7 @@ static __device__ void stage_weights(const struct way &y, uint32_t row, uint32_t
         if (y.odd)
             for (uint32_t i = lane_of(); i < bytes; i += WARP)
                 place[i] = (uint8_t)read(piece + i);
-        else
-            for (uint32_t i = 16 * lane_of(); i < before + bytes; i += 16 * WARP)
-                copy_begin<16>(place + i, piece - before + i);
+        else copy_run(place, piece - before, before + bytes, lane_of(), WARP);
     }
 }
 
@@ -366,7 +363,8 @@ static __noinline__ __device__ void finish_tile(const struct product &p,
 }
 
 template <uint32_t columns>
-static __device__ void few_tile(const struct product &p, uint32_t blocks, uint32_t room)
+static __forceinline__ __device__ void few_tile(const struct product &p, uint32_t blocks,
+                                                uint32_t room)
 {
     SHARED_BYTES(bytes); /* activations, `blocks` for each column, and weights */
     SHARED(float, sum, [columns][FEW_THREADS]);
@@ -383,9 +381,12 @@ static __device__ void few_tile(const struct product &p, uint32_t blocks, uint32
     if (coded)
         stage_weights(y, 0, min(y.step, y.rows), 0, min(y.shape.span, act_blocks(y.t.n)),
                       s.w);
+    const uint32_t first = y.t.row + warp_of(), end = y.t.row + y.rows; /* of floats */
+    if (early && !coded && y.t.count && first < end)
+        for (uint32_t i = 128 * lane_of(); i < y.t.row_bytes; i += 128 * WARP)
+            ask_for(weight_row(y.t, first) + i);
     if (early) after_previous();
     if (!y.t.count) return;
-    const uint32_t first = y.t.row + warp_of(), end = y.t.row + y.rows; /* of floats */
     switch (y.t.type) {
 #define CASE(T)                                                                          \
     case T: few_coded<T, columns>(p, y, s); break;

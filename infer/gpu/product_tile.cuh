@@ -133,7 +133,8 @@ template <uint32_t type, uint32_t columns>
 static inline __device__ void row_of_floats(const struct product &p, const struct tile &t,
                                             uint32_t row, uint32_t column, float *sum)
 {
-    enum { step = 4 }; /* times 128 numbers that are loaded together */
+    /* times 128 numbers that are loaded together */
+    enum { step = columns == 1 ? 6 : 4 };
     const uint8_t *w = weight_row(t, row);
     const uint32_t first = 4 * lane_of();
 #pragma unroll

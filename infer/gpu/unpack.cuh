@@ -80,14 +80,14 @@ static inline __device__ uint32_t all_signs(uint32_t signs7)
 static inline __device__ void levels16(const uint32_t table[4], uint32_t q, uint32_t *lo,
                                        uint32_t *hi)
 {
+    /* Of all eight codes: three bits to pick among 8 levels, the fourth among those. */
+    const uint32_t at = q & 0x77777777, half = (q >> 1 & 0x44444444) | 0x32103210;
     uint32_t v[2];
 #pragma unroll
-    for (int i = 0; i < 2; i++, q >>= 16) {
-        const uint32_t at = q & 0x7777;
-        v[i] = pick_bytes(pick_bytes(read(table), read(table + 1), at),
-                          pick_bytes(read(table + 2), read(table + 3), at),
-                          0x3210 | (q >> 1 & 0x4444));
-    }
+    for (int i = 0; i < 2; i++)
+        v[i] = pick_bytes(pick_bytes(read(table), read(table + 1), at >> 16 * i),
+                          pick_bytes(read(table + 2), read(table + 3), at >> 16 * i),
+                          half >> 16 * i);
     *lo = pick_bytes(v[0], v[1], 0x6420);
     *hi = pick_bytes(v[0], v[1], 0x7531);
 }
