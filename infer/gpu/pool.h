@@ -29,8 +29,6 @@ void pool_free(struct expert_pool *pool); /* NULL is allowed */
 /* Where experts of a layer are, for struct gpu_moe. */
 const struct gpu_expert *pool_table(const struct expert_pool *pool, uint32_t layer);
 
-enum { POOL_FEW = 8 }; /* tokens of a batch that decodes */
-
 struct pool_stats {
     uint64_t hits, misses, computed, bytes;
 };
