@@ -240,7 +240,6 @@ static int copy(struct expert_stream *s, uint32_t slot, const struct expert *x,
 {
     struct staged what;
     pool_place(s->p, slot, x, &what, entry);
-    s->p->misses++;
     if (s->staging) return staging_put(s->staging, pool_slot_at(s->p, slot), &what, err);
     for (int k = 0; k < GGF_PARTS; k++)
         gpu_copy(s->p->g, pool_slot_at(s->p, slot) + what.at[k], what.from[k],
@@ -339,7 +338,10 @@ int stream_begin(struct expert_stream *s, uint32_t layer, const uint32_t *ids,
     memset(s->uses, 0, hp->n_expert * sizeof *s->uses);
     for (uint32_t i = 0; i < tokens * hp->n_expert_used; i++) s->uses[ids[i]]++;
     pool_count(s->p, layer, s->uses);
-    for (uint32_t i = 0; i < hp->n_expert; i++) s->p->hits += s->uses[i] && is_kept(s, i);
+    for (uint32_t i = 0; i < hp->n_expert; i++) {
+        s->p->hits += s->uses[i] && is_kept(s, i);
+        s->p->misses += s->uses[i] && !is_kept(s, i);
+    }
     s->known = true;
     if (s->ahead) return 0;
     start(s, layer);

@@ -8,48 +8,14 @@
 #include "../../infer/gpu/pinned.h"
 #include "../../infer/gpu/staging.h"
 #include "../../infer/ops/moe.h"
-#include "gpu_suite.h"
 
 #include <sys/mman.h>
 
-enum { N = 24, CTX = 64, LAYERS = 2, MIB = 1 << 20 };
+enum { N = 24 };
 
-static ggf_error err;
+static const struct q3n_session_options settings = { .n_ctx = 64, .n_ubatch = N };
 
-#define ok(call) ck_assert_msg(!(call), "%s", err.message)
-
-static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = N };
-
-static uint64_t whole(uint64_t bytes)
-{
-    return (bytes + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
-}
-
-/* A model on the device with so much room for experts; 0: for all of them. */
-static int open_with(q3n_model **m, const char *path, uint64_t mib,
-                     struct q3n_model_options o)
-{
-    const struct q3n_model_options plan = { .device = { .n_gpu_layers = Q3N_GPU_ALL },
-                                            .session = settings,
-                                            .plan = true };
-    ok(q3n_model_open(m, path, &plan, &err));
-    const struct q3n_device_info *d = &q3n_model_info(*m)->device;
-    const uint64_t rest = whole(d->dense_bytes) + whole(d->kv_bytes + d->state_bytes) +
-                          whole(d->work_bytes);
-    q3n_model_close(*m);
-    o.session = settings;
-    o.device.n_gpu_layers = Q3N_GPU_ALL;
-    o.device.vram_bytes = mib ? rest + mib * MIB : 0;
-    return q3n_model_open(m, path, &o, &err);
-}
-
-static int try_eval(q3n_session *s, uint32_t n, float *logits)
-{
-    int32_t ids[CTX];
-    for (uint32_t i = 0; i < n; i++)
-        ids[i] = (int32_t)((q3n_session_pos(s) + i) * 7 % VOCAB);
-    return q3n_session_eval(s, ids, n, 0, logits, &err);
-}
+#include "room.h"
 
 /* What was chosen in each layer of the last batch: different experts. */
 struct seen {
@@ -72,18 +38,6 @@ static const uint32_t steps[] = { 9, 1, N };
 enum { STEPS = sizeof steps / sizeof *steps, TOKENS = 34 };
 enum { ROOM = 2 };
 
-static int run(q3n_model *m, float *logits)
-{
-    q3n_session *s = NULL;
-    int e = q3n_session_new(&s, m, &settings, &err);
-    for (int i = 0; i < STEPS && !e; i++) {
-        const uint32_t at = q3n_session_pos(s);
-        e = try_eval(s, steps[i], logits + (size_t)at * VOCAB);
-    }
-    q3n_session_free(s);
-    return e;
-}
-
 static float wanted[TOKENS * VOCAB], logits[TOKENS * VOCAB];
 
 /* Room for 18 of 24 experts, 4 of them for prompts, of which the second finds some that
@@ -104,14 +58,14 @@ START_TEST(the_same_bits)
     make(&(struct tiny){ 0 }, 0);
     ok(open_with(&m, source, 0, (struct q3n_model_options){ 0 }));
     ck_assert_uint_eq(q3n_model_info(m)->device.n_expert_layers, LAYERS);
-    ok(run(m, wanted));
+    ok(run_steps(m, steps, STEPS, wanted));
     q3n_model_close(m);
     for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
         emulator_seed(i);
         ok(open_with(&m, from[i].path, ROOM, from[i].o));
         ck_assert_uint_gt(q3n_model_info(m)->device.pool_slots, 4);
         ck_assert_uint_le(q3n_model_info(m)->device.pool_bytes, ROOM * MIB);
-        ok(run(m, logits));
+        ok(run_steps(m, steps, STEPS, logits));
         ck_assert_mem_eq(logits, wanted, sizeof wanted);
         q3n_model_close(m);
     }
@@ -119,13 +73,6 @@ START_TEST(the_same_bits)
     ck_assert_uint_eq(emulator_count().pinned, 0);
 }
 END_TEST
-
-static struct q3n_expert_stats stats_of(q3n_model *m)
-{
-    struct q3n_expert_stats s;
-    q3n_model_expert_stats(m, &s);
-    return s;
-}
 
 /* The first prompt copies what it needs; the second one all that is not kept, ahead. */
 START_TEST(each_is_copied_once)
@@ -138,18 +85,19 @@ START_TEST(each_is_copied_once)
     ok(open_with(&m, source, ROOM, (struct q3n_model_options){ 0 }));
     ok(q3n_session_new(&s, m, &settings, &err));
     q3n_session_watch(s, &watch);
-    ok(try_eval(s, N, logits));
+    ok(eval_next(s, N, logits));
     const struct q3n_expert_stats first = stats_of(m);
     ck_assert_uint_eq(first.device_hits, 0);
     ck_assert_uint_eq(first.device_misses, seen.n[0] + seen.n[1]);
     ck_assert_uint_eq(first.device_bytes, first.device_misses * RECORD);
-    ok(try_eval(s, N, logits));
+    ok(eval_next(s, N, logits));
     const struct q3n_expert_stats second = stats_of(m);
-    const uint64_t copied = second.device_misses - first.device_misses;
+    const uint64_t copied = (second.device_bytes - first.device_bytes) / RECORD;
+    const uint64_t misses = second.device_misses - first.device_misses;
     ck_assert_uint_gt(second.device_hits, 4);
+    ck_assert_uint_eq(misses, seen.n[0] + seen.n[1] - second.device_hits);
+    ck_assert_uint_ge(copied, misses);
     ck_assert_uint_le(copied, LAYERS * EXPERTS - second.device_hits);
-    ck_assert_uint_ge(copied, seen.n[0] + seen.n[1] - second.device_hits);
-    ck_assert_uint_eq(second.device_bytes, second.device_misses * RECORD);
     q3n_session_free(s);
     q3n_model_close(m);
 }
@@ -165,10 +113,10 @@ START_TEST(copies_are_beside_kernels)
     make(&(struct tiny){ 0 }, 0);
     ok(open_with(&m, source, ROOM, (struct q3n_model_options){ 0 }));
     ok(q3n_session_new(&s, m, &settings, &err));
-    ok(try_eval(s, N, logits));
+    ok(eval_next(s, N, logits));
     const struct emulator_counts before = emulator_count();
     const uint64_t bytes = stats_of(m).device_bytes;
-    ok(try_eval(s, N, logits));
+    ok(eval_next(s, N, logits));
     const struct emulator_counts now = emulator_count();
     const uint64_t experts = stats_of(m).device_bytes - bytes;
     ck_assert_uint_gt(experts, 7 * RECORD);
@@ -194,7 +142,7 @@ START_TEST(memory_of_the_store)
         ok(q3n_session_new(&s, m, &settings, &err));
         const struct emulator_counts before = emulator_count();
         emulator_fail_allocation((uint64_t)refused);
-        ok(try_eval(s, 9, refused ? wanted : logits));
+        ok(eval_next(s, 9, refused ? wanted : logits));
         const struct emulator_counts now = emulator_count();
         ck_assert_uint_eq(now.pinned, before.pinned + !refused);
         ck_assert_uint_eq(now.allocations, before.allocations + 1);
@@ -215,7 +163,7 @@ START_TEST(memory_of_the_store_is_used_again)
     const struct q3n_model_options o = { .load_mode = Q3N_LOAD_DIRECT,
                                          .experts_cache_bytes = LEAST + RECORD,
                                          .threads = 1,
-                                         .device = { .misses = Q3N_MISSES_UPLOAD } };
+                                         MISSES(UPLOAD) };
     q3n_model *m;
     q3n_session *s;
     make(&(struct tiny){ 0 }, 0);
@@ -224,7 +172,7 @@ START_TEST(memory_of_the_store_is_used_again)
                      pooled ? o : (struct q3n_model_options){ 0 }));
         ok(q3n_session_new(&s, m, &settings, &err));
         for (int i = 0; i < BATCHES; i++)
-            ok(try_eval(s, FEW, (pooled ? some : all) + i * FEW * VOCAB));
+            ok(eval_next(s, FEW, (pooled ? some : all) + i * FEW * VOCAB));
         q3n_session_free(s);
         q3n_model_close(m);
     }
