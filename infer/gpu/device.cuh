@@ -287,7 +287,11 @@ static inline __device__ uint32_t count_bits(uint32_t v) { return (uint32_t)__po
 /* *p, in memory of the device that nobody writes while the kernel runs.  (The __ldg() of
  * CUDA is volatile: what is read twice would be loaded twice.) */
 #ifdef EMULATED_GPU
-template <class T> static inline T read(const T *p) { return *p; }
+template <class T> static inline T read(const T *p)
+{
+    emu_read(p, sizeof *p);
+    return *p;
+}
 #else
 static inline __device__ uint32_t read(const uint8_t *p)
 {

@@ -74,9 +74,44 @@ static struct {
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
+    std::map<char *, std::vector<char>> put; /* as it was then */
     std::map<char *, size_t> device, host, registered;
     std::vector<emu_stream *> streams;
 } emu;
+
+/* ---- What the host has put into memory of the device ---------------------------------
+ */
+
+/* Of these bytes nothing is known any more. */
+static void forget(char *p, size_t bytes)
+{
+    auto at = emu.put.lower_bound(p);
+    if (at != emu.put.begin()) {
+        --at;
+        std::vector<char> &v = at->second;
+        const size_t before = (size_t)(p - at->first);
+        if (before < v.size()) {
+            if (before + bytes < v.size())
+                emu.put[p + bytes].assign(v.begin() + (long)(before + bytes), v.end());
+            v.resize(before);
+        }
+        ++at;
+    }
+    while (at != emu.put.end() && at->first < p + bytes) {
+        const std::vector<char> v = std::move(at->second);
+        char *const first = at->first;
+        at = emu.put.erase(at);
+        if (first + v.size() > p + bytes)
+            emu.put[p + bytes].assign(v.end() - (first + (long)v.size() - (p + bytes)),
+                                      v.end());
+    }
+}
+
+static void remember(char *to, const char *from, size_t bytes)
+{
+    forget(to, bytes);
+    emu.put[to].assign(from, from + bytes);
+}
 
 static uint64_t next_random()
 {
@@ -116,7 +151,6 @@ struct thread {
     const char *what; /* at which call of its warp */
     void (*act)(void *const args[32]);
     void *arg;
-    bool waited; /* for what comes before the kernel */
     std::vector<copy> copies;
     unsigned group; /* of copies, that is open */
 };
@@ -154,7 +188,7 @@ static void thread_main()
 {
     fiber_arrived(&block.scheduler);
     (*block.kernel)();
-    if (!block.running->waited)
+    if (!emu_here->waited)
         die("%s: a thread has not waited for what comes before", block.what);
     yield(ENDED);
     die("%s: a thread goes on after its end", block.what);
@@ -162,11 +196,33 @@ static void thread_main()
 
 void emu_block_sync() { yield(AT_BLOCK); }
 
+/* Copies of whole pieces may begin before and end behind what was put there. */
+void emu_read_early(const void *p, size_t bytes)
+{
+    char *const from = (char *)p;
+    bool any = false;
+    auto at = emu.put.lower_bound(from + bytes);
+    while (at != emu.put.begin()) {
+        --at;
+        char *const first = std::max(from, at->first);
+        char *const end = std::min(from + bytes, at->first + at->second.size());
+        if (at->first < from && end <= from) break;
+        if (first >= end) continue;
+        any = true;
+        if (memcmp(first, &at->second[(size_t)(first - at->first)],
+                   (size_t)(end - first)))
+            die("%s: reads what a kernel wrote before it has waited for it", block.what);
+        if (at->first <= from) break;
+    }
+    if (!any)
+        die("%s: reads what the host did not put there before it has waited", block.what);
+}
+
 void emu_after_previous()
 {
-    if (block.running->waited)
+    if (emu_here->waited)
         die("%s: a thread waits twice for what comes before", block.what);
-    block.running->waited = true;
+    emu_here->waited = true;
 }
 
 void emu_warp(const char *what, void (*act)(void *const args[32]), void *arg)
@@ -230,7 +286,6 @@ static void prepare_block(const emu_place &place)
         t->place = place;
         t->place.thread = { (unsigned)i % x, (unsigned)i / x % y, (unsigned)i / x / y };
         t->waits = READY;
-        t->waited = false;
         t->group = 0;
         t->copies.clear();
         block.at_warp[i / WARP_LANES] = 0;
@@ -370,6 +425,7 @@ void emu_copy_begin(void *shared, const void *global, size_t bytes)
 {
     if (((uintptr_t)shared | (uintptr_t)global) % bytes)
         die("%s: a copy of %zu bytes is not aligned to them", block.what, bytes);
+    emu_read(global, bytes);
     memset(shared, POISON, bytes);
     block.running->copies.push_back({ shared, global, bytes, block.running->group });
 }
@@ -466,7 +522,7 @@ static void run_kernel(const char *what, dim3 grid, dim3 threads, size_t shared,
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) blocks.push_back({ x, y, z });
     shuffle(blocks);
-    for (const uint3 &b : blocks) run_block({ { 0, 0, 0 }, b, threads, grid });
+    for (const uint3 &b : blocks) run_block({ { 0, 0, 0 }, b, threads, grid, false });
 }
 
 void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 threads, size_t shared,
@@ -655,8 +711,11 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
 cudaError_t cudaFree(void *p)
 {
     const auto at = emu.device.find((char *)p);
-    if (at != emu.device.end()) emu.counts.live--, emu.counts.bytes -= at->second;
-    return release(p, emu.device);
+    const size_t bytes = at == emu.device.end() ? 0 : at->second;
+    if (bytes) emu.counts.live--, emu.counts.bytes -= bytes;
+    const cudaError_t e = release(p, emu.device);
+    forget((char *)p, bytes);
+    return e;
 }
 
 cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned)
@@ -705,6 +764,14 @@ static void copy_rows(char *to, size_t to_stride, const char *from, size_t from_
 {
     for (size_t r = 0; r < rows; r++)
         memcpy(to + r * to_stride, from + r * from_stride, bytes);
+}
+
+static void put_rows(char *to, size_t to_stride, const char *from, size_t from_stride,
+                     size_t bytes, size_t rows)
+{
+    copy_rows(to, to_stride, from, from_stride, bytes, rows);
+    for (size_t r = 0; r < rows; r++)
+        remember(to + r * to_stride, from + r * from_stride, bytes);
 }
 
 /* Has another stream a kernel that neither this one nor, for the whole stream, the host
@@ -756,14 +823,14 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
         copy_rows(taken->data(), bytes, (const char *)from, from_stride, bytes, rows);
         push(s, [=] {
             copied();
-            copy_rows((char *)to, to_stride, taken->data(), bytes, bytes, rows);
+            put_rows((char *)to, to_stride, taken->data(), bytes, bytes, rows);
         });
     } else {
         push(s, [=] {
             if (up) copied();
             if (up && !pinned(from, 1)) die("copied from memory that was unpinned");
-            copy_rows((char *)to, to_stride, (const char *)from, from_stride, bytes,
-                      rows);
+            (up ? put_rows : copy_rows)((char *)to, to_stride, (const char *)from,
+                                        from_stride, bytes, rows);
         });
     }
     return cudaSuccess;
@@ -779,7 +846,10 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
 {
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
     if (!inside(emu.device, to, bytes)) die("clearing leaves the memory it is for");
-    push(s, [=] { memset(to, value, bytes); });
+    push(s, [=] {
+        memset(to, value, bytes);
+        forget((char *)to, bytes);
+    });
     return cudaSuccess;
 }
 
