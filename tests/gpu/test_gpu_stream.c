@@ -154,6 +154,37 @@ START_TEST(memory_of_the_store)
 }
 END_TEST
 
+/* A prompt that meets a damaged record fails.  What it left behind is right: once the
+ * record has been mended, so is everything. */
+START_TEST(a_failed_prompt_leaves_nothing_wrong)
+{
+    const struct q3n_model_options direct = { .load_mode = Q3N_LOAD_DIRECT,
+                                              .experts_cache_bytes = MIB };
+    q3n_model *m;
+    q3n_session *s;
+    make(&(struct tiny){ 0 }, 0);
+    ok(open_with(&m, dense, 0, (struct q3n_model_options){ 0 }));
+    ok(run_steps(m, steps, 1, wanted));
+    q3n_model_close(m);
+    for (int i = 0; i < 2; i++) {
+        damage(1, 2);
+        ok(open_with(&m, dense, ROOM, i ? direct : (struct q3n_model_options){ 0 }));
+        ok(q3n_session_new(&s, m, &settings, &err));
+        for (int k = 0; k < 2; k++) {
+            ck_assert_int_eq(eval_next(s, steps[0], logits), GGF_E_HASH);
+            q3n_session_reset(s);
+        }
+        q3n_session_free(s);
+        damage(1, 2); /* the same bit */
+        ok(run_steps(m, steps, 1, logits));
+        ck_assert_mem_eq(logits, wanted, steps[0] * VOCAB * sizeof *logits);
+        q3n_model_close(m);
+    }
+    ck_assert_uint_eq(emulator_count().live, 0);
+    ck_assert_uint_eq(emulator_count().pinned, 0);
+}
+END_TEST
+
 /* So few tokens that decoding's slots serve them, with less memory than their experts
  * take: what is read next may take the place of what was copied. */
 START_TEST(memory_of_the_store_is_used_again)
@@ -273,6 +304,7 @@ int main(void)
     tcase_add_test(tc, each_is_copied_once);
     tcase_add_test(tc, copies_are_beside_kernels);
     tcase_add_test(tc, memory_of_the_store);
+    tcase_add_test(tc, a_failed_prompt_leaves_nothing_wrong);
     tcase_add_test(tc, memory_of_the_store_is_used_again);
     tcase_add_test(tc, pieces_are_pinned_when_they_are_used);
     tcase_add_loop_test(tc, what_was_flushed_may_change, 0, 6);
