@@ -366,12 +366,11 @@ template <uint32_t columns>
 static __forceinline__ __device__ void few_tile(const struct product &p, uint32_t blocks,
                                                 uint32_t room)
 {
-    SHARED_BYTES(bytes); /* activations, `blocks` for each column, and weights */
+    SHARED_BYTES(bytes); /* activations, `blocks` of them, and weights */
     SHARED(float, sum, [columns][FEW_THREADS]);
     SHARED(struct way, y, );
     const struct place<columns> s = {
-        (struct staged_block *)bytes, sum,
-            bytes + columns *blocks * sizeof(struct staged_block)
+        (struct staged_block *)bytes, sum, bytes + blocks * sizeof(struct staged_block)
     };
     const bool early = p.n_matrices != 0; /* where weights are depends on nothing */
     if (!early) after_previous();
@@ -431,9 +430,11 @@ void product_few(struct gpu *g, const struct product *p, uint32_t tiles,
 {
     const dim3 grid(tiles, row_blocks);
     const uint32_t room = room_of(p), span = max(p->few[0].span, p->few[1].span);
-    const uint32_t blocks = p->several ? (uint32_t)COLUMN_BLOCKS : span;
-    const uint32_t columns = p->several ? (uint32_t)FEW_COLUMNS : 1;
-    const size_t shared = columns * blocks * sizeof(struct staged_block) + room;
+    /* The most columns that a tile has: of experts, those of the shared one. */
+    const uint32_t columns = p->n_matrices ? p->columns : p->columns - p->pairs;
+    const uint32_t blocks =
+        p->several ? COLUMN_BLOCKS * max(1u, min(columns, (uint32_t)FEW_COLUMNS)) : span;
+    const size_t shared = blocks * sizeof(struct staged_block) + room;
     if (p->several)
         LAUNCH(g, few<FEW_COLUMNS>, grid, FEW_THREADS, shared, *p, blocks, room);
     else LAUNCH(g, few<1>, grid, FEW_THREADS, shared, *p, blocks, room);
