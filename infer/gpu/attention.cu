@@ -74,7 +74,7 @@ static __global__ void __launch_bounds__(MOST_DIM / 4)
     if (at < dim) {
         const float *const values = a.parts + part * dim + at;
         const float *const gate = query(&a, token, head) + dim + at;
-#pragma unroll 4
+#pragma unroll 8
         for (uint32_t i = 0; i < n; i++) {
             const float4 v = *(const float4 *)(values + (size_t)i * dim);
             sum.x += weights[i] * v.x;
