@@ -69,6 +69,7 @@ COMMON_OBJ := $(call obj,$(wildcard tools/common/*.c))
 TOOLS      := $(basename $(notdir $(wildcard tools/*.c)))
 UNITS      := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 GPU_UNITS  := $(basename $(notdir $(wildcard tests/gpu/test_*.c)))
+EMULATED_TOOLS := q3n-run q3n-bench
 FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
@@ -119,7 +120,6 @@ endif
 ifeq ($(origin CXX),default)
 CXX := $(or $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC))),$(if $(findstring gcc,$(CC)),$(subst gcc,g++,$(CC))),g++)
 endif
-EMULATED_TOOLS := q3n-run q3n-bench
 EMULATED_OBJ := $(CU:infer/gpu/%.cu=$(BUILD)/tests/gpu/emulated/%.o) $(BUILD)/tests/gpu/emulate.o
 GPU_TEST_OBJ := $(BUILD)/tests/gpu/random.o $(BUILD)/tests/kernels/blocks.o
 CXXBASE = -std=c++17 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -Wall -Wextra -Wno-unknown-pragmas -Wno-parentheses \
