@@ -293,6 +293,7 @@ static void set(gpu *g, cudaEvent_t event, cudaStream_t stream)
 
 static void wait_for(gpu *g, cudaEvent_t event, cudaStream_t stream)
 {
+    if (stream == g->stream) g->waits = true;
     if (gpu_enter(g))
         gpu_note(g, cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent");
 }

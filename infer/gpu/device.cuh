@@ -28,7 +28,8 @@ struct gpu {
     struct gpu_info info;
     cudaStream_t stream, copies;
     cudaEvent_t here, copied;     /* the last point in each that the other waited for */
-    bool overlaps;                /* kernels may start early: after_previous() */
+    bool overlaps;                /* kernels may start early: after_previous(); */
+    bool waits;                   /* not the next one, which waits for a copy, too */
     struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
     uint32_t *counters_d;         /* [GPU_COUNTERS], for last_block(); zeros */
     int failed;                   /* 0, or the code of the first failure: */
@@ -90,7 +91,8 @@ static inline void launch(struct gpu *g, const char *what, void (*kernel)(P...),
     config.dynamicSmemBytes = shared;
     config.stream = g->stream;
     config.attrs = &early;
-    config.numAttrs = g->overlaps;
+    config.numAttrs = g->overlaps && !g->waits;
+    g->waits = false;
     cudaLaunchKernelEx(&config, kernel, (P)args...);
 #endif
     gpu_note(g, cudaGetLastError(), what);
