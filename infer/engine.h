@@ -134,14 +134,14 @@ void q3n_model_close(q3n_model *model); /* NULL is allowed; sessions first */
 struct q3n_device_info {
     uint32_t n_layers, n_expert_layers; /* 0 layers and no head: nothing */
     bool head, embedding;
-    char name[128];                /* of the device; or, if nothing: */
-    char none[200];                /* why; empty if none was asked for */
-    uint64_t free_bytes;           /* of its memory, before */
-    uint64_t limit_bytes;          /* what may be taken of that */
-    uint64_t dense_bytes;          /* weights there, but for routed experts; */
-    uint64_t expert_bytes;         /* those of whole layers; */
-    uint64_t pool_bytes;           /* slots for those of n_slot_layers others, that */
-    uint32_t pool_slots;           /* come when they are needed; 0: none do; */
+    char name[128];        /* of the device; or, if nothing: */
+    char none[200];        /* why; empty if none was asked for */
+    uint64_t free_bytes;   /* of its memory, before */
+    uint64_t limit_bytes;  /* what may be taken of that */
+    uint64_t dense_bytes;  /* weights there, but for routed experts; */
+    uint64_t expert_bytes; /* those of whole layers; */
+    uint64_t pool_bytes;   /* slots for those of n_slot_layers others, that */
+    uint32_t pool_slots;   /* come when they are needed; 0: none do; */
     uint32_t n_slot_layers;
     uint64_t kv_bytes, work_bytes; /* and of all sessions together keys and values, */
     uint64_t state_bytes;          /* buffers, and recurrent states */

@@ -315,8 +315,7 @@ int gpu_mark_new(gpu *g, gpu_mark **out, ggf_error *err)
     cudaEvent_t event = NULL;
     *out = NULL;
     if (!gpu_enter(g)) return failure(g, err);
-    const cudaError_t e =
-        cudaEventCreateWithFlags(&event, cudaEventBlockingSync);
+    const cudaError_t e = cudaEventCreateWithFlags(&event, cudaEventBlockingSync);
     if (e != cudaSuccess) return fail(err, e, "cudaEventCreate");
     struct gpu_mark *mark = (struct gpu_mark *)calloc(1, sizeof *mark);
     if (!mark) {
