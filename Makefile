@@ -120,7 +120,7 @@ endif
 ifeq ($(origin CXX),default)
 CXX := $(or $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC))),$(if $(findstring gcc,$(CC)),$(subst gcc,g++,$(CC))),g++)
 endif
-EMULATED_OBJ := $(CU:infer/gpu/%.cu=$(BUILD)/tests/gpu/emulated/%.o) $(BUILD)/tests/gpu/emulate.o
+EMULATED_OBJ := $(CU:infer/gpu/%.cu=$(BUILD)/tests/gpu/emulated/%.o) $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/gpu/emulate*.cpp))
 GPU_TEST_OBJ := $(BUILD)/tests/gpu/random.o $(BUILD)/tests/kernels/blocks.o
 CXXBASE = -std=c++17 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -Wall -Wextra -Wno-unknown-pragmas -Wno-parentheses \
           $(WERROR) $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)

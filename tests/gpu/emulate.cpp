@@ -5,27 +5,20 @@
  * A stream is a list of things to do, done when somebody waits for it; a graph is such a
  * list that is kept.  What is in another stream is done as late as can be, or before, at
  * random, if no event orders the two.  A kernel's blocks run one after the other, in a
- * random order.  The threads of a block are fibers that also run in a random order, each
- * until it waits for its block or warp; a barrier that is missing shows as a wrong result
- * under some seed, one that some thread does not come to ends the program with a message.
+ * random order; emulate_block.cpp runs a block.
  *
- * Memory nobody has written reads as NaN and -1: device memory, shared memory of each
- * block, the target of a copy that was not waited for.  With AddressSanitizer, whoever
- * leaves an allocation or a shared array is caught. */
+ * Memory nobody has written reads as NaN and -1.  With AddressSanitizer, whoever leaves
+ * an allocation is caught. */
 #include "emulate.h"
+#include "emulate_parts.h"
 #include "emulator.h"
-#include "fiber.h"
 
 #include <cstdarg>
 #include <cstdio>
 #include <deque>
-#include <map>
 #include <memory>
-#include <vector>
 
-enum { POISON = 0xff, WARP_LANES = 32, MAX_THREADS = 1024, STACK_BYTES = 256 << 10 };
-
-[[noreturn]] static void die(const char *format, ...)
+[[noreturn]] void die(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -74,7 +67,6 @@ static struct {
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
-    std::map<char *, std::vector<char>> put; /* as it was then */
     std::map<char *, size_t> device, host, registered;
     std::vector<emu_stream *> streams;
 } emu;
@@ -82,27 +74,29 @@ static struct {
 /* ---- What the host has put into memory of the device ---------------------------------
  */
 
+std::map<char *, std::vector<char>> emu_put;
+
 /* Of these bytes nothing is known any more. */
 static void forget(char *p, size_t bytes)
 {
-    auto at = emu.put.lower_bound(p);
-    if (at != emu.put.begin()) {
+    auto at = emu_put.lower_bound(p);
+    if (at != emu_put.begin()) {
         --at;
         std::vector<char> &v = at->second;
         const size_t before = (size_t)(p - at->first);
         if (before < v.size()) {
             if (before + bytes < v.size())
-                emu.put[p + bytes].assign(v.begin() + (long)(before + bytes), v.end());
+                emu_put[p + bytes].assign(v.begin() + (long)(before + bytes), v.end());
             v.resize(before);
         }
         ++at;
     }
-    while (at != emu.put.end() && at->first < p + bytes) {
+    while (at != emu_put.end() && at->first < p + bytes) {
         const std::vector<char> v = std::move(at->second);
         char *const first = at->first;
-        at = emu.put.erase(at);
+        at = emu_put.erase(at);
         if (first + v.size() > p + bytes)
-            emu.put[p + bytes].assign(v.end() - (first + (long)v.size() - (p + bytes)),
+            emu_put[p + bytes].assign(v.end() - (first + (long)v.size() - (p + bytes)),
                                       v.end());
     }
 }
@@ -110,10 +104,10 @@ static void forget(char *p, size_t bytes)
 static void remember(char *to, const char *from, size_t bytes)
 {
     forget(to, bytes);
-    emu.put[to].assign(from, from + bytes);
+    emu_put[to].assign(from, from + bytes);
 }
 
-static uint64_t next_random()
+uint64_t next_random()
 {
     uint64_t z = emu.seed += 0x9e3779b97f4a7c15;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
@@ -121,325 +115,11 @@ static uint64_t next_random()
     return z ^ z >> 31;
 }
 
-template <class T> static void shuffle(std::vector<T> &v)
-{
-    for (size_t i = v.size(); i > 1; i--) std::swap(v[i - 1], v[next_random() % i]);
-}
-
 static cudaError_t result(cudaError_t e)
 {
     if (emu.lost != cudaSuccess) e = emu.lost;
     if (e != cudaSuccess) emu.last = e;
     return e;
-}
-
-/* ---- A block ------------------------------------------------------------------------
- */
-
-enum waiting { READY, AT_BLOCK, AT_WARP, ENDED };
-
-struct copy {
-    void *to;
-    const void *from;
-    size_t bytes;
-    unsigned group;
-};
-struct thread {
-    fiber_context context;
-    emu_place place;
-    waiting waits;
-    const char *what; /* at which call of its warp */
-    void (*act)(void *const args[32]);
-    void *arg;
-    std::vector<copy> copies;
-    unsigned group; /* of copies, that is open */
-};
-struct shared_array {
-    const char *file;
-    int line;
-    size_t bytes;
-    char *p;
-};
-
-emu_place *emu_here;
-
-static struct {
-    const char *what; /* the kernel */
-    std::function<void()> *kernel;
-    std::vector<thread> threads = std::vector<thread>(MAX_THREADS);
-    size_t n, ended, at_block;
-    size_t at_warp[MAX_THREADS / WARP_LANES];
-    thread *running;
-    fiber_context scheduler;
-    char *stacks = NULL;
-    std::vector<shared_array> arrays;
-    char *asked; /* SHARED_BYTES */
-    size_t asked_bytes;
-} block;
-
-static void yield(waiting waits)
-{
-    thread *me = block.running;
-    me->waits = waits;
-    fiber_switch(&me->context, &block.scheduler, waits == ENDED);
-}
-
-static void thread_main()
-{
-    fiber_arrived(&block.scheduler);
-    (*block.kernel)();
-    if (!emu_here->waited)
-        die("%s: a thread has not waited for what comes before", block.what);
-    yield(ENDED);
-    die("%s: a thread goes on after its end", block.what);
-}
-
-void emu_block_sync() { yield(AT_BLOCK); }
-
-/* Copies of whole pieces may begin before and end behind what was put there. */
-void emu_read_early(const void *p, size_t bytes)
-{
-    char *const from = (char *)p;
-    bool any = false;
-    auto at = emu.put.lower_bound(from + bytes);
-    while (at != emu.put.begin()) {
-        --at;
-        char *const first = std::max(from, at->first);
-        char *const end = std::min(from + bytes, at->first + at->second.size());
-        if (at->first < from && end <= from) break;
-        if (first >= end) continue;
-        any = true;
-        if (memcmp(first, &at->second[(size_t)(first - at->first)],
-                   (size_t)(end - first)))
-            die("%s: reads what a kernel wrote before it has waited for it", block.what);
-        if (at->first <= from) break;
-    }
-    if (!any)
-        die("%s: reads what the host did not put there before it has waited", block.what);
-}
-
-void emu_after_previous()
-{
-    if (emu_here->waited)
-        die("%s: a thread waits twice for what comes before", block.what);
-    emu_here->waited = true;
-}
-
-void emu_warp(const char *what, void (*act)(void *const args[32]), void *arg)
-{
-    thread *me = block.running;
-    me->what = what;
-    me->act = act;
-    me->arg = arg;
-    yield(AT_WARP);
-}
-
-/* All lanes have come. */
-static void meet_warp(size_t warp)
-{
-    thread *lanes = &block.threads[warp * WARP_LANES];
-    void *args[WARP_LANES];
-    for (int i = 0; i < WARP_LANES; i++) {
-        if (lanes[i].act != lanes[0].act)
-            die("%s: lane 0 of a warp is at a %s, lane %d at a %s", block.what,
-                lanes[0].what, i, lanes[i].what);
-        args[i] = lanes[i].arg;
-        lanes[i].waits = READY;
-    }
-    block.at_warp[warp] = 0;
-    if (lanes[0].act) lanes[0].act(args);
-}
-
-static void run_thread(size_t i)
-{
-    thread *t = &block.threads[i];
-    block.running = t;
-    emu_here = &t->place;
-    fiber_switch(&block.scheduler, &t->context, false);
-    if (t->waits == AT_WARP && ++block.at_warp[i / WARP_LANES] == WARP_LANES)
-        meet_warp(i / WARP_LANES);
-    if (t->waits == AT_BLOCK) block.at_block++;
-    if (t->waits == ENDED) block.ended++;
-    if (block.at_block && block.at_block + block.ended == block.n) {
-        for (size_t j = 0; j < block.n; j++)
-            if (block.threads[j].waits == AT_BLOCK) block.threads[j].waits = READY;
-        block.at_block = 0;
-    }
-}
-
-static void prepare_block(const emu_place &place)
-{
-    block.n = (size_t)place.threads.x * place.threads.y * place.threads.z;
-    if (!block.n || block.n > MAX_THREADS || block.n % WARP_LANES)
-        die("%s: blocks of %zu threads, not of whole warps up to %d", block.what, block.n,
-            MAX_THREADS);
-    if (!block.stacks) {
-        block.stacks =
-            (char *)mmap(NULL, (size_t)MAX_THREADS * STACK_BYTES, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (block.stacks == MAP_FAILED) die("no memory for stacks");
-    }
-    block.ended = block.at_block = 0;
-    for (size_t i = 0; i < block.n; i++) {
-        thread *t = &block.threads[i];
-        const unsigned x = place.threads.x, y = place.threads.y;
-        t->place = place;
-        t->place.thread = { (unsigned)i % x, (unsigned)i / x % y, (unsigned)i / x / y };
-        t->waits = READY;
-        t->group = 0;
-        t->copies.clear();
-        block.at_warp[i / WARP_LANES] = 0;
-        fiber_prepare(&t->context, block.stacks + i * STACK_BYTES, STACK_BYTES,
-                      thread_main);
-    }
-}
-
-static void run_block(const emu_place &place)
-{
-    std::vector<size_t> order;
-    prepare_block(place);
-    for (size_t i = 0; i < block.n; i++) order.push_back(i);
-    shuffle(order);
-    while (block.ended < block.n) {
-        bool any = false;
-        for (size_t i : order)
-            if (block.threads[i].waits == READY) {
-                run_thread(i);
-                any = true;
-            }
-        if (!any) {
-            size_t at = 0;
-            while (block.threads[at].waits == ENDED || block.threads[at].waits == READY)
-                at++;
-            die("%s: thread %zu waits for ever, at a %s", block.what, at,
-                block.threads[at].waits == AT_BLOCK ? "barrier" : block.threads[at].what);
-        }
-    }
-    for (const shared_array &a : block.arrays) free(a.p);
-    block.arrays.clear();
-    free(block.asked);
-    block.asked = NULL;
-}
-
-static char *poisoned(size_t bytes)
-{
-    void *p;
-    if (posix_memalign(&p, 256, bytes ? bytes : 1)) return NULL;
-    memset(p, POISON, bytes);
-    return (char *)p;
-}
-
-void *emu_shared(const char *file, int line, size_t bytes)
-{
-    for (const shared_array &a : block.arrays)
-        if (a.file == file && a.line == line && a.bytes == bytes) return a.p;
-    char *p = poisoned(bytes);
-    if (!p) die("no memory");
-    block.arrays.push_back({ file, line, bytes, p });
-    return p;
-}
-
-unsigned char *emu_shared_bytes()
-{
-    if (!block.asked && !(block.asked = poisoned(block.asked_bytes))) die("no memory");
-    return (unsigned char *)block.asked;
-}
-
-/* ---- Operations of a warp
- * -------------------------------------------------------------- */
-
-void emu_vote(void *const args[32])
-{
-    unsigned all = 0;
-    for (int i = 0; i < 32; i++) all |= ((emu_exchange<unsigned> *)args[i])->v << i;
-    for (int i = 0; i < 32; i++) ((emu_exchange<unsigned> *)args[i])->result = all;
-}
-
-struct s8_operands {
-    int *c;
-    uint32_t a[2], b;
-};
-
-/* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA, for 8-bit integers. */
-static void mma_s8(void *const args[32])
-{
-    for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++) {
-            const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
-            for (int k = 0; k < 4; k++) /* words */
-                ((s8_operands *)args[lane])->c[i] =
-                    __dp4a((int)((s8_operands *)args[4 * row + k])->a[i / 2],
-                           (int)((s8_operands *)args[4 * column + k])->b,
-                           ((s8_operands *)args[lane])->c[i]);
-        }
-}
-
-void emu_mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
-{
-    s8_operands m = { c, { a0, a1 }, b0 };
-    emu_warp("mma", mma_s8, &m);
-}
-
-struct half_operands {
-    float *c;
-    const uint32_t *a, *b;
-    bool bfloat;
-};
-
-static float half_of(uint32_t word, int i, bool bfloat)
-{
-    const uint16_t h = (uint16_t)(word >> 16 * i);
-    return bfloat ? bf16_to_f32(h) : f16_to_f32(h);
-}
-
-/* Products are exact, the sum of 16 of them rounded once. */
-static void mma_16(void *const args[32])
-{
-    for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++) {
-            const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
-            const half_operands *m = (half_operands *)args[lane];
-            double sum = m->c[i];
-            for (int k = 0; k < 16; k++) {
-                const int word = k % 8 / 2, half = k / 8;
-                const uint32_t a =
-                    ((half_operands *)args[4 * row + word])->a[2 * half + i / 2];
-                const uint32_t b = ((half_operands *)args[4 * column + word])->b[half];
-                sum +=
-                    (double)half_of(a, k % 2, m->bfloat) * half_of(b, k % 2, m->bfloat);
-            }
-            m->c[i] = (float)sum;
-        }
-}
-
-void emu_mma_16_k16(float c[4], const uint32_t a[4], const uint32_t b[2], bool bfloat)
-{
-    half_operands m = { c, a, b, bfloat };
-    emu_warp("mma", mma_16, &m);
-}
-
-/* ---- Copies to shared memory: done when waited for, unreadable until then
- * -------------- */
-
-void emu_copy_begin(void *shared, const void *global, size_t bytes)
-{
-    if (((uintptr_t)shared | (uintptr_t)global) % bytes)
-        die("%s: a copy of %zu bytes is not aligned to them", block.what, bytes);
-    emu_read(global, bytes);
-    memset(shared, POISON, bytes);
-    block.running->copies.push_back({ shared, global, bytes, block.running->group });
-}
-
-void emu_copy_end() { block.running->group++; }
-
-void emu_copy_wait(int newest)
-{
-    thread *t = block.running;
-    std::vector<copy> later;
-    for (const copy &c : t->copies)
-        if (c.group + (unsigned)newest < t->group) memcpy(c.to, c.from, c.bytes);
-        else later.push_back(c);
-    t->copies.swap(later);
 }
 
 /* ---- Streams, launches, graphs
@@ -514,15 +194,13 @@ static void run_kernel(const char *what, dim3 grid, dim3 threads, size_t shared,
         emu.lost = cudaErrorLaunchFailure;
         return;
     }
-    block.what = what;
-    block.kernel = &kernel;
-    block.asked_bytes = shared;
     std::vector<uint3> blocks;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) blocks.push_back({ x, y, z });
     shuffle(blocks);
-    for (const uint3 &b : blocks) run_block({ { 0, 0, 0 }, b, threads, grid, false });
+    for (const uint3 &b : blocks)
+        run_block(what, kernel, shared, { { 0, 0, 0 }, b, threads, grid, false });
 }
 
 void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 threads, size_t shared,

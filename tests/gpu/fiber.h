@@ -1,4 +1,4 @@
-/* fiber.h - stacks that take turns on one thread; for emulate.cpp. */
+/* fiber.h - stacks that take turns on one thread; for emulate_block.cpp. */
 #ifndef TESTS_GPU_FIBER_H
 #define TESTS_GPU_FIBER_H
 
