@@ -21,7 +21,10 @@ int pinned_new(struct pinned **out, gpu *g, uint8_t *base, uint64_t bytes, ggf_e
     struct pinned *p = calloc(1, sizeof *p);
     *out = p;
     if (!p) return ggf_no_memory(err);
-    *p = (struct pinned){ g, base, bytes, false, calloc(pieces(bytes) + 1, 1) };
+    p->g = g;
+    p->base = base;
+    p->bytes = bytes;
+    p->is = calloc(pieces(bytes) + 1, 1);
     if (p->is) return 0;
     free(p);
     *out = NULL;

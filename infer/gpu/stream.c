@@ -125,7 +125,7 @@ int stream_new(struct expert_stream **out, struct expert_pool *p, int threads,
     s->room = p->shape.passing / POOL_HALVES;
     for (uint32_t l = 0; l < p->m->hp.n_layer; l++)
         layers += p->m->offload->layers[l].pooled;
-    s->share = (p->shape.kept + layers - 1) / layers;
+    if (layers) s->share = (p->shape.kept + layers - 1) / layers;
     if (!arrays(s)) return ggf_no_memory(err);
     const int e = get_halves(s, err);
     return e ? e : get_staging(s, threads, err);

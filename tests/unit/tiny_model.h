@@ -211,6 +211,7 @@ static inline void tiny_tensor(struct tiny_writer *w, const char *name, uint64_t
     }
     ck_assert_msg(!ggf_writer_add_tensor(w->w, name, type, ne, &err), "%s", err.message);
     w->data[w->n].bytes = bytes;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): w->data has them */
     w->data[w->n++].size = d->rows * row;
     free(d->v);
     if (!doubled) return;
