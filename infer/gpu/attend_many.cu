@@ -3,6 +3,7 @@
  * 32 keys at a time lie in shared memory, while the next ones are on their way to
  * registers. See attention.cuh. */
 #include "attention.cuh"
+#include "mma.cuh"
 
 constexpr uint32_t TILE_KEYS = 32;
 constexpr uint32_t THREADS = 8 * WARP;

@@ -106,18 +106,6 @@ bool few_wants_norm(const struct expert_few *f) { return f->how != Q3N_MISSES_UP
 
 /* ---- Copies ---------------------------------------------------------------------- */
 
-static int copy(struct expert_few *f, uint32_t slot, const struct expert *x,
-                struct gpu_expert *entry, ggf_error *err)
-{
-    struct staged what;
-    uint8_t *to = pool_slot_at(f->p, slot);
-    pool_place(f->p, slot, x, &what, entry);
-    if (f->staging) return staging_put(f->staging, to, &what, err);
-    for (int k = 0; k < GGF_PARTS; k++)
-        gpu_copy(f->p->g, to + what.at[k], what.from[k], what.bytes[k]);
-    return 0;
-}
-
 static void hand_over(struct expert_few *f)
 {
     if (f->staging) staging_hand_over(f->staging);
@@ -311,7 +299,8 @@ static int upload(struct few_layer *l)
         f->reading |= !!d->records[i];
         e = expert_store_wait(f->p->m->experts, d, i, EXPERT_READY, l->err);
         if (!e)
-            e = copy(f, f->p->where[item], &d->experts[i], &f->p->table[item], l->err);
+            e = pool_copy(f->p, f->staging, f->p->where[item], &d->experts[i],
+                          &f->p->table[item], l->err);
     }
     if (e) /* the one that failed, and those that did not begin */
         for (k--; k < f->n_up; k++) pool_empty(f->p, f->p->where[item_of(l, f->up[k])]);
@@ -467,7 +456,8 @@ static int follow(struct few_layer *l)
         f->follow[f->n_follow].item = item_of(l, i);
         f->follow[f->n_follow].slot = slot;
         f->follow[f->n_follow].held = expert_store_hold(f->p->m->experts, d, i);
-        e = copy(f, slot, &d->experts[i], &f->follow[f->n_follow++].entry, l->err);
+        e = pool_copy(f->p, f->staging, slot, &d->experts[i],
+                      &f->follow[f->n_follow++].entry, l->err);
     }
     f->handed = false;
     f->following.bytes = f->p->bytes - before;

@@ -1,6 +1,6 @@
 /* peak.cu - kernels that do one thing only, to find out how fast a device does it:
  * reading its memory, and products of small matrices.  What they compute is of no use. */
-#include "device.cuh"
+#include "mma.cuh"
 
 enum {
     THREADS = 256,

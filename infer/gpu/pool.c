@@ -234,8 +234,9 @@ struct pool_stats pool_stats(const struct expert_pool *p)
 /* ---- For those who bring them
  * --------------------------------------------------------------- */
 
-void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
-                struct staged *out, struct gpu_expert *entry)
+/* How it gets there. */
+static void place(struct expert_pool *p, uint32_t slot, const struct expert *e,
+                  struct staged *out, struct gpu_expert *entry)
 {
     const struct matrix *part[GGF_PARTS] = { &e->gate, &e->up, &e->down };
     uint64_t at = 0;
@@ -250,6 +251,16 @@ void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
         p->bytes += out->bytes[k];
         at += aligned(out->bytes[k]);
     }
+}
+
+int pool_copy(struct expert_pool *p, struct staging *staging, uint32_t slot,
+              const struct expert *e, struct gpu_expert *entry, ggf_error *err)
+{
+    struct staged what;
+    place(p, slot, e, &what, entry);
+    if (staging) return staging_put(staging, pool_slot_at(p, slot), &what, err);
+    staged_copy(p->g, pool_slot_at(p, slot), &what);
+    return 0;
 }
 
 /* Hash what is mapped and was not hashed before; by one thread, since the others may not

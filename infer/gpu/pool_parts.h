@@ -63,10 +63,10 @@ void pool_ask(struct expert_pool *p, uint32_t layer, const uint32_t *asked, uint
  * least, and how much that is (policy.h); NOWHERE if all are asked for. */
 uint32_t pool_spare(struct expert_pool *p, double *worth);
 
-/* How an expert gets into a slot, and what the device's table will say of it; counts its
- * bytes. */
-void pool_place(struct expert_pool *p, uint32_t slot, const struct expert *e,
-                struct staged *out, struct gpu_expert *entry);
+/* Ask for an expert to be copied into a slot, through `staging` unless that is NULL, and
+ * say what the device's table will say of it; counts its bytes. */
+int pool_copy(struct expert_pool *p, struct staging *staging, uint32_t slot,
+              const struct expert *e, struct gpu_expert *entry, ggf_error *err);
 /* What the host knows of a layer to the device. */
 void pool_upload_table(struct expert_pool *p, uint32_t layer);
 /* Hash what is mapped and was not hashed before. */

@@ -12,6 +12,7 @@
  * floats by an addition: mma begins with the bits of 1.5 * 2^23, so that what it gives
  * are the bits of a float, 1.5 * 2^23 + sum, for sums below 2^22.  The sum of the mins is
  * a product too, of 16 mins with 16 sums of activations. */
+#include "mma.cuh"
 #include "product_tile.cuh"
 
 enum {

@@ -80,6 +80,12 @@ static void *filler(void *arg)
     return NULL;
 }
 
+void staged_copy(gpu *g, void *to_d, const struct staged *what)
+{
+    for (int i = 0; i < 3; i++)
+        gpu_copy(g, (uint8_t *)to_d + what->at[i], what->from[i], what->bytes[i]);
+}
+
 /* ---- The caller's part ----------------------------------------------------------- */
 
 /* Wait for the oldest piece that was not handed to the device, and hand it over. */
@@ -116,8 +122,7 @@ int staging_put(struct staging *s, void *to_d, const struct staged *what, ggf_er
 {
     if (can_read(s, what)) {
         s->direct = true;
-        for (int i = 0; i < 3; i++)
-            gpu_copy(s->g, (uint8_t *)to_d + what->at[i], what->from[i], what->bytes[i]);
+        staged_copy(s->g, to_d, what);
         return 0;
     }
     struct piece *p = piece_of(s, s->asked);

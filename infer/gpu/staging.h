@@ -19,6 +19,9 @@ struct staged {
     uint64_t all; /* bytes from the start to the end of the last one */
 };
 
+/* As gpu_copy(), from where they are. */
+void staged_copy(gpu *g, void *to_d, const struct staged *what);
+
 /* For experts that are put into `slot_bytes`.  threads: as many as may fill pieces, the
  * caller is one of them.  NULL in *out, and no error, if there is no memory that cannot
  * be swapped. */

@@ -235,18 +235,6 @@ static int next_expert(struct expert_stream *s, uint32_t *id, const struct exper
     return 0;
 }
 
-static int copy(struct expert_stream *s, uint32_t slot, const struct expert *x,
-                struct gpu_expert *entry, ggf_error *err)
-{
-    struct staged what;
-    pool_place(s->p, slot, x, &what, entry);
-    if (s->staging) return staging_put(s->staging, pool_slot_at(s->p, slot), &what, err);
-    for (int k = 0; k < GGF_PARTS; k++)
-        gpu_copy(s->p->g, pool_slot_at(s->p, slot) + what.at[k], what.from[k],
-                 what.bytes[k]);
-    return 0;
-}
-
 /* ---- Groups ---------------------------------------------------------------------- */
 
 static struct half *half_of(struct expert_stream *s, uint64_t group)
@@ -285,7 +273,7 @@ static int fill(struct expert_stream *s, ggf_error *err)
         const bool stays = s->stays[id];
         const uint32_t slot =
             stays ? pool_keep(p, pool_item(p, s->layer, id)) : slots + taken++;
-        if ((e = copy(s, slot, x, &half->table[id], err))) return e;
+        if ((e = pool_copy(p, s->staging, slot, x, &half->table[id], err))) return e;
         if (stays) p->table[pool_item(p, s->layer, id)] = half->table[id];
         s->kept |= stays;
         n++;

@@ -1,0 +1,150 @@
+/* mma.cuh - products of small matrices by a warp: what device.cuh is for the rest, for
+ * tensor cores. */
+#ifndef INFER_GPU_MMA_CUH
+#define INFER_GPU_MMA_CUH
+
+#include "device.cuh"
+
+/* c += a b, where with g = lane / 4 and t = lane % 4 a lane holds
+ *
+ *   a, 16 rows of k:   a[0] row g, a[1] row g + 8, of both word t of the first half of k;
+ *                      a[2], a[3] the same of the second half
+ *   b, 8 columns of k: b[0] column g, word t of the first half of k; b[1] of the second
+ *   c, 16 x 8:         c[0], c[1] row g, columns 2t and 2t + 1; c[2], c[3] row g + 8
+ *
+ * A word is four signed bytes or two binary16 (bfloat16), neighbours in k, lowest first.
+ * (PTX ISA, "Matrix fragments for mma.m16n8k32" and its kin.) */
+#ifdef EMULATED_GPU
+static inline void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+{
+    emu_mma_s8_k16(c, a0, a1, b0);
+}
+static inline void mma_s8_k32(int c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emu_mma_s8_k16(c, a[0], a[1], b[0]);
+    emu_mma_s8_k16(c, a[2], a[3], b[1]);
+}
+static inline void mma_f16_k16(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emu_mma_16_k16(c, a, b, false);
+}
+static inline void mma_s8_k32_from(int d[4], int c, const uint32_t a[4],
+                                   const uint32_t b[2])
+{
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k32(d, a, b);
+}
+static inline void mma_s8_k16_from(int d[4], int c, uint32_t a0, uint32_t a1, uint32_t b0)
+{
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k16(d, a0, a1, b0);
+}
+#else
+/* The first halves alone. */
+static inline __device__ void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
+#else
+    asm volatile(
+        "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+        : "+r"(c[0]), "+r"(c[1])
+        : "r"(a0), "r"(b0));
+    asm volatile(
+        "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+        : "+r"(c[2]), "+r"(c[3])
+        : "r"(a1), "r"(b0));
+#endif
+}
+static inline __device__ void mma_s8_k32(int c[4], const uint32_t a[4],
+                                         const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    mma_s8_k16(c, a[0], a[1], b[0]);
+    mma_s8_k16(c, a[2], a[3], b[1]);
+#endif
+}
+/* d = a b + c, the same c for all.  (As an operand of its own it stays in its registers;
+ * a sum that begins with it would have it copied each time.) */
+static inline __device__ void mma_s8_k32_from(int d[4], int c, const uint32_t a[4],
+                                              const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%10,%10,%10,%10};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c));
+#else
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k32(d, a, b);
+#endif
+}
+static inline __device__ void mma_s8_k16_from(int d[4], int c, uint32_t a0, uint32_t a1,
+                                              uint32_t b0)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%7,%7,%7,%7};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(b0), "r"(c));
+#else
+    d[0] = d[1] = d[2] = d[3] = c;
+    mma_s8_k16(d, a0, a1, b0);
+#endif
+}
+/* binary16, summed in binary32 */
+static inline __device__ void mma_f16_k16(float c[4], const uint32_t a[4],
+                                          const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+#endif
+}
+#endif
+
+/* Four operands b from shared memory: v[i] is word t of row g of matrix i, which has 8
+ * rows of 16 bytes; lane 8 i + r says where row r of it is, 16-aligned. */
+#ifdef EMULATED_GPU
+static inline void load_matrices(uint32_t v[4], const uint32_t *row)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        v[i] = lane_get(row, 8 * i + lane_of() / 4)[lane_of() % 4];
+}
+#else
+static inline __device__ void load_matrices(uint32_t v[4], const uint32_t *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+#endif
+
+#endif
