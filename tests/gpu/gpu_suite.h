@@ -54,6 +54,12 @@ static inline void *gpu_bytes(gpu *g, const void *from_d, uint64_t bytes)
     return p;
 }
 
+/* Bytes that can be told apart, others for each k. */
+static inline void gpu_pattern(uint8_t *p, size_t n, unsigned k)
+{
+    for (size_t i = 0; i < n; i++) p[i] = (uint8_t)(i * 7 + k);
+}
+
 /* ck_assert() tells its parent of each time it is reached, which takes long in loops. */
 static inline void near_to(double got, double want, double by)
 {

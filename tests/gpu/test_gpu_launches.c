@@ -16,14 +16,7 @@ static ggf_error err;
 
 static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = 16 };
 
-static void setup(void)
-{
-    snprintf(path, sizeof path, "/tmp/q3n-test-XXXXXX");
-    const int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    tiny_write(path, &(struct tiny){ .matrices = GGF_Q8_0 });
-}
+static void setup(void) { tiny_temp(path, &(struct tiny){ .matrices = GGF_Q8_0 }); }
 
 static void teardown(void) { unlink(path); }
 

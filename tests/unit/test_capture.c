@@ -18,11 +18,7 @@ static void setup(void)
     ggf_error err;
     q3n_session *session;
     int32_t tokens[TINY_TOKENS];
-    snprintf(path, sizeof path, "/tmp/q3n-test-XXXXXX");
-    const int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    tiny_write(path, &(struct tiny){ 0 });
+    tiny_temp(path, &(struct tiny){ 0 });
     for (int i = 0; i < TINY_TOKENS; i++) tokens[i] = (i * 7 + i / 5) % VOCAB;
     const struct q3n_model_options exact = { .exact = true };
     ck_assert_int_eq(q3n_model_open(&model, path, &exact, &err), 0);

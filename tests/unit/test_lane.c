@@ -15,11 +15,7 @@ static ggf_error err;
 static void setup(void)
 {
     const struct q3n_session_options o = { .n_ctx = CTX, .n_ubatch = 100 };
-    snprintf(path, sizeof path, "/tmp/q3n-test-XXXXXX");
-    const int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    tiny_write(path, &(struct tiny){ 0 });
+    tiny_temp(path, &(struct tiny){ 0 });
     ok(q3n_model_open(&model, path, &(struct q3n_model_options){ .threads = 2 }, &err));
     ok(q3n_lane_new(&lane, model, &o, &err));
     for (int i = 0; i < SESSIONS; i++)

@@ -366,4 +366,14 @@ static inline int tiny_run(const char *path, const struct q3n_model_options *opt
     return e;
 }
 
+/* In a new file, whose name goes to path. */
+static inline void tiny_temp(char path[64], const struct tiny *t)
+{
+    snprintf(path, 64, "/tmp/q3n-test-XXXXXX");
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    tiny_write(path, t);
+}
+
 #endif
