@@ -2,14 +2,12 @@
 #include "few.h"
 
 #include "../now.h"
-#include "misses.h"
+#include "followers.h"
 #include "offload.h"
 #include "pool_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { FOLLOW = 2 }; /* experts that are on their way to slots at the same time */
 
 /* Copies whose time is taken. */
 struct timed {
@@ -29,14 +27,7 @@ struct expert_few {
     bool reading;               /* copies are made from memory of the store until */
     gpu_mark *read;             /* this is reached */
 
-    struct {
-        uint32_t item, slot;
-        struct record *held;
-        struct gpu_expert entry;
-    } follow[FOLLOW];
-    uint32_t n_follow;
-    bool handed; /* and their copies have been handed to the device */
-    struct timed following;
+    struct followers *followers;
 
     /* Of a chunk of the demand, as indices there: */
     uint32_t *up, *here, *left; /* to be copied, computed here, with no slot yet */
@@ -75,9 +66,8 @@ int few_new(struct expert_few **out, struct expert_pool *p, struct staging *stag
     f->staging = staging;
     f->how = how;
     if (!arrays(f)) return ggf_no_memory(err);
-    gpu_mark **marks[] = { &f->known,  &f->read,           &f->now.from,
-                           &f->now.to, &f->following.from, &f->following.to };
-    int e = 0;
+    gpu_mark **marks[] = { &f->known, &f->read, &f->now.from, &f->now.to };
+    int e = followers_new(&f->followers, p, staging, err);
     for (size_t i = 0; i < sizeof marks / sizeof *marks && !e; i++)
         e = gpu_mark_new(p->g, marks[i], err);
     return e;
@@ -91,8 +81,7 @@ void few_free(struct expert_few *f)
     gpu_mark_free(f->read);
     gpu_mark_free(f->now.from);
     gpu_mark_free(f->now.to);
-    gpu_mark_free(f->following.from);
-    gpu_mark_free(f->following.to);
+    followers_free(f->followers);
     free(f->up);
     free(f->here);
     free(f->left);
@@ -119,34 +108,6 @@ static void take_time(struct expert_few *f, struct timed *t)
     t->bytes = 0;
 }
 
-/* ---- Those that follow ------------------------------------------------------------- */
-
-static void hand_over_following(struct expert_few *f)
-{
-    if (!f->n_follow || f->handed) return;
-    hand_over(f);
-    gpu_mark_copies(f->following.to);
-    f->handed = true;
-}
-
-/* They are there, if they are, from the next time on that their layer is shown. */
-static void settle_following(struct expert_few *f)
-{
-    struct expert_pool *p = f->p;
-    if (!f->n_follow || !f->handed || !gpu_mark_done(f->following.to)) return;
-    take_time(f, &f->following);
-    for (uint32_t i = 0; i < f->n_follow; i++) {
-        const uint32_t item = f->follow[i].item, slot = f->follow[i].slot;
-        expert_store_release(p->m->experts, f->follow[i].held);
-        pool_empty(p, slot);
-        if (p->where[item] != NOWHERE) continue; /* it came another way */
-        pool_fill(p, slot, item);
-        p->table[item] = f->follow[i].entry;
-        p->changed[item / p->m->hp.n_expert] = true;
-    }
-    f->n_follow = 0;
-}
-
 /* The store may use the memory again that was copied from. */
 static void await_reading(struct expert_few *f)
 {
@@ -162,21 +123,20 @@ static void close_demand(struct expert_few *f)
     f->open = NULL;
 }
 
-static void await_following(struct expert_few *f)
-{
-    hand_over_following(f);
-    if (!f->n_follow) return;
-    gpu_mark_wait(f->following.to, NULL); /* a failure sticks */
-    settle_following(f);
-}
-
 void few_settle(struct expert_few *f)
 {
     close_demand(f);
-    await_following(f);
+    if (f->followers) followers_await(f->followers, &f->costs.upload);
 }
 
 /* ---- A layer ----------------------------------------------------------------------- */
+
+/* Experts of a chunk: those that are in memory, or those that are being read. */
+struct part {
+    const uint32_t *up, *here; /* to be copied, to be computed here */
+    uint32_t n_up, n_here;
+    bool read;
+};
 
 struct few_layer {
     struct expert_few *f;
@@ -189,6 +149,10 @@ struct few_layer {
     uint32_t *place, row; /* of the pairs that are computed here */
     bool encoded;
     struct acts here; /* the norm, for the host's kernels */
+    struct part part;
+    uint32_t copied; /* of those of the chunk that are to be */
+    bool apart;      /* compute, and copy afterwards */
+    double away;     /* seconds for which a thread that computes was copying */
     int status;
     ggf_error *err;
 };
@@ -222,8 +186,7 @@ static bool only_there(const struct expert_few *f, const struct expert *x)
            !mul_is_portable(x->up.type) || !mul_is_portable(x->down.type);
 }
 
-/* ---- Who computes what ---------------------------------------------------------------
- */
+/* ---- Who computes what ------------------------------------------------------------ */
 
 /* The chunk's experts into f->left: first those that only the device can compute, then
  * by falling worth.  Returns how many of the first there are. */
@@ -280,30 +243,41 @@ static void give_slots(struct few_layer *l, uint32_t must, uint32_t n_up)
     }
 }
 
-/* ---- Copying -------------------------------------------------------------------------
- */
+/* ---- Copying ---------------------------------------------------------------------- */
 
-/* By the first thread, while the others compute. */
+/* Memory that has to be pinned for a copy is pinned now. */
+static void prepare(const struct few_layer *l)
+{
+    for (uint32_t k = 0; k < l->part.n_up; k++)
+        pool_reads(l->f->staging, &demand_of(l)->experts[l->part.up[k]]);
+}
+
+/* By the first thread, while the others compute.  What copies of experts take that are in
+ * memory is a measure, also where they go through pieces that are filled: of a mapped
+ * file nobody knows what has to be read, but who computes would have to wait for it,
+ * too. */
 static int upload(struct few_layer *l)
 {
     struct expert_few *f = l->f;
     const struct expert_demand *d = demand_of(l);
-    const bool timed = !f->now.bytes;
+    const struct part *part = &l->part;
+    const bool timed = !part->read && !f->now.bytes;
     const uint64_t before = f->p->bytes;
-    uint32_t k = 0;
     int e = 0;
-    if (!f->n_up) return 0;
-    if (timed) gpu_mark_copies(f->now.from);
-    for (; k < f->n_up && !e; k++) {
-        const uint32_t i = f->up[k], item = item_of(l, i);
+    if (!part->n_up) return 0;
+    if (timed) {
+        prepare(l);
+        gpu_mark_copies(f->now.from);
+    }
+    for (uint32_t k = 0; k < part->n_up && !e; k++) {
+        const uint32_t i = part->up[k], item = item_of(l, i);
         f->reading |= !!d->records[i];
         e = expert_store_wait(f->p->m->experts, d, i, EXPERT_READY, l->err);
         if (!e)
             e = pool_copy(f->p, f->staging, f->p->where[item], &d->experts[i],
                           &f->p->table[item], l->err);
+        l->copied += !e;
     }
-    if (e) /* the one that failed, and those that did not begin */
-        for (k--; k < f->n_up; k++) pool_empty(f->p, f->p->where[item_of(l, f->up[k])]);
     f->p->changed[l->layer] = true;
     hand_over(f);
     if (f->reading) gpu_mark_copies(f->read);
@@ -336,14 +310,13 @@ static void compute_late(struct few_layer *l)
 static void make_room(struct few_layer *l)
 {
     struct expert_pool *p = l->f->p;
-    await_following(l->f);
+    followers_await(l->f->followers, &l->f->costs.upload);
     for (uint32_t e = 0; e < l->moe->n_expert; e++)
         if (p->where[pool_item(p, l->layer, e)] != NOWHERE) p->uses[e] = 0;
     gpu_copies_after(p->g);
 }
 
-/* ---- Computing -----------------------------------------------------------------------
- */
+/* ---- Computing -------------------------------------------------------------------- */
 
 static void encode(struct few_layer *l)
 {
@@ -360,7 +333,11 @@ static void work(const struct member *me, void *arg)
 {
     struct few_layer *l = arg;
     const q3n_model *m = l->p->model;
-    if (me->id == 0) l->status = upload(l);
+    if (me->id == 0 && !l->apart) {
+        const double start = seconds_now();
+        l->status = upload(l);
+        l->away = seconds_now() - start;
+    }
     const int e = moe_rows_team(me, l->moe, &m->ops, m->experts, l->w, l->tokens,
                                 l->p->d->host.rows, l->err);
     if (me->id == 0 && !l->status) l->status = e;
@@ -373,34 +350,57 @@ static void check(const struct member *me, void *arg)
     if (me->id == 0) l->status = e;
 }
 
-/* Seconds count if nothing had to be read from disk. */
 static void take_host_time(struct few_layer *l, double seconds)
 {
-    struct expert_few *f = l->f;
-    const struct expert_demand *d = demand_of(l);
+    const struct part *part = &l->part;
     uint64_t bytes = 0;
-    for (uint32_t k = 0; k < f->n_here; k++) {
-        if (!(d->flags[f->here[k]] & DEMAND_HIT)) return;
-        bytes += bytes_of(&d->experts[f->here[k]]);
-    }
-    rate_add(&f->costs.compute, bytes, seconds);
+    for (uint32_t k = 0; k < part->n_here; k++)
+        bytes += bytes_of(&demand_of(l)->experts[part->here[k]]);
+    misses_computed(&l->f->costs, bytes, seconds, l->away);
 }
 
 static int compute_here(struct few_layer *l)
 {
     struct expert_few *f = l->f;
+    const struct part *part = &l->part;
     const double start = seconds_now();
+    l->apart = !part->read && misses_apart(&f->costs);
+    l->away = 0;
     encode(l);
-    l->row = moe_share(l->moe, l->w, l->tokens, &l->here, f->here, f->n_here, l->row,
-                       l->place);
+    l->row = moe_share(l->moe, l->w, l->tokens, &l->here, part->here, part->n_here,
+                       l->row, l->place);
     team_ask(l->p->me, work, l);
-    f->p->computed += f->n_here;
-    if (!l->status) take_host_time(l, seconds_now() - start);
-    return l->status;
+    f->p->computed += part->n_here;
+    if (!l->status && !part->read) take_host_time(l, seconds_now() - start);
+    return !l->status && l->apart ? upload(l) : l->status;
 }
 
-/* ---- All of it -----------------------------------------------------------------------
- */
+static int either(struct few_layer *l)
+{
+    return l->part.n_here ? compute_here(l) : upload(l);
+}
+
+/* ---- All of it -------------------------------------------------------------------- */
+
+/* What has slots is copied, what has been left to the host is computed: what is in memory
+ * first, so that it does not wait for what has to be read. */
+static int copy_and_compute(struct few_layer *l)
+{
+    struct expert_few *f = l->f;
+    const uint8_t *flags = demand_of(l)->flags;
+    const uint32_t up = misses_there(flags, f->up, f->n_up);
+    const uint32_t here = misses_there(flags, f->here, f->n_here);
+    l->copied = 0;
+    l->part = (struct part){ f->up, f->here, up, here, false };
+    int e = either(l);
+    l->part =
+        (struct part){ f->up + up, f->here + here, f->n_up - up, f->n_here - here, true };
+    if (!e) e = either(l);
+    for (uint32_t k = l->copied; k < f->n_up; k++) /* what failed, or was not begun */
+        pool_empty(f->p, f->p->where[item_of(l, f->up[k])]);
+    compute_late(l);
+    return e;
+}
 
 static int chunk(struct few_layer *l)
 {
@@ -408,13 +408,11 @@ static int chunk(struct few_layer *l)
     const uint32_t must = put_in_order(l);
     give_slots(l, must, how_many(l, must));
     const uint32_t n_here = f->n_here;
-    int e = n_here ? compute_here(l) : upload(l);
-    compute_late(l);
+    int e = copy_and_compute(l);
     while (!e && f->n_left) {
         make_room(l);
         give_slots(l, f->n_left, f->n_left);
-        e = upload(l);
-        compute_late(l);
+        e = copy_and_compute(l);
     }
     f->n_here = n_here;
     return e;
@@ -437,30 +435,33 @@ static int bring(struct few_layer *l, uint32_t missing)
     }
 }
 
+/* The most used one of those that were computed here, from number k on, to that place. */
+static uint32_t most_used(const struct few_layer *l, uint32_t k)
+{
+    uint32_t *here = l->f->here;
+    for (uint32_t i = k + 1; i < l->f->n_here; i++) {
+        const uint32_t one = here[i];
+        if (worth_of(l, one) <= worth_of(l, here[k])) continue;
+        here[i] = here[k];
+        here[k] = one;
+    }
+    return here[k];
+}
+
 /* Of the experts that were computed here the most used ones are copied while the device
  * goes on, if they are used more than others that are there. */
 static int follow(struct few_layer *l)
 {
     struct expert_few *f = l->f;
-    const struct expert_demand *d = demand_of(l);
-    const uint64_t before = f->p->bytes;
     int e = 0;
-    if (f->n_follow || !f->open) return 0;
-    for (uint32_t k = 0; k < f->n_here && f->n_follow < FOLLOW && !e; k++) {
-        const uint32_t i = f->here[k];
+    if (followers_count(f->followers) || !f->open) return 0;
+    for (uint32_t k = 0; k < f->n_here && k < MOST_FOLLOWERS && !e; k++) {
+        const uint32_t i = most_used(l, k);
         double worth;
         const uint32_t slot = pool_spare(f->p, &worth);
         if (slot == NOWHERE || (!f->p->n_empty && worth >= worth_of(l, i))) break;
-        if (!f->n_follow) gpu_mark_copies(f->following.from);
-        pool_reserve(f->p, slot);
-        f->follow[f->n_follow].item = item_of(l, i);
-        f->follow[f->n_follow].slot = slot;
-        f->follow[f->n_follow].held = expert_store_hold(f->p->m->experts, d, i);
-        e = pool_copy(f->p, f->staging, slot, &d->experts[i],
-                      &f->follow[f->n_follow++].entry, l->err);
+        e = followers_add(f->followers, demand_of(l), i, slot, l->err);
     }
-    f->handed = false;
-    f->following.bytes = f->p->bytes - before;
     return e;
 }
 
@@ -488,7 +489,7 @@ static int know(struct few_layer *l, uint32_t first)
     gpu_moe_sort(f->p->g, &l->there, l->p->d->ids, l->tokens, l->p->d->scratch);
     gpu_moe_products(f->p->g, &l->there, &l->acts, l->p->d->ids, 0, l->moe->n_expert + 1,
                      l->p->d->scratch);
-    hand_over_following(f);
+    followers_hand_over(f->followers);
     close_demand(f);
     return gpu_mark_wait(f->known, l->err);
 }
@@ -509,7 +510,7 @@ int few_experts(struct expert_few *f, struct device_pass *p, uint32_t layer,
                            .err = err };
     const uint32_t pairs = l.tokens * l.moe->n_used;
     take_time(f, &f->now);
-    settle_following(f);
+    followers_settle(f->followers, &f->costs.upload);
     if (f->p->changed[layer]) pool_upload_table(f->p, layer);
     int e = know(&l, first);
     if (e) return e;

@@ -1,6 +1,8 @@
 /* misses.c - see misses.h. */
 #include "misses.h"
 
+#include "../experts/store.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -53,4 +55,37 @@ uint32_t misses_to_upload(struct miss_costs *c, const uint64_t *bytes, uint32_t 
     c->not_uploaded = best ? 0 : c->not_uploaded + 1;
     c->not_computed = best < n ? 0 : c->not_computed + 1;
     return best;
+}
+
+void misses_computed(struct miss_costs *c, uint64_t bytes, double seconds, double away)
+{
+    c->untimed++;
+    if (4 * away > seconds) return;
+    rate_add(&c->compute, bytes, seconds);
+    c->untimed = 0;
+}
+
+bool misses_apart(const struct miss_costs *c)
+{
+    return !c->compute.n || c->untimed >= LONG;
+}
+
+/* Is i needed before k? */
+static bool is_before(const uint8_t *flags, uint32_t i, uint32_t k)
+{
+    const bool i_there = flags[i] & DEMAND_HIT, k_there = flags[k] & DEMAND_HIT;
+    return i_there != k_there ? i_there : i < k;
+}
+
+uint32_t misses_there(const uint8_t *flags, uint32_t *which, uint32_t n)
+{
+    uint32_t there = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        const uint32_t i = which[k];
+        uint32_t at = k;
+        for (; at && is_before(flags, i, which[at - 1]); at--) which[at] = which[at - 1];
+        which[at] = i;
+        there += flags[i] & DEMAND_HIT;
+    }
+    return there;
 }

@@ -235,29 +235,36 @@ struct pool_stats pool_stats(const struct expert_pool *p)
  * --------------------------------------------------------------- */
 
 /* How it gets there. */
-static void place(struct expert_pool *p, uint32_t slot, const struct expert *e,
-                  struct staged *out, struct gpu_expert *entry)
+static struct staged place(const struct expert *e)
 {
     const struct matrix *part[GGF_PARTS] = { &e->gate, &e->up, &e->down };
-    uint64_t at = 0;
+    struct staged s = { 0 };
     for (int k = 0; k < GGF_PARTS; k++) {
-        out->from[k] = part[k]->data;
-        out->bytes[k] = matrix_bytes(part[k]);
-        out->at[k] = at;
-        out->all = at + out->bytes[k];
-        entry->data_d[k] = pool_slot_at(p, slot) + at;
-        entry->type[k] = part[k]->type;
-        entry->scale[k] = part[k]->scale;
-        p->bytes += out->bytes[k];
-        at += aligned(out->bytes[k]);
+        s.from[k] = part[k]->data;
+        s.bytes[k] = matrix_bytes(part[k]);
+        s.at[k] = k ? s.at[k - 1] + aligned(s.bytes[k - 1]) : 0;
+        s.all = s.at[k] + s.bytes[k];
     }
+    return s;
+}
+
+bool pool_reads(struct staging *staging, const struct expert *e)
+{
+    const struct staged what = place(e);
+    return staging && staging_can_read(staging, &what);
 }
 
 int pool_copy(struct expert_pool *p, struct staging *staging, uint32_t slot,
               const struct expert *e, struct gpu_expert *entry, ggf_error *err)
 {
-    struct staged what;
-    place(p, slot, e, &what, entry);
+    const struct matrix *part[GGF_PARTS] = { &e->gate, &e->up, &e->down };
+    const struct staged what = place(e);
+    for (int k = 0; k < GGF_PARTS; k++) {
+        entry->data_d[k] = pool_slot_at(p, slot) + what.at[k];
+        entry->type[k] = part[k]->type;
+        entry->scale[k] = part[k]->scale;
+        p->bytes += what.bytes[k];
+    }
     if (staging) return staging_put(staging, pool_slot_at(p, slot), &what, err);
     staged_copy(p->g, pool_slot_at(p, slot), &what);
     return 0;

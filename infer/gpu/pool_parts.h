@@ -67,6 +67,8 @@ uint32_t pool_spare(struct expert_pool *p, double *worth);
  * say what the device's table will say of it; counts its bytes. */
 int pool_copy(struct expert_pool *p, struct staging *staging, uint32_t slot,
               const struct expert *e, struct gpu_expert *entry, ggf_error *err);
+/* Would that copy be made from where the expert is?  Prepares it for that. */
+bool pool_reads(struct staging *staging, const struct expert *e);
 /* What the host knows of a layer to the device. */
 void pool_upload_table(struct expert_pool *p, uint32_t layer);
 /* Hash what is mapped and was not hashed before. */

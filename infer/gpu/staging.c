@@ -110,7 +110,7 @@ static bool is_full(struct staging *s, const struct piece *p)
     return full;
 }
 
-static bool can_read(struct staging *s, const struct staged *what)
+bool staging_can_read(struct staging *s, const struct staged *what)
 {
     for (int i = 0; i < 3; i++)
         if (!s->pinned || !pinned_get(s->pinned, what->from[i], what->bytes[i]))
@@ -120,7 +120,7 @@ static bool can_read(struct staging *s, const struct staged *what)
 
 int staging_put(struct staging *s, void *to_d, const struct staged *what, ggf_error *err)
 {
-    if (can_read(s, what)) {
+    if (staging_can_read(s, what)) {
         s->direct = true;
         staged_copy(s->g, to_d, what);
         return 0;

@@ -36,6 +36,9 @@ uint64_t staging_bytes(uint64_t slot_bytes);
 int staging_reads(struct staging *s, uint8_t *memory, uint64_t bytes, ggf_error *err);
 void staging_leaves(struct staging *s, const void *from, uint64_t bytes);
 
+/* Will it be copied from where it is?  Pins that memory now, if it has to be, so that
+ * what a copy takes is the link's time. */
+bool staging_can_read(struct staging *s, const struct staged *what);
 /* Asks for a copy as of gpu_copy().  It is enqueued, behind what was enqueued before,
  * once staging_hand_over() is back; what is copied from has to stay until staging_flush()
  * is, which does the same and then waits until all was read. */

@@ -5,6 +5,7 @@
 #define TINY_EXPERTS  16
 #include "../unit/tiny_pack.h"
 
+#include "../../infer/experts/store.h"
 #include "../../infer/gpu/misses.h"
 #include "../../infer/ops/moe.h"
 enum { CTX = 64 };
@@ -63,6 +64,9 @@ START_TEST(the_same_bits)
         { source,
           { MISSES(AUTO), .load_mode = Q3N_LOAD_DIRECT, .experts_cache_bytes = MIB / 4,
             .cache_policy = Q3N_CACHE_LRU } },
+        { source,
+          { MISSES(UPLOAD), .load_mode = Q3N_LOAD_DIRECT,
+            .experts_cache_bytes = MIB / 2 } },
     };
     want(&coded, STEPS);
     for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
@@ -320,6 +324,41 @@ START_TEST(both_are_tried)
 }
 END_TEST
 
+/* What the host took counts unless it was busy copying; and if it always is, it computes
+ * without that now and then. */
+START_TEST(copying_is_not_computing)
+{
+    struct miss_costs c = { 0 };
+    ck_assert(misses_apart(&c));
+    misses_computed(&c, 1000, 8, 0);
+    ck_assert_double_eq(rate_of(&c.compute, 0), 0.008);
+    for (int i = 0; i < 10; i++) misses_computed(&c, 1000, 80, 79);
+    ck_assert_double_eq(rate_of(&c.compute, 0), 0.008);
+    for (int i = 0; i < 2; i++) misses_computed(&c, 1000, 4, 1);
+    ck_assert_double_eq(rate_of(&c.compute, 0), 0.004);
+    int n = 0;
+    for (; n < 1000 && !misses_apart(&c); n++) misses_computed(&c, 1000, 4, 2);
+    ck_assert_int_gt(n, 10);
+    ck_assert_int_lt(n, 100);
+    misses_computed(&c, 1000, 4, 0);
+    ck_assert(!misses_apart(&c));
+}
+END_TEST
+
+START_TEST(what_is_there_comes_first)
+{
+    static const uint8_t flags[6] = {
+        DEMAND_HIT | DEMAND_HELD, 0, DEMAND_HIT, 0, DEMAND_HELD, DEMAND_HIT
+    };
+    static const uint32_t wants[] = { 0, 2, 5, 1, 3, 4 };
+    uint32_t which[] = { 4, 2, 3, 5, 1, 0 };
+    ck_assert_uint_eq(misses_there(flags, which, 6), 3);
+    ck_assert_mem_eq(which, wants, sizeof wants);
+    ck_assert_uint_eq(misses_there(flags, which + 3, 2), 0);
+    ck_assert_uint_eq(misses_there(flags, which, 0), 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("few");
@@ -337,5 +376,7 @@ int main(void)
     tcase_add_test(costs, rates_are_medians);
     tcase_add_test(costs, both_are_done_soonest);
     tcase_add_test(costs, both_are_tried);
+    tcase_add_test(costs, copying_is_not_computing);
+    tcase_add_test(costs, what_is_there_comes_first);
     return GPU_SUITE_RUN("gpu_few", tc, costs);
 }
