@@ -286,7 +286,9 @@ static inline __device__ uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t s)
 }
 static inline __device__ uint32_t count_bits(uint32_t v) { return (uint32_t)__popc(v); }
 
-/* *p, in memory of the device that nobody writes while the kernel runs.  (The __ldg() of
+/* *p, in memory that no kernel writes: weights, tables.  These loads need not see what was
+ * written while the kernel ran, and the compiler may move them, even to before
+ * after_previous(): they are not for what the kernel before computes.  (The __ldg() of
  * CUDA is volatile: what is read twice would be loaded twice.) */
 #ifdef EMULATED_GPU
 template <class T> static inline T read(const T *p)

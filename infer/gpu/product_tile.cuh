@@ -152,7 +152,7 @@ static inline __device__ void row_of_floats(const struct product &p, const struc
 #pragma unroll
             for (uint32_t k = 0; k < step; k++) {
                 if (i0 + 128 * k >= t.n) break;
-                const float4 a = read((const float4 *)(x + i0 + 128 * k));
+                const float4 a = *(const float4 *)(x + i0 + 128 * k);
                 sum[c] = fma1(v[k].x, a.x, sum[c]);
                 sum[c] = fma1(v[k].y, a.y, sum[c]);
                 sum[c] = fma1(v[k].z, a.z, sum[c]);

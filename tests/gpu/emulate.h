@@ -131,14 +131,10 @@ extern emu_place *emu_here; /* of the fiber that runs */
 void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 block, size_t shared,
                 std::function<void()> kernel);
 
-/* What comes before a kernel is done.  What is read earlier has to be what the host has
- * put there, which no kernel has changed. */
+/* What comes before a kernel is done.  What is read earlier, or by loads that are for what
+ * no kernel writes, has to be what the host has put there, which no kernel has changed. */
 void emu_after_previous();
-void emu_read_early(const void *p, size_t bytes);
-static inline void emu_read(const void *p, size_t bytes)
-{
-    if (!emu_here->waited) emu_read_early(p, bytes);
-}
+void emu_read(const void *p, size_t bytes);
 
 /* A block's memory with this place in the source, the same for all of its threads. */
 void *emu_shared(const char *file, int line, size_t bytes);
