@@ -40,6 +40,20 @@ static int failure(const struct gpu *g, ggf_error *err)
     return g->failed;
 }
 
+/* Asked for once: it is among what a launch costs. */
+void gpu_allow(struct gpu *g, const void *kernel, size_t bytes, const char *what)
+{
+    uint32_t i = 0;
+    while (i + 1 < GPU_SHARED && g->shared[i].kernel && g->shared[i].kernel != kernel)
+        i++;
+    if (g->shared[i].kernel == kernel && g->shared[i].bytes >= bytes) return;
+    gpu_note(g,
+             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)bytes),
+             what);
+    g->shared[i] = { kernel, bytes };
+}
+
 /* ---- Opening --------------------------------------------------------------------- */
 
 int gpu_count(ggf_error *err)

@@ -20,7 +20,7 @@
 #include <cuda_fp16.h>
 #endif
 
-enum { WARP = 32, GPU_COUNTERS = 1024 };
+enum { WARP = 32, GPU_COUNTERS = 1024, GPU_SHARED = 8 };
 
 struct grid_tables;
 
@@ -32,7 +32,11 @@ struct gpu {
     bool waits;                   /* not the next one, which waits for a copy, too */
     struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
     uint32_t *counters_d;         /* [GPU_COUNTERS], for last_block(); zeros */
-    int failed;                   /* 0, or the code of the first failure: */
+    struct {
+        const void *kernel;
+        size_t bytes;
+    } shared[GPU_SHARED]; /* what was allowed; see gpu_allow() */
+    int failed;           /* 0, or the code of the first failure: */
     ggf_error error;
 };
 
@@ -50,6 +54,9 @@ struct gpu_graph {
 bool gpu_enter(struct gpu *g);
 /* Keeps e, if it is the first failure; what: the call that gave it. */
 void gpu_note(struct gpu *g, cudaError_t e, const char *what);
+/* A kernel may ask for `bytes` of shared memory at a launch.  Without this a block has
+ * 48 KiB, of which what the kernel declares takes a part. */
+void gpu_allow(struct gpu *g, const void *kernel, size_t bytes, const char *what);
 
 /* ---- Launching ---------------------------------------------------------------- */
 
@@ -73,15 +80,11 @@ static inline void launch(struct gpu *g, const char *what, void (*kernel)(P...),
                           dim3 grid, dim3 block, size_t shared, A... args)
 {
     if (!gpu_enter(g) || !grid.x || !grid.y || !grid.z) return;
+    if (shared) gpu_allow(g, (const void *)kernel, shared, what);
 #ifdef EMULATED_GPU
-    emu_launch(g->stream, what, grid, block, shared, [=] { kernel((P)args...); });
+    emu_launch(g->stream, what, (const void *)kernel, grid, block, shared,
+               [=] { kernel((P)args...); });
 #else
-    if (shared > 48 * 1024)
-        gpu_note(g,
-                 cudaFuncSetAttribute((const void *)kernel,
-                                      cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      (int)shared),
-                 what);
     cudaLaunchAttribute early = {};
     early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     early.val.programmaticStreamSerializationAllowed = 1;
@@ -286,8 +289,8 @@ static inline __device__ uint32_t pick_bytes(uint32_t a, uint32_t b, uint32_t s)
 }
 static inline __device__ uint32_t count_bits(uint32_t v) { return (uint32_t)__popc(v); }
 
-/* *p, in memory that no kernel writes: weights, tables.  These loads need not see what was
- * written while the kernel ran, and the compiler may move them, even to before
+/* *p, in memory that no kernel writes: weights, tables.  These loads need not see what
+ * was written while the kernel ran, and the compiler may move them, even to before
  * after_previous(): they are not for what the kernel before computes.  (The __ldg() of
  * CUDA is volatile: what is read twice would be loaded twice.) */
 #ifdef EMULATED_GPU

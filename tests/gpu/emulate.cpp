@@ -68,6 +68,7 @@ static struct {
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
     std::map<char *, size_t> device, host, registered;
+    std::map<const void *, size_t> allowed; /* shared memory of kernels */
     std::vector<emu_stream *> streams;
 } emu;
 
@@ -186,8 +187,8 @@ static bool recorded()
     return any;
 }
 
-static void run_kernel(const char *what, dim3 grid, dim3 threads, size_t shared,
-                       std::function<void()> &kernel)
+static void run_kernel(const char *what, const void *entry, dim3 grid, dim3 threads,
+                       size_t shared, std::function<void()> &kernel)
 {
     emu.counts.launches++;
     if (emu.lose_device && !--emu.lose_device) {
@@ -199,21 +200,35 @@ static void run_kernel(const char *what, dim3 grid, dim3 threads, size_t shared,
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) blocks.push_back({ x, y, z });
     shuffle(blocks);
+    size_t own = 0;
     for (const uint3 &b : blocks)
-        run_block(what, kernel, shared, { { 0, 0, 0 }, b, threads, grid, false });
+        own = std::max(own, run_block(what, kernel, shared,
+                                      { { 0, 0, 0 }, b, threads, grid, false }));
+    /* Together 48 KiB unless more was asked for, and then what all devices have. */
+    if (own + shared > 48 << 10 && shared > emu.allowed[entry])
+        die("%s: %zu bytes of shared memory and %zu of its own, not asked for", what,
+            shared, own);
+    if (own + shared > 64 << 10)
+        die("%s: %zu bytes of shared memory and %zu of its own", what, shared, own);
 }
 
-void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 threads, size_t shared,
-                std::function<void()> kernel)
+void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
+                dim3 threads, size_t shared, std::function<void()> kernel)
 {
     if (result(cudaSuccess) != cudaSuccess) return;
-    if (grid.y > 65535 || grid.z > 65535 || threads.x * threads.y * threads.z > 1024 ||
-        shared > 99 * 1024) {
+    if (grid.y > 65535 || grid.z > 65535 || threads.x * threads.y * threads.z > 1024) {
         result(cudaErrorInvalidValue);
         return;
     }
     push(
-        s, [=]() mutable { run_kernel(what, grid, threads, shared, kernel); }, true);
+        s, [=]() mutable { run_kernel(what, entry, grid, threads, shared, kernel); },
+        true);
+}
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value)
+{
+    emu.allowed[kernel] = (size_t)value;
+    return result(cudaSuccess);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)

@@ -68,6 +68,8 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum { cudaStreamNonBlocking = 1, cudaHostAllocMapped = 2, cudaHostRegisterDefault = 0 };
 enum { cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+
 struct cudaDeviceProp {
     char name[256];
     int major, minor, multiProcessorCount, l2CacheSize;
@@ -83,6 +85,7 @@ cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int index);
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int index);
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute what, int value);
 cudaError_t cudaMemGetInfo(size_t *bytes_free, size_t *total);
 cudaError_t cudaMalloc(void **out, size_t bytes);
 cudaError_t cudaFree(void *p);
@@ -128,11 +131,13 @@ extern emu_place *emu_here; /* of the fiber that runs */
 #define blockDim  (emu_here->threads)
 #define gridDim   (emu_here->blocks)
 
-void emu_launch(cudaStream_t s, const char *what, dim3 grid, dim3 block, size_t shared,
-                std::function<void()> kernel);
+/* entry: who the kernel is, for cudaFuncSetAttribute(). */
+void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
+                dim3 block, size_t shared, std::function<void()> kernel);
 
-/* What comes before a kernel is done.  What is read earlier, or by loads that are for what
- * no kernel writes, has to be what the host has put there, which no kernel has changed. */
+/* What comes before a kernel is done.  What is read earlier, or by loads that are for
+ * what no kernel writes, has to be what the host has put there, which no kernel has
+ * changed. */
 void emu_after_previous();
 void emu_read(const void *p, size_t bytes);
 

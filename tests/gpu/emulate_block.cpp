@@ -94,8 +94,7 @@ void emu_read(const void *p, size_t bytes)
             die("%s: reads what a kernel wrote as if none had", block.what);
         if (at->first <= from) break;
     }
-    if (!any)
-        die("%s: reads what the host did not put there as if it had", block.what);
+    if (!any) die("%s: reads what the host did not put there as if it had", block.what);
 }
 
 void emu_after_previous()
@@ -174,8 +173,8 @@ static void prepare_block(const emu_place &place)
     }
 }
 
-void run_block(const char *what, std::function<void()> &kernel, size_t shared,
-               const emu_place &place)
+size_t run_block(const char *what, std::function<void()> &kernel, size_t shared,
+                 const emu_place &place)
 {
     std::vector<size_t> order;
     block.what = what;
@@ -199,10 +198,15 @@ void run_block(const char *what, std::function<void()> &kernel, size_t shared,
                 block.threads[at].waits == AT_BLOCK ? "barrier" : block.threads[at].what);
         }
     }
-    for (const shared_array &a : block.arrays) free(a.p);
+    size_t own = 0;
+    for (const shared_array &a : block.arrays) {
+        own += a.bytes;
+        free(a.p);
+    }
     block.arrays.clear();
     free(block.asked);
     block.asked = NULL;
+    return own;
 }
 
 char *poisoned(size_t bytes)

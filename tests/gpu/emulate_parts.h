@@ -22,9 +22,9 @@ extern std::map<char *, std::vector<char>> emu_put;
 
 /* ---- emulate_block.cpp --------------------------------------------------------- */
 
-/* `shared`: bytes of it that the launch asked for. */
-void run_block(const char *what, std::function<void()> &kernel, size_t shared,
-               const emu_place &place);
+/* `shared`: bytes of it that the launch asked for.  Returns what the kernel declares. */
+size_t run_block(const char *what, std::function<void()> &kernel, size_t shared,
+                 const emu_place &place);
 /* Memory that reads as NaN and -1, 256-aligned; NULL if there is none. */
 char *poisoned(size_t bytes);
 
