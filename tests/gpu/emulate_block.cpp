@@ -11,7 +11,13 @@
 #include "emulate_parts.h"
 #include "fiber.h"
 
-enum { POISON = 0xff, WARP_LANES = 32, MAX_THREADS = 1024, STACK_BYTES = 256 << 10 };
+/* Stacks are no power of two apart, or all would want the same few lines of the caches. */
+enum {
+    POISON = 0xff,
+    WARP_LANES = 32,
+    MAX_THREADS = 1024,
+    STACK_BYTES = (256 << 10) + 17 * 64
+};
 
 /* ---- A block ------------------------------------------------------------------------
  */

@@ -25,7 +25,8 @@ struct fiber_context {
 
 #ifdef __x86_64__
 /* Saves what a call must keep, changes stacks, restores.  ucontext would do the same with
- * two system calls. */
+ * two system calls.  The end is a jump, since processors guess a return by the calls of
+ * the stack that was left, and are always wrong. */
 extern "C" void fiber_swap(void **from_sp, void *to_sp);
 asm(".text\n"
     ".type fiber_swap, @function\n"
@@ -36,7 +37,7 @@ asm(".text\n"
     "    movq %rsi, %rsp\n"
     "    popq %r15\n    popq %r14\n    popq %r13\n"
     "    popq %r12\n    popq %rbx\n    popq %rbp\n"
-    "    ret\n"
+    "    popq %rcx\n    jmp *%rcx\n"
     ".size fiber_swap, .-fiber_swap\n");
 #endif
 
