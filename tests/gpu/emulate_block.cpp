@@ -11,7 +11,8 @@
 #include "emulate_parts.h"
 #include "fiber.h"
 
-/* Stacks are no power of two apart, or all would want the same few lines of the caches. */
+/* Stacks are no power of two apart, or all would want the same few lines of the caches.
+ */
 enum {
     POISON = 0xff,
     WARP_LANES = 32,
@@ -286,23 +287,29 @@ static float half_of(uint32_t word, int i, bool bfloat)
     return bfloat ? bf16_to_f32(h) : f16_to_f32(h);
 }
 
-/* Products are exact, the sum of 16 of them rounded once. */
+/* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA.  Products are exact, the
+ * sum of 16 of them rounded once. */
 static void mma_16(void *const args[32])
 {
+    float a[16][16], b[8][16];
+    for (int lane = 0; lane < 32; lane++) {
+        const half_operands *m = (half_operands *)args[lane];
+        const int row = lane / 4;
+        for (int i = 0; i < 4; i++) /* both halves of a row, and of one 8 below */
+            for (int k = 0; k < 2; k++) {
+                const int column = i / 2 * 8 + 2 * (lane % 4) + k;
+                a[row + i % 2 * 8][column] = half_of(m->a[i], k, m->bfloat);
+                if (i % 2 == 0) b[row][column] = half_of(m->b[i / 2], k, m->bfloat);
+            }
+    }
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 4; i++) {
-            const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
-            const half_operands *m = (half_operands *)args[lane];
-            double sum = m->c[i];
-            for (int k = 0; k < 16; k++) {
-                const int word = k % 8 / 2, half = k / 8;
-                const uint32_t a =
-                    ((half_operands *)args[4 * row + word])->a[2 * half + i / 2];
-                const uint32_t b = ((half_operands *)args[4 * column + word])->b[half];
-                sum +=
-                    (double)half_of(a, k % 2, m->bfloat) * half_of(b, k % 2, m->bfloat);
-            }
-            m->c[i] = (float)sum;
+            float *c = &((half_operands *)args[lane])->c[i];
+            const float *row = a[lane / 4 + i / 2 * 8],
+                        *column = b[2 * (lane % 4) + i % 2];
+            double sum = *c;
+            for (int k = 0; k < 16; k++) sum += (double)row[k] * (double)column[k];
+            *c = (float)sum;
         }
 }
 
