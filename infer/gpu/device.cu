@@ -56,16 +56,53 @@ void gpu_allow(struct gpu *g, const void *kernel, size_t bytes, const char *what
 
 /* ---- Opening --------------------------------------------------------------------- */
 
+/* The runtime says the same of a driver that is too old and of none. */
+static void no_device(cudaError_t e, ggf_error *err)
+{
+    int driver = 0, own = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&own);
+    if (e == cudaErrorInsufficientDriver && driver)
+        ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
+                 "no CUDA device: the driver is for CUDA %d.%d, this program for %d.%d",
+                 driver / 1000, driver % 1000 / 10, own / 1000, own % 1000 / 10);
+    else
+        ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "no CUDA device: %s",
+                 driver ? cudaGetErrorString(e) : "there is no driver");
+    cudaGetLastError(); /* said; nothing else has failed */
+}
+
 int gpu_count(ggf_error *err)
 {
     int n = 0;
     const cudaError_t e = cudaGetDeviceCount(&n);
     if (e == cudaSuccess && n > 0) return n;
-    if (e == cudaSuccess) ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "no CUDA device");
-    else
-        ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "no CUDA device: %s",
-                 cudaGetErrorString(e));
-    cudaGetLastError(); /* said; nothing else has failed */
+    no_device(e == cudaSuccess ? cudaErrorNoDevice : e, err);
+    return 0;
+}
+
+/* For what it is asked of the device. */
+static __global__ void nothing() { after_previous(); }
+
+/* Is there code for it, and what kind?  PTX for an older one has nothing in place of
+ * after_previous(). */
+static int describe_code(struct gpu *g, ggf_error *err)
+{
+    const struct gpu_info *info = &g->info;
+    cudaFuncAttributes code = {};
+    cudaError_t e = cudaErrorNoKernelImageForDevice;
+    int driver = 0;
+    if (info->major * 10 + info->minor >= 75)
+        e = cudaFuncGetAttributes(&code, (const void *)nothing);
+    if (e == cudaSuccess) e = cudaDriverGetVersion(&driver);
+    if (e != cudaSuccess) {
+        cudaGetLastError(); /* said */
+        return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
+                        "device %d, %s, has compute capability %d.%d: %s", info->index,
+                        info->name, info->major, info->minor, cudaGetErrorString(e));
+    }
+    /* Before 12.3 graphs had no such edges. */
+    g->overlaps = info->major >= 9 && code.ptxVersion >= 90 && driver >= 12030;
     return 0;
 }
 
@@ -81,19 +118,11 @@ static int describe(struct gpu *g, ggf_error *err)
     info->minor = p.minor;
     info->n_sm = p.multiProcessorCount;
     info->bytes_cache = p.l2CacheSize > 0 ? (uint64_t)p.l2CacheSize : 0;
-    int driver = 0;
-    e = cudaDriverGetVersion(&driver);
-    if (e != cudaSuccess) return fail(err, e, "cudaDriverGetVersion");
-    g->overlaps = p.major >= 9 && driver >= 12030; /* before, graphs had no such edges */
-    if (p.major * 10 + p.minor < 75)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "device %d, %s, has compute capability %d.%d; 7.5 is the least",
-                        info->index, info->name, p.major, p.minor);
     e = cudaMemGetInfo(&bytes_free, &total);
     if (e != cudaSuccess) return fail(err, e, "cudaMemGetInfo");
     info->bytes_free = bytes_free;
     info->bytes_total = total;
-    return 0;
+    return describe_code(g, err);
 }
 
 static int open_stream(struct gpu *g, ggf_error *err)

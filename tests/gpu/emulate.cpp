@@ -64,6 +64,7 @@ static struct {
     uint64_t seed = 1;
     uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
     bool hidden = false;
+    int capability = 80, driver = 13000;
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
@@ -555,6 +556,10 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaSuccess: return "no error";
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInsufficientDriver:
+        return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoKernelImageForDevice:
+        return "no kernel image is available for execution on the device";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorNotReady: return "device not ready";
     case cudaErrorHostMemoryAlreadyRegistered:
@@ -578,6 +583,7 @@ cudaError_t cudaGetLastError()
 cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = emu.hidden ? 0 : 1;
+    if (emu.driver / 1000 < 13) return result(cudaErrorInsufficientDriver);
     return result(emu.hidden ? cudaErrorNoDevice : cudaSuccess);
 }
 
@@ -590,8 +596,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     *p = {};
     strcpy(p->name, "emulated device");
-    p->major = 8;
-    p->minor = 0;
+    p->major = emu.capability / 10;
+    p->minor = emu.capability % 10;
     p->multiProcessorCount = 4;
     p->l2CacheSize = 1 << 20;
     return result(cudaSuccess);
@@ -599,8 +605,23 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
+    *version = emu.driver;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
     *version = 13000;
     return result(cudaSuccess);
+}
+
+/* There is code for 7.5 up to 8.9. */
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
+{
+    a->ptxVersion = emu.capability;
+    return result(emu.capability >= 75 && emu.capability < 90
+                      ? cudaSuccess
+                      : cudaErrorNoKernelImageForDevice);
 }
 
 cudaError_t cudaMemGetInfo(size_t *bytes_free, size_t *total)
@@ -620,6 +641,8 @@ void emulator_fail_allocation(uint64_t n) { emu.fail_allocation = n; }
 void emulator_lose_device(uint64_t n) { emu.lose_device = n; }
 void emulator_lose_in_copy(uint64_t n) { emu.lose_in_copy = n; }
 void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
+void emulator_capability(int capability) { emu.capability = capability; }
+void emulator_driver(int version) { emu.driver = version; }
 emulator_counts emulator_count(void) { return emu.counts; }
 
 void emulator_reset(void)
@@ -628,5 +651,7 @@ void emulator_reset(void)
     emu.seed = 1;
     emu.fail_allocation = emu.lose_device = emu.lose_in_copy = 0;
     emu.hidden = false;
+    emu.capability = 80;
+    emu.driver = 13000;
     emu.lost = emu.last = cudaSuccess;
 }

@@ -35,6 +35,31 @@ START_TEST(a_device_that_is_not_there)
 }
 END_TEST
 
+/* Why it cannot be used: so that others may do without. */
+START_TEST(a_device_without_code)
+{
+    gpu *g;
+    ggf_error err = { 0 };
+    if (!emulated()) return;
+    emulator_capability(61);
+    ck_assert_int_eq(gpu_open(&g, 0, &err), GGF_E_NOT_FOUND);
+    ck_assert_ptr_null(g);
+    ck_assert_ptr_nonnull(strstr(err.message, "compute capability 6.1: no kernel image"));
+    emulator_capability(103);
+    ck_assert_int_eq(gpu_open(&g, 0, &err), GGF_E_NOT_FOUND);
+    emulator_capability(75);
+    gpu_done(gpu_new());
+    emulator_driver(12040);
+    ck_assert_int_eq(gpu_open(&g, 0, &err), GGF_E_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(err.message, "driver is for CUDA 12.4"));
+    emulator_driver(0);
+    ck_assert_int_eq(gpu_count(&err), 0);
+    ck_assert_ptr_nonnull(strstr(err.message, "there is no driver"));
+    emulator_reset();
+    gpu_done(gpu_new());
+}
+END_TEST
+
 START_TEST(bytes_go_there_and_back)
 {
     enum { N = 100003 };
@@ -296,6 +321,7 @@ int main(void)
     TCase *tc = tcase_create("memory");
     tcase_add_test(tc, a_device_is_described);
     tcase_add_test(tc, a_device_that_is_not_there);
+    tcase_add_test(tc, a_device_without_code);
     tcase_add_test(tc, bytes_go_there_and_back);
     tcase_add_test(tc, rows_keep_their_strides);
     tcase_add_test(tc, memory_of_the_host);

@@ -193,6 +193,13 @@ START_TEST(without_a_device)
     refused(DEVICE(AUTO, .vram_bytes = 1), GGF_E_ARG, "no CUDA device");
     refused(DEVICE(AUTO, .kv_on_host = true), GGF_E_ARG, "no effect");
     refused(DEVICE(AUTO, .places = there, .n_places = 1), GGF_E_ARG, "a place");
+    emulator_reset();
+    emulator_capability(61); /* one that is of no use */
+    ok(open_with(&m, DEVICE(AUTO)));
+    ck_assert_ptr_nonnull(strstr(q3n_model_info(m)->device.none, "capability 6.1"));
+    q3n_model_close(m);
+    refused(DEVICE(.n_gpu_layers = 1), GGF_E_NOT_FOUND, "capability 6.1");
+    emulator_reset();
 }
 END_TEST
 
