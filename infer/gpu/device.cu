@@ -34,6 +34,13 @@ bool gpu_enter(struct gpu *g)
     return !g->failed;
 }
 
+/* The same before what is no kernel. */
+static bool enter_other(struct gpu *g)
+{
+    g->behind_kernel = false;
+    return gpu_enter(g);
+}
+
 static int failure(const struct gpu *g, ggf_error *err)
 {
     if (g->failed && err) *err = g->error;
@@ -275,14 +282,14 @@ void gpu_host_unpin(gpu *g, void *p)
 
 void gpu_upload(gpu *g, void *to_d, const void *from, uint64_t bytes)
 {
-    if (bytes && gpu_enter(g))
+    if (bytes && enter_other(g))
         gpu_note(g, cudaMemcpyAsync(to_d, from, bytes, cudaMemcpyHostToDevice, g->stream),
                  "copy to the device");
 }
 
 void gpu_download(gpu *g, void *to, const void *from_d, uint64_t bytes)
 {
-    if (bytes && gpu_enter(g))
+    if (bytes && enter_other(g))
         gpu_note(g, cudaMemcpyAsync(to, from_d, bytes, cudaMemcpyDeviceToHost, g->stream),
                  "copy from the device");
 }
@@ -290,7 +297,7 @@ void gpu_download(gpu *g, void *to, const void *from_d, uint64_t bytes)
 void gpu_upload_rows(gpu *g, void *to_d, size_t to_stride, const void *from,
                      size_t from_stride, size_t bytes, size_t rows)
 {
-    if (bytes && rows && gpu_enter(g))
+    if (bytes && rows && enter_other(g))
         gpu_note(g,
                  cudaMemcpy2DAsync(to_d, to_stride, from, from_stride, bytes, rows,
                                    cudaMemcpyHostToDevice, g->stream),
@@ -300,7 +307,7 @@ void gpu_upload_rows(gpu *g, void *to_d, size_t to_stride, const void *from,
 void gpu_download_rows(gpu *g, void *to, size_t to_stride, const void *from_d,
                        size_t from_stride, size_t bytes, size_t rows)
 {
-    if (bytes && rows && gpu_enter(g))
+    if (bytes && rows && enter_other(g))
         gpu_note(g,
                  cudaMemcpy2DAsync(to, to_stride, from_d, from_stride, bytes, rows,
                                    cudaMemcpyDeviceToHost, g->stream),
@@ -309,7 +316,7 @@ void gpu_download_rows(gpu *g, void *to, size_t to_stride, const void *from_d,
 
 void gpu_zero(gpu *g, void *to_d, uint64_t bytes)
 {
-    if (bytes && gpu_enter(g))
+    if (bytes && enter_other(g))
         gpu_note(g, cudaMemsetAsync(to_d, 0, bytes, g->stream), "clearing memory");
 }
 
@@ -336,8 +343,7 @@ static void set(gpu *g, cudaEvent_t event, cudaStream_t stream)
 
 static void wait_for(gpu *g, cudaEvent_t event, cudaStream_t stream)
 {
-    if (stream == g->stream) g->waits = true;
-    if (gpu_enter(g))
+    if (stream == g->stream ? enter_other(g) : gpu_enter(g))
         gpu_note(g, cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent");
 }
 
@@ -414,39 +420,62 @@ int gpu_mark_wait(gpu_mark *mark, ggf_error *err)
 
 /* ---- Graphs ------------------------------------------------------------------------ */
 
-int gpu_graph_begin(gpu *g, ggf_error *err)
+/* What failed in a recording has changed nothing on the device: if that is lost, the next
+ * call says so. */
+static int refuse_graphs(gpu *g, ggf_error *err)
 {
-    if (gpu_enter(g))
-        gpu_note(g, cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeThreadLocal),
-                 "cudaStreamBeginCapture");
-    return failure(g, err);
+    const int e = failure(g, err);
+    cudaGetLastError(); /* forget it */
+    g->failed = 0;
+    g->no_graphs = true;
+    return e;
 }
 
-int gpu_graph_end(gpu *g, gpu_graph **out, ggf_error *err)
+int gpu_graph_begin(gpu *g, ggf_error *err)
+{
+    if (!enter_other(g)) return failure(g, err);
+    if (g->no_graphs)
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "CUDA: graphs were refused");
+    /* Relaxed: a kernel that was not used before is loaded at its launch. */
+    gpu_note(g, cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeRelaxed),
+             "cudaStreamBeginCapture");
+    g->recording = !g->failed;
+    return g->recording ? 0 : refuse_graphs(g, err);
+}
+
+static cudaGraphExec_t finish_recording(gpu *g)
 {
     cudaGraph_t recorded = NULL;
     cudaGraphExec_t exec = NULL;
-    *out = NULL;
+    g->recording = g->behind_kernel = false;
     /* Also after a failure: the stream must leave capture. */
     gpu_note(g, cudaStreamEndCapture(g->stream, &recorded), "cudaStreamEndCapture");
     if (!g->failed)
         gpu_note(g, cudaGraphInstantiateWithFlags(&exec, recorded, 0),
                  "cudaGraphInstantiate");
     if (recorded) cudaGraphDestroy(recorded);
+    return exec;
+}
+
+int gpu_graph_end(gpu *g, gpu_graph **out, ggf_error *err)
+{
+    *out = NULL;
+    if (!g->recording) return failure(g, err);
+    const cudaGraphExec_t exec = finish_recording(g);
+    if (g->failed) return refuse_graphs(g, err);
     struct gpu_graph *graph = (struct gpu_graph *)calloc(1, sizeof *graph);
-    if (!g->failed && graph) {
-        *graph = { g, exec };
-        *out = graph;
-        return 0;
+    if (!graph) {
+        cudaGraphExecDestroy(exec);
+        return ggf_no_memory(err);
     }
-    if (exec) cudaGraphExecDestroy(exec);
-    free(graph);
-    return g->failed ? failure(g, err) : ggf_no_memory(err);
+    *graph = { g, exec };
+    *out = graph;
+    return 0;
 }
 
 void gpu_graph_run(gpu *g, gpu_graph *graph)
 {
-    if (gpu_enter(g))
+    if (enter_other(g))
         gpu_note(g, cudaGraphLaunch(graph->exec, g->stream), "cudaGraphLaunch");
 }
 

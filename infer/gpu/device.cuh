@@ -28,8 +28,9 @@ struct gpu {
     struct gpu_info info;
     cudaStream_t stream, copies;
     cudaEvent_t here, copied;     /* the last point in each that the other waited for */
-    bool overlaps;                /* kernels may start early: after_previous(); */
-    bool waits;                   /* not the next one, which waits for a copy, too */
+    bool overlaps;                /* kernels may start early: after_previous(); if the */
+    bool behind_kernel;           /* last thing in the stream is a kernel */
+    bool recording, no_graphs;    /* a graph; the system has refused one */
     struct grid_tables *tables_d; /* codebooks; see unpack.cuh */
     uint32_t *counters_d;         /* [GPU_COUNTERS], for last_block(); zeros */
     struct {
@@ -81,21 +82,22 @@ static inline void launch(struct gpu *g, const char *what, void (*kernel)(P...),
 {
     if (!gpu_enter(g) || !grid.x || !grid.y || !grid.z) return;
     if (shared) gpu_allow(g, (const void *)kernel, shared, what);
+    const bool early = g->behind_kernel;
+    g->behind_kernel = true;
 #ifdef EMULATED_GPU
-    emu_launch(g->stream, what, (const void *)kernel, grid, block, shared,
+    emu_launch(g->stream, what, (const void *)kernel, grid, block, shared, early,
                [=] { kernel((P)args...); });
 #else
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = g->stream;
-    config.attrs = &early;
-    config.numAttrs = g->overlaps && !g->waits;
-    g->waits = false;
+    config.attrs = &overlap;
+    config.numAttrs = g->overlaps && early;
     cudaLaunchKernelEx(&config, kernel, (P)args...);
 #endif
     gpu_note(g, cudaGetLastError(), what);

@@ -90,7 +90,8 @@ double gpu_mark_seconds(const gpu_mark *from, const gpu_mark *to);
 /* ---- Graphs ----------------------------------------------------------------- */
 
 /* Calls between begin and end are recorded, not done; a graph does them as one.  What
- * changes from one run to the next must be in memory of the device. */
+ * changes from one run to the next must be in memory of the device.  That there is no
+ * graph does not stick: the calls are to be made then, and none is recorded again. */
 typedef struct gpu_graph gpu_graph;
 int gpu_graph_begin(gpu *g, ggf_error *err);
 int gpu_graph_end(gpu *g, gpu_graph **out, ggf_error *err);

@@ -429,31 +429,40 @@ static void fill_rows(struct device_pass *p)
                       p->w->x + (size_t)(b->runs[i].first + t) * hp_of(p)->n_embd);
 }
 
-/* All that changes from one token to the next is in memory that the host fills before. */
-static int record_step(struct device_pass *p, gpu_graph **graph, uint32_t n_wanted,
-                       ggf_error *err)
+/* All that changes from one token to the next is in memory that the host fills before.
+ * NULL: it has to do without. */
+static gpu_graph *record_step(struct device_pass *p, uint32_t n_wanted)
 {
     const size_t width = p->model->offload->output.width;
     gpu *g = gpu_of(p);
-    int e = gpu_graph_begin(g, err);
-    if (e) return e;
+    gpu_graph *graph;
+    if (gpu_graph_begin(g, NULL)) return NULL;
     layers(p, n_wanted, NULL); /* nobody is told, nothing is brought: it cannot fail */
     if (n_wanted) {
         head_rows(p, 0, 1);
         gpu_download(g, p->d->host.logits, p->d->logits, width * sizeof(float));
     }
-    return gpu_graph_end(g, graph, err);
+    p->normed = false;
+    gpu_graph_end(g, &graph, NULL);
+    return graph;
 }
 
-/* One token of one sequence. */
-static int step(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
+/* Of one token of one sequence. */
+static gpu_graph *step_of(struct device_pass *p, uint32_t n_wanted)
+{
+    const struct batch *b = p->batch;
+    if (b->n > 1 || b->watch || b->clock || !p->model->offload->steady) return NULL;
+    gpu_graph **graph = &b->runs[0].seq->device->step[n_wanted];
+    if (!*graph) *graph = record_step(p, n_wanted);
+    return *graph;
+}
+
+static int run_step(struct device_pass *p, gpu_graph *graph, uint32_t n_wanted,
+                    ggf_error *err)
 {
     const size_t width = p->model->offload->output.width;
-    gpu_graph **graph = &p->batch->runs[0].seq->device->step[n_wanted];
-    int e = *graph ? 0 : record_step(p, graph, n_wanted, err);
-    if (e) return e;
-    gpu_graph_run(gpu_of(p), *graph);
-    e = gpu_sync(gpu_of(p), err);
+    gpu_graph_run(gpu_of(p), graph);
+    const int e = gpu_sync(gpu_of(p), err);
     if (!e && n_wanted)
         memcpy(p->batch->logits, p->d->host.logits, width * sizeof(float));
     return e;
@@ -461,10 +470,9 @@ static int step(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
 
 int device_forward(struct device_pass *p, uint32_t n_wanted, ggf_error *err)
 {
-    const struct batch *b = p->batch;
     fill_rows(p);
-    if (b->n == 1 && !b->watch && !b->clock && p->model->offload->steady)
-        return step(p, n_wanted, err);
+    gpu_graph *const graph = step_of(p, n_wanted);
+    if (graph) return run_step(p, graph, n_wanted, err);
     const int e = layers(p, n_wanted, err);
     return e ? e : device_head(p, n_wanted, err);
 }

@@ -55,6 +55,7 @@ struct emu_stream {
     std::map<emu_stream *, uint64_t> after; /* how much of others it waits for, */
     uint64_t waited = 0;                    /* and the host has, for this one */
     uint64_t last_kernel = 0;               /* its number */
+    bool behind_kernel = false;             /* the last thing is one */
     std::unique_ptr<emu_graph> recording;
     bool spoiled = false; /* the recording: something impossible was called */
 };
@@ -63,7 +64,7 @@ static struct {
     uint64_t memory = 1ull << 30;
     uint64_t seed = 1;
     uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
-    bool hidden = false;
+    bool hidden = false, refuse_graphs = false;
     int capability = 80, driver = 13000;
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
@@ -129,6 +130,7 @@ static cudaError_t result(cudaError_t e)
 
 static void push(cudaStream_t s, std::function<void()> f, bool kernel = false)
 {
+    s->behind_kernel = kernel;
     if (s->recording) {
         s->recording->list.push_back({ std::move(f), kernel });
     } else {
@@ -214,9 +216,10 @@ static void run_kernel(const char *what, const void *entry, dim3 grid, dim3 thre
 }
 
 void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
-                dim3 threads, size_t shared, std::function<void()> kernel)
+                dim3 threads, size_t shared, bool early, std::function<void()> kernel)
 {
     if (result(cudaSuccess) != cudaSuccess) return;
+    if (early && !s->behind_kernel) die("%s: starts early, but behind no kernel", what);
     if (grid.y > 65535 || grid.z > 65535 || threads.x * threads.y * threads.z > 1024) {
         result(cudaErrorInvalidValue);
         return;
@@ -306,6 +309,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    s->behind_kernel = false;
     if (is_done(e->point)) return cudaSuccess;
     s->list.push_back({ {}, false, e->point });
     s->after[e->point.stream] = e->point.n;
@@ -316,13 +320,14 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
 {
     if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
     s->recording.reset(new emu_graph);
-    s->spoiled = false;
+    s->spoiled = s->behind_kernel = false;
     return result(cudaSuccess);
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
 {
     *graph = s->recording.release();
+    s->behind_kernel = false;
     if (!s->spoiled && *graph) return result(cudaSuccess);
     delete *graph;
     *graph = NULL;
@@ -333,6 +338,7 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
                                           unsigned long long)
 {
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (emu.refuse_graphs) return result(cudaErrorMemoryAllocation);
     *exec = new emu_graph(*graph);
     return cudaSuccess;
 }
@@ -353,6 +359,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     if (result(cudaSuccess) != cudaSuccess) return emu.lost;
     for (const todo &t : exec->list) s->list.push_back({ t.f, t.kernel });
+    s->behind_kernel = false;
     emu.counts.calls++;
     return cudaSuccess;
 }
@@ -641,6 +648,7 @@ void emulator_fail_allocation(uint64_t n) { emu.fail_allocation = n; }
 void emulator_lose_device(uint64_t n) { emu.lose_device = n; }
 void emulator_lose_in_copy(uint64_t n) { emu.lose_in_copy = n; }
 void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
+void emulator_refuse_graphs(bool refuse) { emu.refuse_graphs = refuse; }
 void emulator_capability(int capability) { emu.capability = capability; }
 void emulator_driver(int version) { emu.driver = version; }
 emulator_counts emulator_count(void) { return emu.counts; }
@@ -650,7 +658,7 @@ void emulator_reset(void)
     emu.memory = 1ull << 30;
     emu.seed = 1;
     emu.fail_allocation = emu.lose_device = emu.lose_in_copy = 0;
-    emu.hidden = false;
+    emu.hidden = emu.refuse_graphs = false;
     emu.capability = 80;
     emu.driver = 13000;
     emu.lost = emu.last = cudaSuccess;

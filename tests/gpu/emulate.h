@@ -66,7 +66,7 @@ enum cudaError_t {
     cudaErrorStreamCaptureInvalidated = 901
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
-enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 enum { cudaStreamNonBlocking = 1, cudaHostAllocMapped = 2, cudaHostRegisterDefault = 0 };
 enum { cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
@@ -138,9 +138,10 @@ extern emu_place *emu_here; /* of the fiber that runs */
 #define blockDim  (emu_here->threads)
 #define gridDim   (emu_here->blocks)
 
-/* entry: who the kernel is, for cudaFuncSetAttribute(). */
+/* entry: who the kernel is, for cudaFuncSetAttribute(); early: it may start before what
+ * is before it in the stream is done, which has to be a kernel. */
 void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
-                dim3 block, size_t shared, std::function<void()> kernel);
+                dim3 block, size_t shared, bool early, std::function<void()> kernel);
 
 /* What comes before a kernel is done.  What is read earlier, or by loads that are for
  * what no kernel writes, has to be what the host has put there, which no kernel has

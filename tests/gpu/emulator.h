@@ -23,6 +23,8 @@ void emulator_lose_device(uint64_t n);
 void emulator_lose_in_copy(uint64_t n);
 /* No device is found. */
 void emulator_hide_device(bool hidden);
+/* No graph can be made of what was recorded. */
+void emulator_refuse_graphs(bool refuse);
 /* Ten times its compute capability; there is code for 7.5 up to 8.9. */
 void emulator_capability(int capability);
 /* The driver's, as CUDA has it: 12040 for 12.4; 0: there is none. */

@@ -8,6 +8,7 @@ void emulator_fail_allocation(uint64_t n) { (void)n; }
 void emulator_lose_device(uint64_t n) { (void)n; }
 void emulator_lose_in_copy(uint64_t n) { (void)n; }
 void emulator_hide_device(bool hidden) { (void)hidden; }
+void emulator_refuse_graphs(bool refuse) { (void)refuse; }
 void emulator_capability(int capability) { (void)capability; }
 void emulator_driver(int version) { (void)version; }
 void emulator_reset(void) {}

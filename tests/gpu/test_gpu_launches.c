@@ -38,9 +38,8 @@ static uint64_t slots_only(const struct q3n_device_info *d)
 }
 
 /* Of one token with logits, for the second time. */
-static struct emulator_counts of_a_token(q3n_model *m)
+static struct emulator_counts of_a_token(q3n_model *m, float logits[VOCAB])
 {
-    float logits[VOCAB];
     q3n_session *s;
     q3n_snapshot *snap;
     ok(q3n_session_new(&s, m, &settings, &err));
@@ -58,6 +57,22 @@ static struct emulator_counts of_a_token(q3n_model *m)
                                      .waits = after.waits - before.waits };
 }
 
+/* What it costs where the system makes no graphs: as many launches, and the same bits. */
+static void without_graphs(const struct q3n_model_options *o, uint64_t launches,
+                           const float logits[VOCAB])
+{
+    float other[VOCAB];
+    q3n_model *m;
+    emulator_refuse_graphs(true);
+    ok(q3n_model_open(&m, path, o, &err));
+    const struct emulator_counts n = of_a_token(m, other);
+    q3n_model_close(m);
+    emulator_refuse_graphs(false);
+    ck_assert_uint_eq(n.launches, launches);
+    ck_assert_uint_gt(n.calls, launches);
+    ck_assert_mem_eq(other, logits, sizeof other);
+}
+
 enum {
     /* in, rule, out with norm, router with choice, three of experts: gate and up with the
      * middle, down, sum with the next norm */
@@ -72,14 +87,16 @@ START_TEST(all_there)
     const struct q3n_model_options o = { .threads = 1,
                                          .session = settings,
                                          .device.n_gpu_layers = Q3N_GPU_ALL };
+    float logits[VOCAB];
     q3n_model *m;
     ok(q3n_model_open(&m, path, &o, &err));
-    const struct emulator_counts n = of_a_token(m);
+    const struct emulator_counts n = of_a_token(m, logits);
     q3n_model_close(m);
     if (!emulated()) return;
     ck_assert_uint_eq(n.launches, DELTA + ATTENTION + ENDS);
     ck_assert_uint_eq(n.calls, 1);
     ck_assert_uint_eq(n.waits, 1);
+    without_graphs(&o, n.launches, logits);
 }
 END_TEST
 
@@ -93,6 +110,7 @@ START_TEST(in_slots)
     struct q3n_model_options o = { .threads = 1,
                                    .session = settings,
                                    .device.n_gpu_layers = Q3N_GPU_ALL };
+    float logits[VOCAB];
     q3n_model *m;
     tiny_write(path, &(struct tiny){ 0 });
     o.plan = true;
@@ -103,12 +121,13 @@ START_TEST(in_slots)
     o.device.vram_bytes = slots_only(&d);
     ok(q3n_model_open(&m, path, &o, &err));
     ck_assert_uint_gt(q3n_model_info(m)->device.pool_slots, 0);
-    const struct emulator_counts n = of_a_token(m);
+    const struct emulator_counts n = of_a_token(m, logits);
     q3n_model_close(m);
     if (!emulated()) return;
     ck_assert_uint_eq(n.launches, DELTA + ATTENTION + ENDS - 1 + LAYERS);
     ck_assert_uint_eq(n.calls, LAYERS * OF_LAYER + OTHERS);
     ck_assert_uint_le(n.waits, LAYERS + 1); /* others were short */
+    without_graphs(&o, n.launches, logits);
 }
 END_TEST
 
