@@ -12,96 +12,78 @@
  *   b, 8 columns of k: b[0] column g, word t of the first half of k; b[1] of the second
  *   c, 16 x 8:         c[0], c[1] row g, columns 2t and 2t + 1; c[2], c[3] row g + 8
  *
- * A word is four signed bytes or two binary16 (bfloat16), neighbours in k, lowest first.
+ * A word is four bytes or two binary16 (bfloat16), neighbours in k, lowest first.
  * (PTX ISA, "Matrix fragments for mma.m16n8k32" and its kin.) */
+/* Whether the bytes of a and of b have a sign. */
+enum mma_bytes { S8_S8, U8_S8, S8_U8 };
+
 #ifdef EMULATED_GPU
-static inline void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+template <enum mma_bytes bytes>
+static inline void mma_k16(int d[4], const int c[4], uint32_t a0, uint32_t a1,
+                           uint32_t b0)
 {
-    emu_mma_s8_k16(c, a0, a1, b0);
+    int sum[4] = { c[0], c[1], c[2], c[3] };
+    emu_mma_8_k16(sum, a0, a1, b0, bytes == U8_S8, bytes == S8_U8);
+    memcpy(d, sum, sizeof sum);
 }
-static inline void mma_s8_k32(int c[4], const uint32_t a[4], const uint32_t b[2])
+template <enum mma_bytes bytes>
+static inline void mma_k32(int d[4], const int c[4], const uint32_t a[4],
+                           const uint32_t b[2])
 {
-    emu_mma_s8_k16(c, a[0], a[1], b[0]);
-    emu_mma_s8_k16(c, a[2], a[3], b[1]);
+    mma_k16<bytes>(d, c, a[0], a[1], b[0]);
+    mma_k16<bytes>(d, d, a[2], a[3], b[1]);
 }
 static inline void mma_f16_k16(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
     emu_mma_16_k16(c, a, b, false);
 }
-static inline void mma_s8_k32_from(int d[4], int c, const uint32_t a[4],
-                                   const uint32_t b[2])
-{
-    d[0] = d[1] = d[2] = d[3] = c;
-    mma_s8_k32(d, a, b);
-}
-static inline void mma_s8_k16_from(int d[4], int c, uint32_t a0, uint32_t a1, uint32_t b0)
-{
-    d[0] = d[1] = d[2] = d[3] = c;
-    mma_s8_k16(d, a0, a1, b0);
-}
 #else
-/* The first halves alone. */
-static inline __device__ void mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
-{
 #if __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a0), "r"(a1), "r"(b0));
+#define MMA_K16(types)                                                                   \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32." types                          \
+                 ".s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};"                    \
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])                        \
+                 : "r"(a0), "r"(a1), "r"(b0), "r"(c[0]), "r"(c[1]), "r"(c[2]),           \
+                   "r"(c[3]))
+#define MMA_K32(types)                                                                   \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types                          \
+                 ".s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"        \
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])                        \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]),     \
+                   "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]))
 #else
-    asm volatile(
-        "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
-        : "+r"(c[0]), "+r"(c[1])
-        : "r"(a0), "r"(b0));
-    asm volatile(
-        "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
-        : "+r"(c[2]), "+r"(c[3])
-        : "r"(a1), "r"(b0));
+#define MMA_8_ROWS(types, i, a)                                                          \
+    asm volatile("mma.sync.aligned.m8n8k16.row.col.s32." types                           \
+                 ".s32 {%0,%1}, {%2}, {%3}, {%4,%5};"                                    \
+                 : "=r"(d[i]), "=r"(d[(i) + 1])                                          \
+                 : "r"(a), "r"(b0), "r"(c[i]), "r"(c[(i) + 1]))
+#define MMA_K16(types)                                                                   \
+    do {                                                                                 \
+        MMA_8_ROWS(types, 0, a0);                                                        \
+        MMA_8_ROWS(types, 2, a1);                                                        \
+    } while (0)
 #endif
+/* d = c + the first halves alone.  (A c of its own stays in its registers; one that is d
+ * is copied there each time, if it is a constant.) */
+template <enum mma_bytes bytes>
+static inline __device__ void mma_k16(int d[4], const int c[4], uint32_t a0, uint32_t a1,
+                                      uint32_t b0)
+{
+    if constexpr (bytes == S8_S8) MMA_K16("s8.s8");
+    if constexpr (bytes == U8_S8) MMA_K16("u8.s8");
+    if constexpr (bytes == S8_U8) MMA_K16("s8.u8");
 }
-static inline __device__ void mma_s8_k32(int c[4], const uint32_t a[4],
-                                         const uint32_t b[2])
+template <enum mma_bytes bytes>
+static inline __device__ void mma_k32(int d[4], const int c[4], const uint32_t a[4],
+                                      const uint32_t b[2])
 {
 #if __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    if constexpr (bytes == S8_S8) MMA_K32("s8.s8");
+    if constexpr (bytes == U8_S8) MMA_K32("u8.s8");
+    if constexpr (bytes == S8_U8) MMA_K32("s8.u8");
 #else
-    mma_s8_k16(c, a[0], a[1], b[0]);
-    mma_s8_k16(c, a[2], a[3], b[1]);
-#endif
-}
-/* d = a b + c, the same c for all.  (As an operand of its own it stays in its registers;
- * a sum that begins with it would have it copied each time.) */
-static inline __device__ void mma_s8_k32_from(int d[4], int c, const uint32_t a[4],
-                                              const uint32_t b[2])
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%10,%10,%10,%10};"
-        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c));
-#else
-    d[0] = d[1] = d[2] = d[3] = c;
-    mma_s8_k32(d, a, b);
-#endif
-}
-static inline __device__ void mma_s8_k16_from(int d[4], int c, uint32_t a0, uint32_t a1,
-                                              uint32_t b0)
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%7,%7,%7,%7};"
-        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-        : "r"(a0), "r"(a1), "r"(b0), "r"(c));
-#else
-    d[0] = d[1] = d[2] = d[3] = c;
-    mma_s8_k16(d, a0, a1, b0);
+    mma_k16<bytes>(d, c, a[0], a[1], b[0]);
+    mma_k16<bytes>(d, d, a[2], a[3], b[1]);
 #endif
 }
 /* binary16, summed in binary32 */

@@ -54,7 +54,7 @@ static __global__ void multiply_8(uint32_t steps, uint32_t *sink)
     int c[CHAINS][4] = {};
     for (uint32_t i = 0; i < steps; i++)
 #pragma unroll
-        for (int k = 0; k < CHAINS; k++) mma_s8_k32(c[k], a, b);
+        for (int k = 0; k < CHAINS; k++) mma_k32<S8_S8>(c[k], c[k], a, b);
     int sum = 0;
 #pragma unroll
     for (int k = 0; k < CHAINS; k++) sum += c[k][0] + c[k][1] + c[k][2] + c[k][3];

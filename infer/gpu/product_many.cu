@@ -10,10 +10,12 @@
  *
  * What is counted are instructions, as a device issues few for each mma.  Sums become
  * floats by an addition: mma begins with the bits of 1.5 * 2^23, so that what it gives
- * are the bits of a float, 1.5 * 2^23 + sum, for sums below 2^22.  The sum of the mins is
- * a product too, of 16 mins with 16 sums of activations. */
+ * are the bits of a float, 1.5 * 2^23 + sum, for sums below 2^22; or, where a product
+ * with the scale is rounded by itself, by that product (shifted_times()).  The sum of the
+ * mins is a product too, of 16 mins with the bytes of 16 sums of activations. */
 #include "mma.cuh"
 #include "product_tile.cuh"
+#include "unpack_many.cuh"
 
 enum {
     THREADS = 128,
@@ -24,8 +26,9 @@ enum {
     D_AT = SUMS_AT + UNITS,  /* as are these */
     ACT_WORDS = D_AT + UNITS,
     COLUMN_WORDS = ACT_WORDS + 4, /* so that 8 columns have different banks */
-    SHIFT_BITS = 0x4b400000       /* of 1.5 * 2^23 */
+    SHIFT_BITS = 0x4b400000       /* of SHIFT */
 };
+#define SHIFT 12582912.0f /* 1.5 * 2^23 */
 static_assert(ACT_WORDS * 4 == sizeof(struct act_block), "as they are in memory");
 
 /* A block of 256 of the activations of a column. */
@@ -34,9 +37,9 @@ struct alignas(16) staged {
 };
 
 /* Of a warp's rows: what units of 256 columns have, in their order: a scale, two for both
- * halves, or, where blocks have 32, a scale and a min. */
+ * halves, or, where blocks have 32, a scale and a min.  Rows have different banks. */
 struct alignas(16) scales {
-    float row[16][2 * UNITS];
+    float row[16][2 * UNITS + 4];
 };
 template <class W> struct unit_of {
     enum { numbers = W::groups == 2 || (W::has_min && W::block == 32) ? 2 : 1 };
@@ -82,120 +85,98 @@ struct lane_weights {
     float min[2];     /* times these */
 };
 
-/* Stored rows g and g + 8. */
-struct lane_rows {
-    const uint8_t *row[2];
-    uint32_t units; /* of 32, that are there */
+/* A stored row: its place, and the lower bits of its address in memory. */
+struct stored_row {
+    const uint8_t *place;
+    uint32_t low;
 };
 
 template <class W>
-static __device__ in_warp<W::align> unit_at(const struct lane_rows &r, uint32_t i,
-                                            uint32_t unit)
+static __device__ struct stored_row row_of(const struct warp_memory *m,
+                                           const struct tile &t, uint32_t row, uint32_t r)
 {
-    enum { units = W::block / 32 };
-    return { r.row[i] + unit / units * W::bytes };
+    return { (const uint8_t *)(&m->stored[0][0] + r * stored<W>::place),
+             (uint32_t)(uintptr_t)weight_row(t, row + r) };
 }
 
-/* ---- Types that have fewer steps here -------------------------------------------------
- */
-
-template <uint32_t type> struct many_weights : weights<type> {
-};
-
-/* Codes times four fill a byte, whose sign is then theirs; scales are a quarter. */
-template <> struct many_weights<GGF_Q6_K> : weights<GGF_Q6_K> {
-    static __device__ uint32_t six_bits(uint32_t q, uint32_t high, uint32_t run)
-    {
-        const uint32_t top = (high << (6 - 2 * run) & 0xc0c0c0c0) ^ 0x80808080;
-        return ((run < 2 ? q << 2 : q >> 2) & 0x3c3c3c3c) | top;
-    }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
-    {
-        const uint32_t half = u / 4, run = u % 4;
-        const B q = b.from(64 * half + 32 * (run & 1) + 4 * t);
-        const B high = b.from(128 + 32 * half + 4 * t);
-        *lo = six_bits(q.word(0), high.word(0), run);
-        *hi = six_bits(q.word(16), high.word(16), run);
-    }
-    template <class B> static __device__ void scales(B b, uint32_t u, float *s)
-    {
-        weights<GGF_Q6_K>::scales(b, u, s);
-        s[0] = mul(s[0], 0.25f);
-        s[1] = mul(s[1], 0.25f);
-    }
-};
+/* Block `at` of 256 of it, when that is there. */
+template <class W>
+static __device__ in_warp<W::align> block_of(const struct stored_row &r, uint32_t at)
+{
+    if (stored<W>::aligned) return { r.place };
+    return { r.place + (r.low + at * stored<W>::bytes) % 16 };
+}
 
 /* ---- Unpacking ------------------------------------------------------------------------
  */
 
-/* Behind the end of a row the last unit is read again. */
+/* Of two rows.  Behind the end of them the last of `units` is read again. */
 template <class W, bool whole>
-static __device__ void unpack_codes(struct lane_weights *w, const struct lane_rows &r,
-                                    const struct grid_tables *grids)
+static __device__ void unpack_codes(struct lane_weights *w, const in_warp<W::align> b[2],
+                                    uint32_t units, const struct grid_tables *grids)
 {
 #pragma unroll
     for (uint32_t u = 0; u < UNITS; u++)
 #pragma unroll
-        for (uint32_t i = 0; i < 2; i++)
-            W::codes(unit_at<W>(r, i, whole ? u : min(u, r.units - 1)),
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint32_t k = whole ? u : min(u, units - 1);
+            W::codes(W::block == 32 ? b[i].from(k * W::bytes) : b[i],
                      W::block == 32 ? 0 : u, lane_of() % 4, grids, &w->code[u][i],
                      &w->code[u][2 + i]);
+        }
 }
 
-/* The scales of rows g and g + 8, units t and t + 4.  What is behind the end of a row
- * counts nothing. */
+/* The numbers of four units of a row, the first or the second four: two lanes have a row.
+ * What is behind the end of it counts nothing. */
 template <class W>
-static __device__ void unpack_scales(struct scales *s, struct lane_weights *w,
-                                     const struct lane_rows &r)
+static __device__ void unpack_scales(struct scales *s, in_warp<W::align> b,
+                                     uint32_t units)
 {
-    const uint32_t g = lane_of() / 4, t = lane_of() % 4;
+    enum { numbers = unit_of<W>::numbers };
+    const uint32_t half = lane_of() % 2;
+    alignas(16) float v[4 * numbers];
+    if constexpr (W::block == ACT_BLOCK) {
+        W::four_units(b, half, v);
+    } else {
 #pragma unroll
-    for (uint32_t i = 0; i < 2; i++) {
-        float *to = s->row[g + 8 * i];
-        w->mins[i] = 0;
-#pragma unroll
-        for (uint32_t k = 0; k < 2; k++) {
-            const uint32_t u = t + 4 * k;
-            const bool there = W::block != 32 || u < r.units;
-            const in_warp<W::align> b = unit_at<W>(r, i, there ? u : 0);
+        for (uint32_t k = 0; k < 4; k++) {
+            const bool there = 4 * half + k < units;
+            const in_warp<W::align> unit = b.from(there ? (4 * half + k) * W::bytes : 0);
             float scale[2];
-            W::scales(b, W::block == 32 ? 0 : u, scale);
-            to[unit_of<W>::numbers * u] = there ? scale[0] : 0;
-            if (W::groups == 2) to[2 * u + 1] = scale[1];
-            if constexpr (W::has_min && W::block == 32)
-                to[2 * u + 1] = there ? W::min_of(b) : 0;
-            if constexpr (W::has_min && W::block == ACT_BLOCK) {
-                uint32_t m[2];
-                W::mins(b, u, m);
-                w->mins[i] |= (m[0] | m[W::groups - 1] << 8) << 16 * k;
-            }
+            W::scales(unit, 0, scale);
+            v[numbers * k] = there ? scale[0] : 0;
+            if constexpr (W::has_min) v[2 * k + 1] = there ? W::min_of(unit) : 0;
         }
-        if constexpr (W::has_min && W::block == ACT_BLOCK)
-            w->min[i] = W::min_of(unit_at<W>(r, i, 0));
     }
+    float4 *to = (float4 *)(s->row[lane_of() / 2] + 4 * numbers * half);
+#pragma unroll
+    for (uint32_t k = 0; k < numbers; k++)
+        to[k] = make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
 }
+
+/* What a lane unpacks: codes and mins of rows g and g + 8, scales of row lane / 2. */
+struct lane_rows {
+    struct stored_row own[2], other;
+};
 
 /* Block `at` of 256 of the rows, which is stored. */
 template <class W>
-static __device__ void unpack(struct lane_weights *w, struct warp_memory *m,
-                              const struct tile &t, uint32_t row, uint32_t at,
+static __device__ void unpack(struct lane_weights *w, struct scales *s,
+                              const struct lane_rows &r, uint32_t at, uint32_t units,
                               const struct grid_tables *grids)
 {
-    const uint32_t g = lane_of() / 4;
-    const uint8_t *stored_rows = (const uint8_t *)m->stored;
-    struct lane_rows r;
-    r.units = min((uint32_t)UNITS, t.n / 32 - UNITS * at);
+    const in_warp<W::align> b[2] = { block_of<W>(r.own[0], at),
+                                     block_of<W>(r.own[1], at) };
+    if (W::block == ACT_BLOCK || units == UNITS)
+        unpack_codes<W, true>(w, b, units, grids);
+    else unpack_codes<W, false>(w, b, units, grids);
+    unpack_scales<W>(s, block_of<W>(r.other, at), units);
+    if constexpr (W::has_min && W::block == ACT_BLOCK)
 #pragma unroll
-    for (uint32_t i = 0; i < 2; i++) {
-        const uint8_t *from = weight_row(t, row + g + 8 * i) + at * stored<W>::bytes;
-        const uint32_t before = stored<W>::aligned ? 0 : (uint32_t)(uintptr_t)from % 16;
-        r.row[i] = stored_rows + (g + 8 * i) * (16 * stored<W>::place) + before;
-    }
-    if (W::block == ACT_BLOCK || r.units == UNITS) unpack_codes<W, true>(w, r, grids);
-    else unpack_codes<W, false>(w, r, grids);
-    unpack_scales<W>(&m->scales, w, r);
+        for (uint32_t i = 0; i < 2; i++) {
+            w->mins[i] = W::two_mins(b[i], lane_of() % 4);
+            w->min[i] = W::min_of(b[i]);
+        }
     warp_sync();
 }
 
@@ -204,23 +185,22 @@ static __device__ void unpack(struct lane_weights *w, struct warp_memory *m,
 
 static __device__ float shifted_back(int sum)
 {
-    return sub(bits_float((uint32_t)sum), bits_float(SHIFT_BITS));
+    return sub(bits_float((uint32_t)sum), SHIFT);
 }
 
 /* The exact sum of mins times sums of 16 activations, for 16 rows and 8 columns, added in
- * the order of lane_weights' mins.  column: g of them.  Sums have two digits,
- * s = 64 (s / 64) + s % 64, down to the next whole number. */
+ * the order of two_mins().  sums: of column g, from word t of them on.  A sum's upper
+ * byte has a sign, its lower one has not. */
 static __device__ void sum_mins(float sum[4], const uint32_t mins[2],
-                                const uint32_t *column)
+                                const uint32_t *sums)
 {
-    const uint32_t *both = column + SUMS_AT + lane_of() % 4;
-    const uint32_t low = pick_bytes(both[0] & 0x003f003f, both[4] & 0x003f003f, 0x6420);
-    const uint32_t high = pick_bytes(both[0] >> 6, both[4] >> 6, 0x6420);
+    const uint32_t first = sums[0], second = sums[4];
+    const int zeros[4] = { 0, 0, 0, 0 };
     int n[4];
-    mma_s8_k16_from(n, 0, mins[0], mins[1], high);
+    mma_k16<S8_S8>(n, zeros, mins[0], mins[1], pick_bytes(first, second, 0x7531));
 #pragma unroll
-    for (int i = 0; i < 4; i++) n[i] = n[i] * 64 + SHIFT_BITS;
-    mma_s8_k16(n, mins[0], mins[1], low);
+    for (int i = 0; i < 4; i++) n[i] = n[i] * 256 + SHIFT_BITS;
+    mma_k16<S8_U8>(n, n, mins[0], mins[1], pick_bytes(first, second, 0x6420));
 #pragma unroll
     for (int i = 0; i < 4; i++) sum[i] = shifted_back(n[i]);
 }
@@ -247,44 +227,62 @@ static __device__ void load_scales(float to[2][4], const struct scales *s, uint3
     }
 }
 
-/* total += unit u times 8 columns.  s: its numbers; pair: this lane's two columns. */
+/* sum * scale, rounded once, of a sum that is shifted.  Scales have at most 20 bits: what
+ * the shift times the scale is too much is exact. */
+static __device__ float shifted_times(int sum, float scale)
+{
+    return fma1(bits_float((uint32_t)sum), scale, mul(scale, -SHIFT));
+}
+
+/* total += unit u times 8 columns.  s: its numbers, of both rows; pair: where this lane's
+ * two columns are. */
 template <class W>
 static __device__ void multiply_unit(float total[4], const struct lane_weights &w,
                                      uint32_t u, const float *const s[2],
-                                     const uint32_t b[2], const uint32_t *const pair[2])
+                                     const uint32_t b[2], const struct staged *pair)
 {
+    constexpr enum mma_bytes bytes = W::is_unsigned ? U8_S8 : S8_S8;
+    const int shift[4] = { SHIFT_BITS, SHIFT_BITS, SHIFT_BITS, SHIFT_BITS };
     const uint32_t *a = w.code[u];
     int n[4], n1[4];
     if (W::groups == 1) {
-        mma_s8_k32_from(n, SHIFT_BITS, a, b);
+        mma_k32<bytes>(n, shift, a, b);
     } else {
-        mma_s8_k16_from(n, SHIFT_BITS, a[0], a[1], b[0]);
-        mma_s8_k16_from(n1, SHIFT_BITS, a[2], a[3], b[1]);
+        mma_k16<bytes>(n, shift, a[0], a[1], b[0]);
+        mma_k16<bytes>(n1, shift, a[2], a[3], b[1]);
     }
 #pragma unroll
     for (uint32_t i = 0; i < 4; i++) {
         const uint32_t row = i / 2;
-        const uint32_t *const x = pair[i % 2];
+        const uint32_t *const x = pair[i % 2].word;
         if constexpr (W::block == ACT_BLOCK) {
-            total[i] = fma1(shifted_back(n[i]), s[row][0], total[i]);
+            total[i] = u == 0 ? shifted_times(n[i], s[row][0])
+                              : fma1(shifted_back(n[i]), s[row][0], total[i]);
             if (W::groups == 2) total[i] = fma1(shifted_back(n1[i]), s[row][1], total[i]);
         } else {
-            float p = mul(shifted_back(n[i]), s[row][0]);
+            float p = W::any_scale ? mul(shifted_back(n[i]), s[row][0])
+                                   : shifted_times(n[i], s[row][0]);
             if constexpr (W::has_min) p = fma1(sum_32(x[SUMS_AT + u]), -s[row][1], p);
-            total[i] = fma1(p, bits_float(x[D_AT + u]), total[i]);
+            total[i] = fma1(p, bits_float(x[D_AT + u]), u ? total[i] : 0);
         }
     }
 }
 
-/* y += 256 columns of the weights times 8 columns of activations. */
+/* Where a lane has its operands of the first 8 columns. */
+struct lane_columns {
+    const struct staged *row; /* for load_matrices() */
+    const struct staged *pair, *sums;
+};
+
+/* y += 256 columns of the weights times columns 8 j to 8 j + 7 of the activations. */
 template <class W>
 static __device__ void multiply_tile(float y[4], const struct lane_weights &w,
-                                     const struct scales *s, const struct staged *x)
+                                     const struct scales *s, const struct lane_columns &c,
+                                     uint32_t j)
 {
-    const uint32_t g = lane_of() / 4, t = lane_of() % 4;
-    const uint32_t *row = x[lane_of() % 8].word + lane_of() / 8 * 4;
-    const uint32_t *const pair[2] = { x[2 * t].word, x[2 * t + 1].word };
-    float total[4] = { 0, 0, 0, 0 };
+    const uint32_t *const row = c.row[8 * j].word + lane_of() / 8 * 4;
+    const struct staged *const pair = c.pair + 8 * j;
+    float total[4];
 #pragma unroll
     for (uint32_t u = 0; u < UNITS; u += 2) {
         uint32_t b[4];
@@ -299,77 +297,100 @@ static __device__ void multiply_tile(float y[4], const struct lane_weights &w,
         }
     }
     float mins[4];
-    if (W::has_min && W::block == ACT_BLOCK) sum_mins(mins, w.mins, x[g].word);
+    if (W::has_min && W::block == ACT_BLOCK)
+        sum_mins(mins, w.mins, c.sums[8 * j].word + SUMS_AT + lane_of() % 4);
 #pragma unroll
     for (uint32_t i = 0; i < 4; i++) {
         if (W::has_min && W::block == ACT_BLOCK)
             total[i] = fma1(mins[i], -w.min[i / 2], total[i]);
-        y[i] = W::block == ACT_BLOCK ? fma1(total[i], bits_float(pair[i % 2][D_AT]), y[i])
-                                     : add(y[i], total[i]);
+        y[i] = W::block == ACT_BLOCK
+                   ? fma1(total[i], bits_float(pair[i % 2].word[D_AT]), y[i])
+                   : add(y[i], total[i]);
     }
 }
 
 /* ---- Staging --------------------------------------------------------------------------
  */
 
-/* Four threads copy a column, and the one half a tile further on. */
-struct copier {
-    const struct act_block *from[2];
-    uint32_t columns;
+/* Four threads copy a column, and the one half a tile further on: block after block. */
+struct copied_columns {
+    const uint32_t *from[2];
+    bool there[2];
 };
 
 enum { COPY_STEP = THREADS / 4 };
 static_assert(2 * COPY_STEP == MANY_COLUMNS, "two columns for four threads");
 
-static __device__ void copier_init(struct copier *k, const struct product &p,
-                                   const struct tile &t, uint32_t columns, uint32_t block)
-{
-    const uint32_t c = threadIdx.x / 4;
-#pragma unroll
-    for (uint32_t i = 0; i < 2; i++)
-        k->from[i] = acts_of(p, t, min(c + COPY_STEP * i, t.count - 1), block);
-    k->columns = columns;
-}
-
-static __device__ void stage(struct staged *to, const struct copier &k, uint32_t block)
+static __device__ void columns_begin(struct copied_columns *k, const struct product &p,
+                                     const struct tile &t, uint32_t columns,
+                                     uint32_t form)
 {
     const uint32_t c = threadIdx.x / 4, word = threadIdx.x % 4 * 4;
 #pragma unroll
     for (uint32_t i = 0; i < 2; i++) {
-        if (c + COPY_STEP * i >= k.columns) break;
-        const uint32_t *from = k.from[i][block].q + word;
+        k->from[i] = acts_of(p, t, min(c + COPY_STEP * i, t.count - 1), form)->q + word;
+        k->there[i] = c + COPY_STEP * i < columns;
+    }
+}
+
+/* The next block. */
+static __device__ void stage(struct staged *to, struct copied_columns *k)
+{
+    const uint32_t c = threadIdx.x / 4, first = threadIdx.x % 4 * 4;
 #pragma unroll
-        for (uint32_t at = 0; at < ACT_WORDS; at += 16)
-            copy_begin<16>(&to[c + COPY_STEP * i].word[word + at], from + at);
+    for (uint32_t i = 0; i < 2; i++) {
+        if (k->there[i])
+#pragma unroll
+            for (uint32_t word = 0; word < ACT_WORDS; word += 16)
+                copy_begin<16>(&to[c + COPY_STEP * i].word[first + word],
+                               k->from[i] + word);
+        k->from[i] += ACT_WORDS;
     }
     copy_end();
 }
 
-/* Block `at` of 256 of the warp's rows, two lanes for each. */
+/* Two lanes copy a row of weights, block after block: from the 16-aligned address at or
+ * below a block on, every second piece of 16 bytes each. */
+struct copied_row {
+    const uint8_t *from; /* this lane's first piece is at or below that */
+    uint32_t rest;       /* bytes of the row from the block on */
+    uint4 *to;
+};
+
 template <class W>
-static __device__ void store_weights(struct warp_memory *m, const struct tile &t,
-                                     uint32_t row, uint32_t at)
+static __device__ void row_begin(struct copied_row *k, struct warp_memory *m,
+                                 const struct tile &t, uint32_t row)
 {
-    const uint32_t r = lane_of() / 2;
-    const uint8_t *from = weight_row(t, row + r) + at * stored<W>::bytes;
-    const uint32_t before = stored<W>::aligned ? 0 : (uint32_t)(uintptr_t)from % 16;
-    const uint32_t rest = (uint32_t)t.row_bytes - at * stored<W>::bytes;
-    const uint32_t bytes = before + min((uint32_t)stored<W>::bytes, rest);
-    uint4 *to = &m->stored[0][0] + r * stored<W>::place;
-#pragma unroll
-    for (uint32_t k = 0; k < stored<W>::pieces; k += 2) {
-        const uint32_t piece = k + lane_of() % 2;
-        if (16 * piece < bytes) copy_begin<16>(to + piece, from - before + 16 * piece);
-    }
+    const uint32_t r = lane_of() / 2, second = lane_of() % 2;
+    k->from = weight_row(t, row + r) + 16 * second;
+    k->rest = (uint32_t)t.row_bytes;
+    k->to = &m->stored[0][0] + r * stored<W>::place + second;
 }
 
-/* What comes after them is wanted soon: in L2 it is near. */
-template <class W>
-static __device__ void ask_for_weights(const struct tile &t, uint32_t row, uint32_t at)
+/* So many bytes, or, if it is a whole block, as many as a block has at least. */
+template <class W, bool whole>
+static __device__ void copy_block(uint4 *to, const uint8_t *from, uint32_t bytes)
+{
+#pragma unroll
+    for (uint32_t piece = 0; piece < stored<W>::pieces; piece += 2)
+        if ((whole && 16 * (piece + 2) <= stored<W>::bytes) || 16 * piece < bytes)
+            copy_begin<16>(to + piece, from + 16 * piece);
+}
+
+/* The next block; and what comes after it is wanted soon: in L2 it is near. */
+template <class W> static __device__ void store_weights(struct copied_row *k)
 {
     enum { bytes = stored<W>::bytes };
-    const uint32_t lane = lane_of(), to = bytes * at + lane % 2 * (bytes / 2);
-    if (to < t.row_bytes) ask_for(weight_row(t, row + lane / 2) + to);
+    const uint32_t before = stored<W>::aligned ? 0 : (uint32_t)(uintptr_t)k->from % 16;
+    const uint32_t not_own = 16 * (lane_of() % 2);
+    if (W::block == ACT_BLOCK || k->rest >= bytes) {
+        copy_block<W, true>(k->to, k->from - before, before + bytes - not_own);
+        k->rest -= bytes;
+    } else {
+        copy_block<W, false>(k->to, k->from - before, before + k->rest - not_own);
+    }
+    k->from += bytes;
+    if (k->rest > bytes) ask_for(k->from + bytes);
 }
 
 /* ---- A tile ---------------------------------------------------------------------------
@@ -397,39 +418,46 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
     typedef many_weights<type> W;
     static_assert((int)stored<W>::place <= (int)STORED_MOST, "");
     const uint32_t row = t.row + 16 * warp_of(), blocks = act_blocks(t.n);
-    const uint32_t tiles = div_up(t.count, 8), second = 8 * tiles;
-    const bool two = 2 * second <= room;
-    struct copier k;
+    const uint32_t tiles = div_up(t.count, 8);
+    const uint32_t second = 16 * tiles <= room ? 8 * tiles : 0, lane = lane_of();
+    const struct lane_rows rows = { { row_of<W>(m, t, row, lane / 4),
+                                      row_of<W>(m, t, row, lane / 4 + 8) },
+                                    row_of<W>(m, t, row, lane / 2) };
+    struct copied_columns columns;
+    struct copied_row weights;
     float y[TILES][4];
 #pragma unroll
     for (uint32_t j = 0; j < TILES; j++)
 #pragma unroll
         for (uint32_t i = 0; i < 4; i++) y[j][i] = 0;
-    copier_init(&k, p, t, 8 * tiles, (uint32_t)W::block);
-    store_weights<W>(m, t, row, 0);
-    ask_for_weights<W>(t, row, 1);
-    stage(x, k, 0);
-    for (uint32_t b = 0; b < blocks; b++) {
+    columns_begin(&columns, p, t, 8 * tiles, (uint32_t)W::block);
+    row_begin<W>(&weights, m, t, row);
+    store_weights<W>(&weights);
+    stage(x, &columns);
+    for (uint32_t b = 0, now = 0; b < blocks; b++, now = second - now) {
         const bool more = b + 1 < blocks;
-        struct staged *const now = x + (two && b % 2 ? second : 0);
-        struct staged *const next = x + (two && b % 2 == 0 ? second : 0);
+        const struct lane_columns c = {
+            x + now + lane % 8,
+            x + now + 2 * (lane % 4),
+            x + now + lane / 4,
+        };
         struct lane_weights w;
         copy_wait<0>();
         block_sync();
-        unpack<W>(&w, m, t, row, b, p.grids);
+        unpack<W>(&w, &m->scales, rows, b, min((uint32_t)UNITS, t.n / 32 - UNITS * b),
+                  p.grids);
         if (more) {
-            store_weights<W>(m, t, row, b + 1);
-            ask_for_weights<W>(t, row, b + 2);
-            if (two) stage(next, k, b + 1);
+            store_weights<W>(&weights);
+            if (second) stage(x + second - now, &columns);
         }
 #pragma unroll
         for (uint32_t j = 0; j < TILES; j++) {
             if (j >= tiles) break;
-            multiply_tile<W>(y[j], w, &m->scales, now + 8 * j);
+            multiply_tile<W>(y[j], w, &m->scales, c, j);
         }
-        if (more && !two) {
+        if (more && !second) {
             block_sync();
-            stage(next, k, b + 1);
+            stage(x, &columns);
         }
     }
 #pragma unroll
@@ -437,7 +465,14 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         if (j < tiles) store_sums(p, t, row, 8 * j, y[j]);
 }
 
-static __global__ void __launch_bounds__(THREADS, 3)
+/* Blocks that an SM has memory for. */
+#if defined __CUDA_ARCH__ && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
+enum { BLOCKS = 3 };
+#else
+enum { BLOCKS = 2 };
+#endif
+
+static __global__ void __launch_bounds__(THREADS, BLOCKS)
     many(const __grid_constant__ struct product p, uint32_t room)
 {
     SHARED_BYTES(bytes);

@@ -52,6 +52,14 @@ template <class B> static inline __device__ float half_at(B b, uint32_t i)
     return half_to_float((uint16_t)b.half(i));
 }
 
+/* Byte i of a word, not negative, times d, which is a binary16: its product with 2^23 and
+ * both products are exact, and so is this. */
+static inline __device__ float times_byte(float d, uint32_t word, uint32_t i)
+{
+    const float shifted = bits_float(pick_bytes(word, 0x4b000000, 0x7440 | i));
+    return fma1(d, shifted, -8388608.0f * d);
+}
+
 /* ---- Four codes at once ---------------------------------------------------------------
  */
 
@@ -301,6 +309,18 @@ template <class B> static inline __device__ uint32_t min_4_5(B b, uint32_t u)
 {
     const uint32_t at = 8 * (u % 4), second = b.word(8) >> at;
     return u < 4 ? second & 63 : (b.word(12) >> at >> 4 & 15) | (second >> 6 & 3) << 4;
+}
+
+/* Scales and mins of Q4_K and Q5_K, unit u's in byte u % 4 of word u / 4. */
+template <class B> static inline __device__ uint32_t four_scales(B b, uint32_t word)
+{
+    return word ? (b.word(12) & 0x0f0f0f0f) | (b.word(4) >> 2 & 0x30303030)
+                : b.word(4) & 0x3f3f3f3f;
+}
+template <class B> static inline __device__ uint32_t four_mins(B b, uint32_t word)
+{
+    return word ? (b.word(12) >> 4 & 0x0f0f0f0f) | (b.word(8) >> 2 & 0x30303030)
+                : b.word(8) & 0x3f3f3f3f;
 }
 
 /* 128 bytes of codes, 32 for two units. */

@@ -36,14 +36,6 @@ template <uint32_t type> struct few_base : weights<type> {
 template <uint32_t type> struct few_weights : few_base<type> {
 };
 
-/* Byte i of a word, not negative, times d, which is a binary16: its product with 2^23 and
- * both products are exact, and so is this. */
-static inline __device__ float times_byte(float d, uint32_t word, uint32_t i)
-{
-    const float shifted = bits_float(pick_bytes(word, 0x4b000000, 0x7440 | i));
-    return fma1(d, shifted, -8388608.0f * d);
-}
-
 /* ---- Blocks of 32 ---------------------------------------------------------------------
  */
 
@@ -74,17 +66,6 @@ template <> struct few_weights<GGF_Q5_0> : few_base<GGF_Q5_0> {
 /* ---- Super-blocks ---------------------------------------------------------------------
  */
 
-/* Scales and mins of Q4_K and Q5_K, unit u's in byte u % 4 of word u / 4. */
-template <class B> static inline __device__ uint32_t four_scales(B b, uint32_t word)
-{
-    return word ? (b.word(12) & 0x0f0f0f0f) | (b.word(4) >> 2 & 0x30303030)
-                : b.word(4) & 0x3f3f3f3f;
-}
-template <class B> static inline __device__ uint32_t four_mins(B b, uint32_t word)
-{
-    return word ? (b.word(12) >> 4 & 0x0f0f0f0f) | (b.word(8) >> 2 & 0x30303030)
-                : b.word(8) & 0x3f3f3f3f;
-}
 template <class B> static inline __device__ int mins_4_5(B b, const uint32_t sums[8])
 {
     int sum = 0;

@@ -250,29 +250,38 @@ void emu_vote(void *const args[32])
     for (int i = 0; i < 32; i++) ((emu_exchange<unsigned> *)args[i])->result = all;
 }
 
-struct s8_operands {
+struct byte_operands {
     int *c;
     uint32_t a[2], b;
+    bool a_unsigned, b_unsigned;
 };
 
+static int byte_of(uint32_t word, int i, bool is_unsigned)
+{
+    return is_unsigned ? (uint8_t)(word >> 8 * i) : (int8_t)(word >> 8 * i);
+}
+
 /* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA, for 8-bit integers. */
-static void mma_s8(void *const args[32])
+static void mma_8(void *const args[32])
 {
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 4; i++) {
+            const byte_operands *own = (byte_operands *)args[lane];
             const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
-            for (int k = 0; k < 4; k++) /* words */
-                ((s8_operands *)args[lane])->c[i] =
-                    __dp4a((int)((s8_operands *)args[4 * row + k])->a[i / 2],
-                           (int)((s8_operands *)args[4 * column + k])->b,
-                           ((s8_operands *)args[lane])->c[i]);
+            for (int k = 0; k < 16; k++) {
+                const byte_operands *a = (byte_operands *)args[4 * row + k / 4],
+                                    *b = (byte_operands *)args[4 * column + k / 4];
+                own->c[i] += byte_of(a->a[i / 2], k % 4, own->a_unsigned) *
+                             byte_of(b->b, k % 4, own->b_unsigned);
+            }
         }
 }
 
-void emu_mma_s8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0)
+void emu_mma_8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0, bool a_unsigned,
+                   bool b_unsigned)
 {
-    s8_operands m = { c, { a0, a1 }, b0 };
-    emu_warp("mma", mma_s8, &m);
+    byte_operands m = { c, { a0, a1 }, b0, a_unsigned, b_unsigned };
+    emu_warp("mma", mma_8, &m);
 }
 
 struct half_operands {
