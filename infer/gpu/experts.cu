@@ -261,7 +261,10 @@ void gpu_moe_products(gpu *g, const struct gpu_moe *m, const struct gpu_acts *ac
     p.pairs = l.pairs;
     p.expert_first = first;
     p.expert_end = end;
-    for (int i = 0; i < 3; i++) p.shared[i] = m->shared[i];
+    for (int i = 0; i < 3; i++) {
+        p.types[i] = m->types[i];
+        p.shared[i] = m->shared[i];
+    }
     p.ids = ids_d;
     p.tiles = l.sorted ? l.tile : NULL;
     p.act_rows = l.sorted ? l.token_of : NULL;

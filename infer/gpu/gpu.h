@@ -226,6 +226,7 @@ struct gpu_expert {
 struct gpu_moe {
     uint32_t n_embd, n_expert, n_used, n_ff, n_ff_shared;
     const struct gpu_expert *experts_d; /* [n_expert] */
+    uint64_t types[3]; /* of all gates, ups, downs there can be: bits 1 << type */
     struct gpu_matrix shared[3];
     const float *shared_gate_d; /* [n_embd]: the shared one counts sigmoid(gate . norm) */
 };

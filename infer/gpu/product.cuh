@@ -92,6 +92,7 @@ struct product {
     uint32_t part, n_parts, part_width, n_expert, n_used, n_ff, n_ff_shared, n_embd,
         pairs;
     uint32_t expert_first, expert_end; /* of others there are no products */
+    uint64_t types[3];                 /* as in struct gpu_moe */
     struct activation then;            /* of gate and up */
     uint32_t *counters; /* [tiles], for last_block(), if product_few() is to
                            do that; or NULL */

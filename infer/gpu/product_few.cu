@@ -306,10 +306,9 @@ static __device__ void few_coded(const struct product &p, const struct way &w,
 /* ---- Ways through the rows ------------------------------------------------------------
  */
 
-/* Bytes of shared memory for weights: what all lanes of Q6_K have, where the host does
- * not know what types there are; and the most, as devices of compute capability 7.5 have
+/* The most bytes of shared memory for weights: devices of compute capability 7.5 have
  * 64 KiB. */
-enum { EXPERT_ROOM = FEW_THREADS * 210 + 32, MOST_ROOM = 36 << 10 };
+enum { MOST_ROOM = 36 << 10 };
 
 /* How rows of n weights lie in shared memory; 256 have `item` bytes. */
 struct few_rows {
@@ -408,21 +407,37 @@ static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
         product_tail(&p);
 }
 
-/* Room for the weights that all lanes have, or as much of it as there can be. */
+/* Room for the weights that all lanes have, of a matrix with rows of n. */
+static uint32_t room_for(const struct few_shape *shape, uint32_t n, uint32_t type)
+{
+    if (is_floats(type)) return 0;
+    const uint32_t item = (uint32_t)row_bytes_of(type, ACT_BLOCK);
+    return shape->rows * few_rows_of(n, row_bytes_of(type, n), item, shape->span).stride +
+           32;
+}
+
+static uint32_t room_of_experts(const struct product *p)
+{
+    const bool down = p->part == GGF_DOWN;
+    uint32_t room = 0;
+    for (uint32_t k = p->part; k < p->part + p->n_parts; k++) {
+        for (uint32_t type = 0; type < 64; type++)
+            if (p->types[k] >> type & 1)
+                room = max(room, room_for(&p->few[0], down ? p->n_ff : p->n_embd, type));
+        if (p->n_ff_shared)
+            room = max(room, room_for(&p->few[1], down ? p->n_ff_shared : p->n_embd,
+                                      p->shared[k].type));
+    }
+    return room;
+}
+
+/* Of all matrices, or as much of it as there can be. */
 static uint32_t room_of(const struct product *p)
 {
-    uint32_t room = 0;
-    if (!p->n_matrices) return EXPERT_ROOM;
-    for (uint32_t i = 0; i < p->n_matrices; i++) {
-        const struct product_matrix *m = &p->matrices[i];
-        if (is_floats(m->type)) continue;
-        const struct few_shape *const shape = &p->few[0];
-        const uint32_t n =
-            shape->rows * few_rows_of(m->n, m->row_bytes, m->item, shape->span).stride +
-            32;
-        if (room < n) room = n;
-    }
-    return room < MOST_ROOM ? div_up(room, 16) * 16 : (uint32_t)MOST_ROOM;
+    uint32_t room = p->n_matrices ? 0 : room_of_experts(p);
+    for (uint32_t i = 0; i < p->n_matrices; i++)
+        room = max(room, room_for(&p->few[0], p->matrices[i].n, p->matrices[i].type));
+    return min(div_up(room, 16) * 16, (uint32_t)MOST_ROOM);
 }
 
 void product_few(struct gpu *g, const struct product *p, uint32_t tiles,

@@ -176,11 +176,18 @@ static int put_experts(struct expert_fill *x, struct gpu_moe *moe, ggf_error *er
     return gpu_sync(x->fill.g, err);
 }
 
-static void count_experts(const q3n_model *m, struct gpu_moe *moe)
+static void count_experts(const q3n_model *m, uint32_t layer, struct gpu_moe *moe)
 {
     moe->n_expert = m->hp.n_expert;
     moe->n_used = m->hp.n_expert_used;
     moe->n_ff = m->hp.n_ff_exp;
+    for (uint32_t i = 0; i < moe->n_expert; i++) {
+        struct expert e;
+        expert_store_shape(m->experts, layer, i, &e);
+        moe->types[GGF_GATE] |= 1ull << e.gate.type;
+        moe->types[GGF_UP] |= 1ull << e.up.type;
+        moe->types[GGF_DOWN] |= 1ull << e.down.type;
+    }
 }
 
 static int load_experts(const q3n_model *m, uint32_t layer, ggf_error *err)
@@ -196,7 +203,7 @@ static int load_experts(const q3n_model *m, uint32_t layer, ggf_error *err)
                              .n_expert = m->hp.n_expert,
                              .unpacked = unpacked ? malloc(unpacked) : NULL,
                              .table = calloc(m->hp.n_expert, sizeof *x.table) };
-    count_experts(m, &l->moe);
+    count_experts(m, layer, &l->moe);
     e = x.table && (x.unpacked || !unpacked) ? put_experts(&x, &l->moe, err)
                                              : ggf_no_memory(err);
     free(x.unpacked);
@@ -230,7 +237,7 @@ static int start_pool(const q3n_model *m, ggf_error *err)
         struct gpu_moe *moe = &o->layers[l].moe;
         if (!o->layers[l].pooled) continue;
         moe->experts_d = pool_table(o->pool, l);
-        count_experts(m, moe);
+        count_experts(m, l, moe);
     }
     return e;
 }

@@ -40,6 +40,7 @@ static void experts_matrices(gpu *g, struct experts *e, uint32_t type)
             if (i == N_EXPERT) {
                 e->m.shared[p] = m->m;
             } else {
+                e->m.types[p] |= 1ull << t;
                 there[i].data_d[p] = m->m.data_d;
                 there[i].type[p] = t;
                 there[i].scale[p] = m->m.scale;
