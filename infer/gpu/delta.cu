@@ -148,7 +148,15 @@ static __device__ float step(float *s, const float4 *q, const float4 *k, float v
     return decay * sq + more * kq;
 }
 
-/* A thread's part of a panel of the state, `columns` wide, to or from shared memory. */
+/* Where number i of a panel of the state is in shared memory.  The rows of neighbouring
+ * threads are 64 numbers apart: each 64 are turned by 4 more, so that these are in
+ * different banks. */
+static __device__ uint32_t panel_at(uint32_t i)
+{
+    return (i & ~63u) + ((i + i / 64 * 4) & 63);
+}
+
+/* A thread's part of a panel, `columns` wide, to or from shared memory. */
 template <uint32_t REGS, bool STORE>
 static __device__ void move(float *s, float *panel, uint32_t dim, uint32_t columns)
 {
@@ -157,8 +165,9 @@ static __device__ void move(float *s, float *panel, uint32_t dim, uint32_t colum
     for (uint32_t i = 0; i < REGS; i++) {
         const uint32_t row = 32 * (i / 4) + 4 * share + i % 4;
         const bool there = row < dim && column < columns;
-        if (STORE && there) panel[row * columns + column] = s[i];
-        if (!STORE) s[i] = there ? panel[row * columns + column] : 0;
+        float *const at = panel + panel_at(row * columns + column);
+        if (STORE && there) *at = s[i];
+        if (!STORE) s[i] = there ? *at : 0;
     }
 }
 
@@ -341,7 +350,8 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     float s[REGS];
 
     /* The state passes through shared memory, so that global memory is met in order. */
-    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS) q[i] = mine[i];
+    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS)
+        q[panel_at(i)] = mine[i];
     block_sync();
     move<REGS, false>(s, q, dim, p.columns);
     struct run run = { projected, width, 0, 0 };
@@ -355,7 +365,8 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     }
     move<REGS, true>(s, q, dim, p.columns);
     block_sync();
-    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS) mine[i] = q[i];
+    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS)
+        mine[i] = q[panel_at(i)];
     const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = blockIdx.y / shares;
     if (counters && last_block(counters + k_head, gridDim.x * shares))
         finish_heads(&d, state.conv_d, k_head, tokens, projected, width, out, encoded);
