@@ -17,7 +17,9 @@ constexpr uint32_t PANEL = 16; /* columns of a block: DELTA_PANEL of ops/vec.h *
 constexpr uint32_t SHARE = 8;  /* threads that share a column */
 constexpr uint32_t RULE_THREADS = PANEL * SHARE;
 constexpr uint32_t STAGE = 2048; /* floats of queries, and of keys, held at a time */
+constexpr uint32_t LINE = 32;    /* floats of a line of the L2 cache */
 constexpr uint32_t MOST_DIM = 256, FINISH_WARPS = 4;
+static_assert(LINE * RULE_THREADS == PANEL * MOST_DIM, "a line of a panel for a thread");
 constexpr uint32_t FINISH_TOKENS = 8; /* so many the rule's last blocks can finish */
 
 static __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -340,18 +342,22 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     SHARED(float, decay, [TILE]);
     SHARED(float, beta, [TILE]);
     SHARED(float, kq, [TILE]);
-    after_previous();
     float *const q = (float *)stage;
     const struct tile tile = { q, q + STAGE, v, o, decay, beta, kq };
     const uint32_t dim = d.dim, first = blockIdx.x * PANEL, head = blockIdx.y;
     const struct panel p = { head, head / (d.n_v_heads / d.n_k_heads), first,
                              dim - first < PANEL ? dim - first : PANEL };
     float *const mine = state.s_d + ((size_t)head * dim + first) * dim;
+    const uint32_t n = dim * p.columns;
     float s[REGS];
 
+    if (LINE * threadIdx.x < n) ask_for(mine + LINE * threadIdx.x);
+    after_previous();
     /* The state passes through shared memory, so that global memory is met in order. */
-    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS)
-        q[panel_at(i)] = mine[i];
+    for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * RULE_THREADS)
+        copy_begin<16>(q + panel_at(i), mine + i);
+    copy_end();
+    copy_wait<0>();
     block_sync();
     move<REGS, false>(s, q, dim, p.columns);
     struct run run = { projected, width, 0, 0 };
@@ -365,8 +371,8 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     }
     move<REGS, true>(s, q, dim, p.columns);
     block_sync();
-    for (uint32_t i = threadIdx.x; i < dim * p.columns; i += RULE_THREADS)
-        mine[i] = q[panel_at(i)];
+    for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * RULE_THREADS)
+        *(float4 *)(mine + i) = *(const float4 *)(q + panel_at(i));
     const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = blockIdx.y / shares;
     if (counters && last_block(counters + k_head, gridDim.x * shares))
         finish_heads(&d, state.conv_d, k_head, tokens, projected, width, out, encoded);
