@@ -45,7 +45,8 @@ void gpu_free(gpu *g, void *p_d);
 int gpu_host_alloc(gpu *g, void **out, void **out_d, uint64_t bytes, ggf_error *err);
 void gpu_host_free(gpu *g, void *p);
 /* The same for memory that is there: whole pages.  Any failure is the caller's to deal
- * with.  It must not be unmapped, nor its pages be given back, before it is unpinned. */
+ * with.  It must not be unmapped, nor its pages be given back, before it is unpinned.
+ * What is copied must be pinned as a whole, by one call, or not at all. */
 int gpu_host_pin(gpu *g, void *p, uint64_t bytes, ggf_error *err);
 void gpu_host_unpin(gpu *g, void *p);
 

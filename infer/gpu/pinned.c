@@ -70,6 +70,20 @@ bool pinned_get(struct pinned *p, const void *from, uint64_t bytes)
     return true;
 }
 
+void pinned_copy(const struct pinned *p, void *to_d, const void *from, uint64_t bytes)
+{
+    uint64_t at = (uint64_t)((const uint8_t *)from - p->base);
+    uint8_t *to = to_d;
+    while (bytes) {
+        const uint64_t rest = PINNED_PIECE - at % PINNED_PIECE;
+        const uint64_t n = bytes < rest ? bytes : rest;
+        gpu_copy(p->g, to, p->base + at, n);
+        to += n;
+        at += n;
+        bytes -= n;
+    }
+}
+
 void pinned_leave(struct pinned *p, const void *from, uint64_t bytes)
 {
     uint64_t piece, end;

@@ -15,8 +15,11 @@ int pinned_new(struct pinned **out, gpu *g, uint8_t *base, uint64_t bytes,
                ggf_error *err);
 void pinned_free(struct pinned *p); /* NULL is allowed */
 
-/* May gpu_copy() read there as it is?  Not if it is somewhere else. */
+/* May the device read there as it is?  Not if it is somewhere else. */
 bool pinned_get(struct pinned *p, const void *from, uint64_t bytes);
+/* As gpu_copy(), if it may: piece by piece, as a copy must not leave what was pinned by
+ * one call. */
+void pinned_copy(const struct pinned *p, void *to_d, const void *from, uint64_t bytes);
 /* The pages are about to be given back to the system. */
 void pinned_leave(struct pinned *p, const void *from, uint64_t bytes);
 

@@ -493,6 +493,19 @@ static bool pinned(const void *p, size_t bytes)
     return inside(emu.host, p, bytes) || inside(emu.registered, p, bytes);
 }
 
+/* Neither pinned as a whole nor not at all: CUDA refuses to copy. */
+static bool half_pinned(const void *p, size_t bytes)
+{
+    if (pinned(p, bytes)) return false;
+    for (const auto *all : { &emu.host, &emu.registered }) {
+        const auto at = all->lower_bound((char *)p + bytes);
+        if (at == all->begin()) continue;
+        const auto last = std::prev(at);
+        if (last->first + last->second > (const char *)p) return true;
+    }
+    return false;
+}
+
 static void copied()
 {
     emu.counts.copies++;
@@ -517,6 +530,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
     if (!inside(emu.device, device, (rows - 1) * stride + bytes) ||
         inside(emu.device, host, 1))
         die("a copy of %zu rows of %zu bytes leaves the memory it is for", rows, bytes);
+    if (half_pinned(host, (rows - 1) * (up ? from_stride : to_stride) + bytes))
+        return result(cudaErrorInvalidValue);
     if (up && !s->recording) count_copy(s, rows * bytes);
     if (up && !s->recording && !pinned(from, 1)) {
         /* what is not pinned is taken now */
