@@ -88,6 +88,9 @@ struct q3n_device_options {
     const uint8_t *places; /* enum q3n_layer_place; read while the model is opened */
     uint32_t n_places;
     enum q3n_device_misses misses;
+    /* AUTO: most of them that are copied for a layer of a batch, but for those that only
+     * the device can compute; 0: no limit. */
+    uint32_t most_uploads;
 };
 
 struct q3n_model_options {

@@ -19,6 +19,7 @@ struct expert_few {
     struct expert_pool *p;
     struct staging *staging;
     enum q3n_device_misses how;
+    uint32_t most_uploads; /* for a layer, of those that need not be */
     struct miss_costs costs;
     gpu_mark *known; /* the choice has come to the host */
     struct timed now;
@@ -57,7 +58,7 @@ static bool arrays(struct expert_few *f)
 }
 
 int few_new(struct expert_few **out, struct expert_pool *p, struct staging *staging,
-            enum q3n_device_misses how, ggf_error *err)
+            enum q3n_device_misses how, uint32_t most_uploads, ggf_error *err)
 {
     struct expert_few *f = calloc(1, sizeof *f);
     *out = f;
@@ -65,6 +66,7 @@ int few_new(struct expert_few **out, struct expert_pool *p, struct staging *stag
     f->p = p;
     f->staging = staging;
     f->how = how;
+    f->most_uploads = most_uploads ? most_uploads : UINT32_MAX;
     if (!arrays(f)) return ggf_no_memory(err);
     gpu_mark **marks[] = { &f->known, &f->read, &f->now.from, &f->now.to };
     int e = followers_new(&f->followers, p, staging, err);
@@ -146,6 +148,7 @@ struct few_layer {
     struct gpu_moe there;
     struct gpu_acts acts;
     uint32_t layer, tokens;
+    uint32_t uploads;     /* so far that need not be */
     uint32_t *place, row; /* of the pairs that are computed here */
     bool encoded;
     struct acts here; /* the norm, for the host's kernels */
@@ -212,13 +215,16 @@ static uint32_t put_in_order(const struct few_layer *l)
 }
 
 /* How many of those in f->left are to be copied. */
-static uint32_t how_many(const struct few_layer *l, uint32_t must)
+static uint32_t how_many(struct few_layer *l, uint32_t must)
 {
     struct expert_few *f = l->f;
     if (f->how != Q3N_MISSES_AUTO) return must;
     for (uint32_t i = must; i < f->n_left; i++)
         f->bytes[i] = bytes_of(&demand_of(l)->experts[f->left[i]]);
-    return must + misses_to_upload(&f->costs, f->bytes + must, f->n_left - must);
+    const uint32_t n = misses_to_upload(&f->costs, f->bytes + must, f->n_left - must,
+                                        f->most_uploads - l->uploads);
+    l->uploads += n;
+    return must + n;
 }
 
 /* Those of f->left that are to be copied get slots.  What need not be does not push out

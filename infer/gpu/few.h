@@ -14,9 +14,9 @@
 struct expert_few;
 struct device_pass;
 
-/* staging: NULL, or what copies go through. */
+/* staging: NULL, or what copies go through.  most_uploads: as of q3n_device_options. */
 int few_new(struct expert_few **out, struct expert_pool *pool, struct staging *staging,
-            enum q3n_device_misses how, ggf_error *err);
+            enum q3n_device_misses how, uint32_t most_uploads, ggf_error *err);
 void few_free(struct expert_few *few); /* NULL is allowed; before its pool */
 
 /* Does it want the norm with a choice? */

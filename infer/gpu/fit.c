@@ -315,15 +315,21 @@ static int useless(const char *what, const char *when, ggf_error *err)
     return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s has no effect %s", what, when);
 }
 
-/* Somebody was named who computes missing experts: some are, and that one can. */
+static const char who[] = "who computes missing experts", uploads[] = "a limit of copies";
+
+/* Somebody was named who computes missing experts, or it was said how many are copied:
+ * some are missing, and the host can compute them where it is to. */
 static int check_misses(const struct fit *f)
 {
+    static const char when[] = "where none are in slots";
     const struct q3n_model *m = f->m;
     const enum q3n_device_misses how = f->o->device.misses;
-    bool can = how != Q3N_MISSES_COMPUTE;
-    if (!how) return 0;
-    if (!m->offload->pool_shape.kept)
-        return useless("who computes missing experts", "where none are in slots", f->err);
+    const bool limited = f->o->device.most_uploads;
+    bool can = how != Q3N_MISSES_COMPUTE && !limited;
+    if (!how && !limited) return 0;
+    if (how && limited)
+        return useless(uploads, "where it is said who computes missing experts", f->err);
+    if (!m->offload->pool_shape.kept) return useless(how ? who : uploads, when, f->err);
     for (uint32_t l = 0; l < m->hp.n_layer && !can; l++)
         can = f->pooled[l] && expert_store_types(m->experts, l, mul_is_portable);
     return can ? 0
@@ -360,7 +366,8 @@ static int check_none(const struct q3n_model *m, const struct q3n_model_options 
     if (d->vram_bytes) return useless("a limit of a device's memory", when, err);
     if (d->kv_on_host) return useless("keeping keys and values off a device", when, err);
     if (d->main_gpu) return useless("a choice of the device", when, err);
-    if (d->misses) return useless("who computes missing experts", when, err);
+    if (d->misses) return useless(who, when, err);
+    if (d->most_uploads) return useless(uploads, when, err);
     for (uint32_t l = 0; l < d->n_places; l++)
         if (d->places[l] == Q3N_LAYER_DEVICE) return useless("a place", when, err);
     for (uint32_t l = 0; l < m->hp.n_layer; l++)
@@ -444,6 +451,7 @@ int offload_choose(struct q3n_model *m, const struct q3n_model_options *o, ggf_e
     f.session = q3n_session_complete(m, &o->session);
     m->offload->cache_policy = o->cache_policy;
     m->offload->misses = d->misses;
+    m->offload->most_uploads = d->most_uploads;
     e = choose(&f);
     free(f.need);
     free(f.here);

@@ -29,13 +29,14 @@ double rate_of(const struct rate *r, double guess)
     return n ? sorted[n / 2] : guess;
 }
 
-static uint32_t soonest(double upload, double compute, const uint64_t *bytes, uint32_t n)
+static uint32_t soonest(double upload, double compute, const uint64_t *bytes, uint32_t n,
+                        uint32_t most)
 {
     double up = 0, here = 0, least;
     uint32_t best = 0;
     for (uint32_t i = 0; i < n; i++) here += compute * (double)bytes[i];
     least = here;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && i < most; i++) {
         up += upload * (double)bytes[i];
         here -= compute * (double)bytes[i];
         const double both = fmax(up, here);
@@ -46,11 +47,12 @@ static uint32_t soonest(double upload, double compute, const uint64_t *bytes, ui
     return best;
 }
 
-uint32_t misses_to_upload(struct miss_costs *c, const uint64_t *bytes, uint32_t n)
+uint32_t misses_to_upload(struct miss_costs *c, const uint64_t *bytes, uint32_t n,
+                          uint32_t most)
 {
     uint32_t best = soonest(rate_of(&c->upload, UPLOAD_GUESS),
-                            rate_of(&c->compute, COMPUTE_GUESS), bytes, n);
-    if (!best && n && c->not_uploaded >= LONG) best = 1;
+                            rate_of(&c->compute, COMPUTE_GUESS), bytes, n, most);
+    if (!best && n && most && c->not_uploaded >= LONG) best = 1;
     if (best == n && n && c->not_computed >= LONG) best = n - 1;
     c->not_uploaded = best ? 0 : c->not_uploaded + 1;
     c->not_computed = best < n ? 0 : c->not_computed + 1;

@@ -30,9 +30,10 @@ struct miss_costs {
 };
 
 /* How many of n experts, the first of them, are to be copied, and the others computed by
- * the host, so that both are done soonest.  If there never were any of one kind for long,
- * there is one: what it costs may have changed. */
-uint32_t misses_to_upload(struct miss_costs *c, const uint64_t *bytes, uint32_t n);
+ * the host, so that both are done soonest; `most` at most.  If there never were any of
+ * one kind for long, there is one: what it costs may have changed. */
+uint32_t misses_to_upload(struct miss_costs *c, const uint64_t *bytes, uint32_t n,
+                          uint32_t most);
 
 /* The host has computed in so many seconds, while one of its threads was away for some of
  * them, copying.  They count if it was not away for long. */

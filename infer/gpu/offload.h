@@ -46,6 +46,7 @@ struct offload {
     struct expert_stream *stream; /* and for many */
     enum q3n_cache_policy cache_policy;
     enum q3n_device_misses misses;
+    uint32_t most_uploads;
 
     struct gpu_linear output; /* its parts are owned */
     const float *output_norm_d;

@@ -232,7 +232,9 @@ static int start_pool(const q3n_model *m, ggf_error *err)
     struct offload *o = m->offload;
     int e = pool_new(&o->pool, o->gpu, m, &o->pool_shape, err);
     if (!e) e = stream_new(&o->stream, o->pool, m->threads, err);
-    if (!e) e = few_new(&o->few, o->pool, stream_staging(o->stream), o->misses, err);
+    if (!e)
+        e = few_new(&o->few, o->pool, stream_staging(o->stream), o->misses,
+                    o->most_uploads, err);
     for (uint32_t l = 0; l < m->hp.n_layer && !e; l++) {
         struct gpu_moe *moe = &o->layers[l].moe;
         if (!o->layers[l].pooled) continue;

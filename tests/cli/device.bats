@@ -40,6 +40,7 @@ member() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -nkvo
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -mg 1
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one --device-misses upload
+    refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one --device-uploads 2
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -ot 'exps=CUDA0'
     refused 1 "no effect without a device" q3n-run -m "$MODEL" -p one -ot 'blk\.7\.attn=CUDA0'
 }
@@ -48,6 +49,7 @@ member() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys
     for n in -1 1x "" most; do refused 2 "a number, all or auto" q3n-run -m "$MODEL" -p one --n-gpu-layers="$n"; done
     refused 2 "0 or more" q3n-run -m "$MODEL" -p one --main-gpu=-1
     refused 2 "auto, upload or compute" q3n-run -m "$MODEL" -p one --device-misses=download
+    for n in 0 -1 2x ""; do refused 2 "a number from 1 on" q3n-run -m "$MODEL" -p one --device-uploads="$n"; done
     refused 1 "no effect if nothing is computed on a device" q3n-run -m "$MODEL" -p one -ngl 0 --vram 1G
     refused 1 "MMAP, DISK or CUDA0" q3n-run -m "$MODEL" -p one -ot 'exps=CUDA1'
     refused 2 "compares layers" q3n-eval -m "$MODEL" --base-model "$MODEL" -f "$MODEL" -ngl 1
@@ -133,6 +135,12 @@ device() { member "[\"device\"][\"$1\"]" <plan.json; }
         [ "$(member '["device_bytes"] > 0' <json)" = True ]
     done
     cmp upload compute
+    emulated -m q8.gguf -p one -n 1 --temp 0 --vram 40M --device-uploads 1 --json >limited 2>json
+    [ "$(member '["device_computed"] > 0' <json)" = True ]
+    cmp upload limited
     refused 1 "no effect where none are in slots" emulated -p one --device-misses upload
+    refused 1 "no effect where none are in slots" emulated -p one --device-uploads 2
+    refused 1 "where it is said who computes" emulated -m q8.gguf -p one --vram 40M --device-uploads 2 --device-misses upload
     refused 1 "experts that are floats" emulated -p one --vram 60M --device-misses compute
+    refused 1 "experts that are floats" emulated -p one --vram 60M --device-uploads 2
 }

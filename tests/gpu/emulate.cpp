@@ -66,6 +66,7 @@ static struct {
     uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
     bool hidden = false, refuse_graphs = false;
     int capability = 80, driver = 13000;
+    float time = 0;
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
@@ -301,7 +302,7 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
     if (!from->timed || !to->timed || !from->point.stream || !to->point.stream)
         return result(cudaErrorInvalidValue);
     if (!is_done(from->point) || !is_done(to->point)) return result(cudaErrorNotReady);
-    *ms = 1e-3f * powf(10, (float)(next_random() % 8));
+    *ms = emu.time > 0 ? emu.time : 1e-3f * powf(10, (float)(next_random() % 8));
     return result(cudaSuccess);
 }
 
@@ -666,6 +667,7 @@ void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
 void emulator_refuse_graphs(bool refuse) { emu.refuse_graphs = refuse; }
 void emulator_capability(int capability) { emu.capability = capability; }
 void emulator_driver(int version) { emu.driver = version; }
+void emulator_time(float milliseconds) { emu.time = milliseconds; }
 emulator_counts emulator_count(void) { return emu.counts; }
 
 void emulator_reset(void)
@@ -676,5 +678,6 @@ void emulator_reset(void)
     emu.hidden = emu.refuse_graphs = false;
     emu.capability = 80;
     emu.driver = 13000;
+    emu.time = 0;
     emu.lost = emu.last = cudaSuccess;
 }

@@ -29,6 +29,8 @@ void emulator_refuse_graphs(bool refuse);
 void emulator_capability(int capability);
 /* The driver's, as CUDA has it: 12040 for 12.4; 0: there is none. */
 void emulator_driver(int version);
+/* What is said to lie between two events; 0: anything. */
+void emulator_time(float milliseconds);
 /* As at the start; what was allocated stays. */
 void emulator_reset(void);
 

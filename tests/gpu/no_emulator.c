@@ -11,5 +11,6 @@ void emulator_hide_device(bool hidden) { (void)hidden; }
 void emulator_refuse_graphs(bool refuse) { (void)refuse; }
 void emulator_capability(int capability) { (void)capability; }
 void emulator_driver(int version) { (void)version; }
+void emulator_time(float milliseconds) { (void)milliseconds; }
 void emulator_reset(void) {}
 struct emulator_counts emulator_count(void) { return (struct emulator_counts){ 0 }; }

@@ -8,6 +8,7 @@
 #include "../../infer/experts/store.h"
 #include "../../infer/gpu/misses.h"
 #include "../../infer/ops/moe.h"
+
 enum { CTX = 64 };
 
 static const struct q3n_session_options settings = { .n_ctx = CTX, .n_ubatch = 16 };
@@ -110,6 +111,38 @@ START_TEST(the_host_computes)
     ck_assert_uint_gt(then.device_hits, 5 * LAYERS * USED);
     q3n_session_free(s);
     q3n_model_close(m);
+}
+END_TEST
+
+/* Copies take no time here, so all would be copied; no more than the limit are.  The bits
+ * are the same. */
+START_TEST(copies_are_limited)
+{
+    enum { BATCHES = 3, EACH = GPU_FEW_TOKENS };
+    make(&coded, 0);
+    emulator_time(1e-6f);
+    for (uint32_t most = 0; most < 3; most++) {
+        const struct q3n_model_options o = { .device = { .most_uploads = most } };
+        float *out = most ? logits : wanted;
+        q3n_model *m;
+        q3n_session *s;
+        ok(open_with(&m, source, ROOM, o));
+        ok(q3n_session_new(&s, m, &settings, &err));
+        for (int i = 0; i < BATCHES; i++) {
+            const struct q3n_expert_stats was = stats_of(m);
+            ok(eval_next(s, EACH, out + i * EACH * VOCAB));
+            const struct q3n_expert_stats is = stats_of(m);
+            const uint64_t misses = is.device_misses - was.device_misses;
+            const uint64_t copied = misses - (is.device_computed - was.device_computed);
+            if (most) ck_assert_uint_le(copied, most * LAYERS);
+            else if (!i && emulated()) ck_assert_uint_gt(copied, 2 * LAYERS);
+        }
+        q3n_session_free(s);
+        q3n_model_close(m);
+        if (most)
+            ck_assert_mem_eq(logits, wanted,
+                             (size_t)BATCHES * EACH * VOCAB * sizeof *logits);
+    }
 }
 END_TEST
 
@@ -299,12 +332,15 @@ START_TEST(both_are_done_soonest)
         struct miss_costs c = { 0 };
         add(&c.upload, cases[i].upload, 1);
         add(&c.compute, cases[i].compute, 1);
-        ck_assert_uint_eq(misses_to_upload(&c, same, cases[i].n), cases[i].want);
+        ck_assert_uint_eq(misses_to_upload(&c, same, cases[i].n, 10), cases[i].want);
     }
     struct miss_costs c = { 0 };
     add(&c.upload, 1, 1);
     add(&c.compute, 4, 1);
-    ck_assert_uint_eq(misses_to_upload(&c, sizes, 3), 1);
+    ck_assert_uint_eq(misses_to_upload(&c, sizes, 3, 3), 1);
+    ck_assert_uint_eq(misses_to_upload(&c, same, 10, 10), 8);
+    ck_assert_uint_eq(misses_to_upload(&c, same, 10, 3), 3);
+    ck_assert_uint_eq(misses_to_upload(&c, same, 10, 0), 0);
 }
 END_TEST
 
@@ -317,7 +353,8 @@ START_TEST(both_are_tried)
         uint32_t other = 0;
         add(&c.upload, k ? 100 : 1, 1);
         add(&c.compute, k ? 1 : 100, 1);
-        for (int i = 0; i < 200; i++) other += misses_to_upload(&c, n, 4) != (k ? 0 : 4);
+        for (int i = 0; i < 200; i++)
+            other += misses_to_upload(&c, n, 4, 4) != (k ? 0 : 4);
         ck_assert_uint_ge(other, 2);
         ck_assert_uint_le(other, 4);
     }
@@ -366,6 +403,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, the_same_bits);
     tcase_add_test(tc, the_host_computes);
+    tcase_add_test(tc, copies_are_limited);
     tcase_add_test(tc, floats_are_copied);
     tcase_add_test(tc, the_host_takes_part);
     tcase_add_test(tc, prompts_push_nothing_out);

@@ -28,6 +28,17 @@ static bool parse_misses(const char *text, enum q3n_device_misses *how)
     return i < 3;
 }
 
+static bool parse_uploads(const char *text, uint32_t *n)
+{
+    char *end;
+    *n = 0;
+    if (!text) return true;
+    if (*text < '0' || *text > '9') return false;
+    const unsigned long v = strtoul(text, &end, 10);
+    *n = v < UINT32_MAX ? (uint32_t)v : UINT32_MAX;
+    return v && !*end;
+}
+
 int gpu_options(const struct opt_program *program, const struct gpu_options *o,
                 struct q3n_model_options *out)
 {
@@ -38,6 +49,9 @@ int gpu_options(const struct opt_program *program, const struct gpu_options *o,
     if (!parse_misses(o->misses, &d->misses))
         return opt_error(program, "--device-misses %s: expected auto, upload or compute",
                          o->misses);
+    if (!parse_uploads(o->uploads, &d->most_uploads))
+        return opt_error(program, "--device-uploads %s: expected a number from 1 on",
+                         o->uploads);
     if (o->main_gpu < 0) return opt_error(program, "--main-gpu must be 0 or more");
     d->vram_bytes = o->vram;
     d->main_gpu = o->main_gpu;

@@ -8,8 +8,9 @@
 #include "out.h"
 
 struct gpu_options {
-    const char *layers; /* a number, "all" or "auto"; NULL: auto */
-    const char *misses; /* "auto", "upload" or "compute"; NULL: auto */
+    const char *layers;  /* a number, "all" or "auto"; NULL: auto */
+    const char *misses;  /* "auto", "upload" or "compute"; NULL: auto */
+    const char *uploads; /* a number from 1 on; NULL: as many as pay */
     uint64_t vram;
     int main_gpu;
     bool no_kv_offload;
@@ -28,6 +29,8 @@ struct gpu_options {
         { "--device-misses", "WHAT", OPT_STR, &(o).misses,                               \
           "experts of a few tokens that are not in its slots: upload,\n"                 \
           "compute (on the CPU), or auto: what is done sooner (auto)" },                 \
+        { "--device-uploads", "N", OPT_STR, &(o).uploads,                                \
+          "auto: copy at most N of them for a layer (as many as pay)" },                 \
     {                                                                                    \
         "-mg, --main-gpu", "N", OPT_INT, &(o).main_gpu, "which device, from 0 (0)"       \
     }
