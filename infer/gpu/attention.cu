@@ -20,7 +20,8 @@ constexpr uint32_t BLOCKS = 256; /* of attend_many(), that we would like to have
 /* A warp for each head of each kind: queries are normed, rotated and scaled where they
  * are; keys, normed and rotated, and values go to the cache. */
 static __global__ void __launch_bounds__(PREPARE_WARPS *WARP)
-    prepare(struct attend a, const __grid_constant__ struct frequencies f)
+    prepare(const __grid_constant__ struct attend a,
+            const __grid_constant__ struct frequencies f)
 {
     SHARED(struct angles, angles, );
     SHARED(float, rows, [PREPARE_WARPS * MOST_DIM]);

@@ -125,6 +125,7 @@ static void check_alone(gpu *g, struct product *p, const float *y, uint32_t t)
 static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
                           const uint32_t *types, const uint32_t *rows, uint64_t seed)
 {
+    emulator_capability(seed % 2 ? 90 : 80); /* blocks have more shared memory, or less */
     gpu *g = gpu_new();
     emulator_seed(seed);
     struct product p = product_new(g, n, tokens, n_parts, types, rows);
@@ -138,6 +139,7 @@ static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
     problem_acts_free(g, &p.x);
     gpu_free(g, p.y_d);
     gpu_done(g);
+    emulator_reset();
 }
 
 /* Every type: one tile and many, n that ends inside a block of activations. */
