@@ -126,6 +126,40 @@ static __device__ void unpack_codes(struct lane_weights *w, const in_warp<W::ali
         }
 }
 
+/* Of what codes() wants with t = 0, every 16 bytes' word t. */
+struct in_runs {
+    const uint32_t *run;
+    uint32_t at;
+    __device__ in_runs from(uint32_t i) const { return { run, at + i }; }
+    __device__ uint32_t word(uint32_t i) const { return run[(at + i) / 16]; }
+};
+
+/* Of rows g and g + 8 of blocks that are 16-aligned, 16 bytes of both by one load for two
+ * of them. */
+template <class W>
+static __device__ void unpack_runs(struct lane_weights *w, const struct warp_memory *m)
+{
+    enum { runs = stored<W>::pieces };
+    const uint32_t lane = lane_of();
+    const uint4 *const own = &m->stored[0][0] + lane % 16 * stored<W>::place + lane / 16;
+    uint32_t run[2][runs];
+#pragma unroll
+    for (uint32_t k = 1; k < runs; k += 2) { /* the first is for scales */
+        uint32_t v[4];
+        load_matrices(v, (const uint32_t *)(own + k));
+        run[0][k] = v[0], run[1][k] = v[1];
+        run[0][k + 1] = v[2], run[1][k + 1] = v[3];
+    }
+#pragma unroll
+    for (uint32_t u = 0; u < UNITS; u++)
+#pragma unroll
+        for (uint32_t i = 0; i < 2; i++) {
+            const in_runs b = { run[i], 0 };
+            W::codes(b, u, 0, (const struct grid_tables *)NULL, &w->code[u][i],
+                     &w->code[u][2 + i]);
+        }
+}
+
 /* The numbers of four units of a row, the first or the second four: two lanes have a row.
  * What is behind the end of it counts nothing. */
 template <class W>
@@ -161,16 +195,17 @@ struct lane_rows {
 
 /* Block `at` of 256 of the rows, which is stored. */
 template <class W>
-static __device__ void unpack(struct lane_weights *w, struct scales *s,
+static __device__ void unpack(struct lane_weights *w, struct warp_memory *m,
                               const struct lane_rows &r, uint32_t at, uint32_t units,
                               const struct grid_tables *grids)
 {
     const in_warp<W::align> b[2] = { block_of<W>(r.own[0], at),
                                      block_of<W>(r.own[1], at) };
-    if (W::block == ACT_BLOCK || units == UNITS)
+    if constexpr (stored<W>::aligned) unpack_runs<W>(w, m);
+    else if (W::block == ACT_BLOCK || units == UNITS)
         unpack_codes<W, true>(w, b, units, grids);
     else unpack_codes<W, false>(w, b, units, grids);
-    unpack_scales<W>(s, block_of<W>(r.other, at), units);
+    unpack_scales<W>(&m->scales, block_of<W>(r.other, at), units);
     if constexpr (W::has_min && W::block == ACT_BLOCK)
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++) {
@@ -396,16 +431,28 @@ template <class W> static __device__ void store_weights(struct copied_row *k)
 /* ---- A tile ---------------------------------------------------------------------------
  */
 
-/* 16 rows and 8 columns, both counted from the tile's. */
+/* 16 rows and 8 columns for each of `tiles`. */
 static __device__ void store_sums(const struct product &p, const struct tile &t,
-                                  uint32_t row, uint32_t column, const float y[4])
+                                  uint32_t row, const float y[TILES][4], uint32_t tiles)
 {
-    const uint32_t g = lane_of() / 4, word = lane_of() % 4;
+    const uint32_t first = row + lane_of() / 4, pair = 2 * (lane_of() % 4);
+    const float scale = t.scale;
+    /* Columns from this lane's on; none of rows that are not there. */
+    const uint32_t left = t.count > pair ? t.count - pair : 0;
+    const uint32_t columns[2] = { first < t.rows ? left : 0,
+                                  first + 8 < t.rows ? left : 0 };
+    float *to[2];
+    to[0] = p.y + (size_t)(t.first + pair) * p.y_stride + t.out + first;
+    to[1] = to[0] + p.y_stride;
 #pragma unroll
-    for (uint32_t i = 0; i < 4; i++) {
-        const uint32_t r = row + g + i / 2 * 8, c = column + 2 * word + i % 2;
-        if (r < t.rows && c < t.count)
-            p.y[(t.first + c) * p.y_stride + t.out + r] = mul(y[i], t.scale);
+    for (uint32_t j = 0; j < TILES; j++) {
+        if (j >= tiles) break;
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++)
+            if (8 * j + i % 2 < columns[i / 2])
+                to[i % 2][i / 2 * 8] = mul(y[j][i], scale);
+        to[0] += 8 * p.y_stride;
+        to[1] += 8 * p.y_stride;
     }
 }
 
@@ -444,8 +491,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         struct lane_weights w;
         copy_wait<0>();
         block_sync();
-        unpack<W>(&w, &m->scales, rows, b, min((uint32_t)UNITS, t.n / 32 - UNITS * b),
-                  p.grids);
+        unpack<W>(&w, m, rows, b, min((uint32_t)UNITS, t.n / 32 - UNITS * b), p.grids);
         if (more) {
             store_weights<W>(&weights);
             if (second) stage(x + second - now, &columns);
@@ -460,9 +506,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
             stage(x, &columns);
         }
     }
-#pragma unroll
-    for (uint32_t j = 0; j < TILES; j++)
-        if (j < tiles) store_sums(p, t, row, 8 * j, y[j]);
+    store_sums(p, t, row, y, tiles);
 }
 
 /* Blocks that an SM has memory for. */
