@@ -27,6 +27,21 @@ struct staged_block {
 /* Blocks that columns are apart there. */
 enum { COLUMN_BLOCKS = 8 };
 
+/* A codebook that comes to shared memory: what of grid_tables, in bytes. */
+struct copied_book {
+    uint32_t at, bytes;
+};
+static inline __host__ __device__ struct copied_book copied_book_of(uint32_t type)
+{
+    switch (type) {
+#define CASE(T)                                                                          \
+    case T: return { 4 * (uint32_t)codebook<T>::at, 4 * (uint32_t)shared_book<T>::words };
+        CODED_TYPES(CASE)
+#undef CASE
+    default: return { 0, 0 };
+    }
+}
+
 /* How a block of threads goes through its rows. */
 struct way {
     struct tile t;
@@ -36,6 +51,7 @@ struct way {
     uint32_t stride; /* from a row to the next in shared memory */
     bool whole;      /* rows are copied as they are; otherwise each by itself, */
     bool odd;        /* and byte by byte, as they are not even 8-aligned */
+    struct copied_book book;
 };
 
 /* ---- Weights in shared memory ---------------------------------------------------------
@@ -106,15 +122,14 @@ static __device__ int sum_begin(uint32_t u, uint32_t sums, uint32_t halves)
 
 /* Unit u of 32 weights, number `at` of the activation block: total += its products with
  * `count` columns. */
-template <class W, uint32_t columns, class B>
+template <class W, uint32_t columns, class B, class K>
 static __device__ void few_unit(B b, uint32_t u, uint32_t at, uint32_t count,
-                                const struct staged_block *x,
-                                const struct grid_tables *grids, float *total)
+                                const struct staged_block *x, K book, float *total)
 {
     uint32_t lo[4], hi[4];
     float s[2], min = 0;
 #pragma unroll
-    for (uint32_t t = 0; t < 4; t++) W::codes(b, u, t, grids, &lo[t], &hi[t]);
+    for (uint32_t t = 0; t < 4; t++) W::codes(b, u, t, book, &lo[t], &hi[t]);
     W::scales(b, u, s);
     if constexpr (W::has_min && W::block == 32) min = W::min_of(b);
 #pragma unroll
@@ -143,20 +158,20 @@ static __device__ void few_unit(B b, uint32_t u, uint32_t at, uint32_t count,
 }
 
 /* `units` of the block at b, times `count` columns. */
-template <class W, uint32_t columns, class B>
+template <class W, uint32_t columns, class B, class K>
 static __device__ void few_block(B b, uint32_t units, uint32_t count,
-                                 const struct staged_block *x,
-                                 const struct grid_tables *grids, float total[columns])
+                                 const struct staged_block *x, K book,
+                                 float total[columns])
 {
 #pragma unroll
     for (uint32_t c = 0; c < columns; c++) total[c] = 0;
 #pragma unroll
     for (uint32_t u = 0; u < ACT_BLOCK / 32; u++) {
         if (W::block == ACT_BLOCK) {
-            few_unit<W, columns>(b, u, u, count, x, grids, total);
+            few_unit<W, columns>(b, u, u, count, x, book, total);
         } else {
             if (u >= units) break;
-            few_unit<W, columns>(b.from(u * W::bytes), 0, u, count, x, grids, total);
+            few_unit<W, columns>(b.from(u * W::bytes), 0, u, count, x, book, total);
         }
     }
     if constexpr (W::has_min && W::block == ACT_BLOCK) {
@@ -231,6 +246,7 @@ static __device__ void stage_acts(const struct product &p, const struct tile &t,
 template <uint32_t columns> struct place {
     struct staged_block *x;
     float (*sum)[FEW_THREADS]; /* of lanes' blocks, for each column */
+    const uint32_t *book;      /* of shared_book */
     uint8_t *w;
 };
 
@@ -248,9 +264,11 @@ static __device__ void lane_block(const struct product &p, const struct way &y,
     const uint8_t *at = staged_row(y, row, r, first, s.w) + block * y.t.item;
     const uint32_t odd = align == 2 ? (uint32_t)(uintptr_t)at & 2 : 0;
     const in_shared<align> b = { at - odd, 0, odd };
+    enum { shared = shared_book<type>::words != 0 };
+    const book<shared> words = { shared ? s.book : global_book<type>(p.grids).words };
     float total[columns];
     few_block<few_weights<type>, columns>(b, y.t.n / 32 - 8 * (first + block), y.t.count,
-                                          s.x + block, p.grids, total);
+                                          s.x + block, words, total);
 #pragma unroll
     for (uint32_t c = 0; c < columns; c++) s.sum[c][threadIdx.x] = total[c];
 }
@@ -328,7 +346,7 @@ static inline __host__ __device__ struct few_rows few_rows_of(uint32_t n,
     return r;
 }
 
-/* `room`: for weights. */
+/* `room`: for weights and their codebook. */
 static __device__ void find_way(const struct product &p, uint32_t room, struct way *y)
 {
     struct tile *t = &y->t;
@@ -347,6 +365,8 @@ static __device__ void find_way(const struct product &p, uint32_t room, struct w
     y->whole = r.whole;
     y->stride = r.stride;
     y->step = y->rows;
+    y->book = copied_book_of(t->type);
+    room -= y->book.bytes;
     if (y->rows * r.stride + 32 > room)
         y->step = div_up(y->rows, div_up(y->rows, (room - 32) / r.stride));
 }
@@ -368,14 +388,19 @@ static __forceinline__ __device__ void few_tile(const struct product &p, uint32_
     SHARED_BYTES(bytes); /* activations, `blocks` of them, and weights */
     SHARED(float, sum, [columns][FEW_THREADS]);
     SHARED(struct way, y, );
-    const struct place<columns> s = {
-        (struct staged_block *)bytes, sum, bytes + blocks * sizeof(struct staged_block)
-    };
+    struct staged_block *const x = (struct staged_block *)bytes;
+    uint8_t *const book = (uint8_t *)(x + blocks);
     const bool early = p.n_matrices != 0; /* where weights are depends on nothing */
     if (!early) after_previous();
     if (threadIdx.x == 0) find_way(p, room, &y);
     block_sync();
     const bool coded = y.t.count && !is_floats(y.t.type);
+    const struct place<columns> s = {
+        x, sum, (const uint32_t *)book, book + (coded ? y.book.bytes : 0)
+    };
+    if (coded)
+        copy_run(book, (const uint8_t *)p.grids + y.book.at, y.book.bytes, threadIdx.x,
+                 FEW_THREADS);
     if (coded)
         stage_weights(y, 0, min(y.step, y.rows), 0, min(y.shape.span, act_blocks(y.t.n)),
                       s.w);
@@ -407,13 +432,14 @@ static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
         product_tail(&p);
 }
 
-/* Room for the weights that all lanes have, of a matrix with rows of n. */
+/* Room for the weights that all lanes have, of a matrix with rows of n, and what they
+ * look up. */
 static uint32_t room_for(const struct few_shape *shape, uint32_t n, uint32_t type)
 {
     if (is_floats(type)) return 0;
     const uint32_t item = (uint32_t)row_bytes_of(type, ACT_BLOCK);
-    return shape->rows * few_rows_of(n, row_bytes_of(type, n), item, shape->span).stride +
-           32;
+    return copied_book_of(type).bytes + 32 +
+           shape->rows * few_rows_of(n, row_bytes_of(type, n), item, shape->span).stride;
 }
 
 static uint32_t room_of_experts(const struct product *p)

@@ -58,10 +58,22 @@ template <class W> struct stored {
 };
 enum { STORED_MOST = 19 }; /* of all types: Q8_0 */
 
-/* What is a warp's own. */
-struct alignas(16) warp_memory {
-    struct scales scales;
-    uint4 stored[16][STORED_MOST];
+/* Memory of a block, behind the activations: scales of its warps; their stored rows, and
+ * the codebook of a type for which there is room then. */
+struct alignas(16) block_memory {
+    struct scales scales[WARPS];
+    uint4 rest[WARPS * 16 * STORED_MOST];
+};
+/* What of it a warp sees. */
+struct warp_memory {
+    struct scales *scales;
+    uint4 *stored;
+};
+
+/* A type's, in pieces of 16 bytes. */
+template <class W, uint32_t type> struct memory_of {
+    enum { rows = 16 * stored<W>::place, book = shared_book<type>::words / 4 };
+    static_assert(WARPS * rows + book <= WARPS * 16 * STORED_MOST, "room for all");
 };
 
 /* A block there; a name of its own, as product_few.cu has another such. */
@@ -92,10 +104,10 @@ struct stored_row {
 };
 
 template <class W>
-static __device__ struct stored_row row_of(const struct warp_memory *m,
-                                           const struct tile &t, uint32_t row, uint32_t r)
+static __device__ struct stored_row row_of(const uint4 *rows, const struct tile &t,
+                                           uint32_t row, uint32_t r)
 {
-    return { (const uint8_t *)(&m->stored[0][0] + r * stored<W>::place),
+    return { (const uint8_t *)(rows + r * stored<W>::place),
              (uint32_t)(uintptr_t)weight_row(t, row + r) };
 }
 
@@ -111,9 +123,9 @@ static __device__ in_warp<W::align> block_of(const struct stored_row &r, uint32_
  */
 
 /* Of two rows.  Behind the end of them the last of `units` is read again. */
-template <class W, bool whole>
+template <class W, bool whole, class K>
 static __device__ void unpack_codes(struct lane_weights *w, const in_warp<W::align> b[2],
-                                    uint32_t units, const struct grid_tables *grids)
+                                    uint32_t units, K book)
 {
 #pragma unroll
     for (uint32_t u = 0; u < UNITS; u++)
@@ -121,7 +133,7 @@ static __device__ void unpack_codes(struct lane_weights *w, const in_warp<W::ali
         for (uint32_t i = 0; i < 2; i++) {
             const uint32_t k = whole ? u : min(u, units - 1);
             W::codes(W::block == 32 ? b[i].from(k * W::bytes) : b[i],
-                     W::block == 32 ? 0 : u, lane_of() % 4, grids, &w->code[u][i],
+                     W::block == 32 ? 0 : u, lane_of() % 4, book, &w->code[u][i],
                      &w->code[u][2 + i]);
         }
 }
@@ -137,11 +149,11 @@ struct in_runs {
 /* Of rows g and g + 8 of blocks that are 16-aligned, 16 bytes of both by one load for two
  * of them. */
 template <class W>
-static __device__ void unpack_runs(struct lane_weights *w, const struct warp_memory *m)
+static __device__ void unpack_runs(struct lane_weights *w, const uint4 *rows)
 {
     enum { runs = stored<W>::pieces };
     const uint32_t lane = lane_of();
-    const uint4 *const own = &m->stored[0][0] + lane % 16 * stored<W>::place + lane / 16;
+    const uint4 *const own = rows + lane % 16 * stored<W>::place + lane / 16;
     uint32_t run[2][runs];
 #pragma unroll
     for (uint32_t k = 1; k < runs; k += 2) { /* the first is for scales */
@@ -155,8 +167,7 @@ static __device__ void unpack_runs(struct lane_weights *w, const struct warp_mem
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++) {
             const in_runs b = { run[i], 0 };
-            W::codes(b, u, 0, (const struct grid_tables *)NULL, &w->code[u][i],
-                     &w->code[u][2 + i]);
+            W::codes(b, u, 0, NULL, &w->code[u][i], &w->code[u][2 + i]);
         }
 }
 
@@ -194,18 +205,18 @@ struct lane_rows {
 };
 
 /* Block `at` of 256 of the rows, which is stored. */
-template <class W>
-static __device__ void unpack(struct lane_weights *w, struct warp_memory *m,
+template <class W, class K>
+static __device__ void unpack(struct lane_weights *w, const struct warp_memory &m,
                               const struct lane_rows &r, uint32_t at, uint32_t units,
-                              const struct grid_tables *grids)
+                              K book)
 {
     const in_warp<W::align> b[2] = { block_of<W>(r.own[0], at),
                                      block_of<W>(r.own[1], at) };
-    if constexpr (stored<W>::aligned) unpack_runs<W>(w, m);
+    if constexpr (stored<W>::aligned) unpack_runs<W>(w, m.stored);
     else if (W::block == ACT_BLOCK || units == UNITS)
-        unpack_codes<W, true>(w, b, units, grids);
-    else unpack_codes<W, false>(w, b, units, grids);
-    unpack_scales<W>(&m->scales, block_of<W>(r.other, at), units);
+        unpack_codes<W, true>(w, b, units, book);
+    else unpack_codes<W, false>(w, b, units, book);
+    unpack_scales<W>(m.scales, block_of<W>(r.other, at), units);
     if constexpr (W::has_min && W::block == ACT_BLOCK)
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++) {
@@ -393,13 +404,13 @@ struct copied_row {
 };
 
 template <class W>
-static __device__ void row_begin(struct copied_row *k, struct warp_memory *m,
-                                 const struct tile &t, uint32_t row)
+static __device__ void row_begin(struct copied_row *k, uint4 *rows, const struct tile &t,
+                                 uint32_t row)
 {
     const uint32_t r = lane_of() / 2, second = lane_of() % 2;
     k->from = weight_row(t, row + r) + 16 * second;
     k->rest = (uint32_t)t.row_bytes;
-    k->to = &m->stored[0][0] + r * stored<W>::place + second;
+    k->to = rows + r * stored<W>::place + second;
 }
 
 /* So many bytes, or, if it is a whole block, as many as a block has at least. */
@@ -437,10 +448,10 @@ static __device__ void store_sums(const struct product &p, const struct tile &t,
 {
     const uint32_t first = row + lane_of() / 4, pair = 2 * (lane_of() % 4);
     const float scale = t.scale;
-    /* Columns from this lane's on; none of rows that are not there. */
+    /* Rows and columns from this lane's on; no columns of rows that are not there. */
+    const uint32_t rest = t.rows > first ? t.rows - first : 0;
     const uint32_t left = t.count > pair ? t.count - pair : 0;
-    const uint32_t columns[2] = { first < t.rows ? left : 0,
-                                  first + 8 < t.rows ? left : 0 };
+    const uint32_t columns[2] = { rest > 0 ? left : 0, rest > 8 ? left : 0 };
     float *to[2];
     to[0] = p.y + (size_t)(t.first + pair) * p.y_stride + t.out + first;
     to[1] = to[0] + p.y_stride;
@@ -460,16 +471,23 @@ static __device__ void store_sums(const struct product &p, const struct tile &t,
  * is not enough for two, the next comes when all warps are done with the one. */
 template <uint32_t type>
 static __device__ void many_coded(const struct product &p, const struct tile &t,
-                                  struct staged *x, uint32_t room, struct warp_memory *m)
+                                  struct staged *x, uint32_t room)
 {
     typedef many_weights<type> W;
-    static_assert((int)stored<W>::place <= (int)STORED_MOST, "");
+    typedef memory_of<W, type> M;
+    struct block_memory *const block = (struct block_memory *)(x + room);
+    const struct warp_memory m = { block->scales + warp_of(),
+                                   block->rest + warp_of() * M::rows };
+    uint4 *const words = block->rest + WARPS * M::rows;
+    const struct book<M::book != 0> book = {
+        M::book != 0 ? (const uint32_t *)words : global_book<type>(p.grids).words
+    };
     const uint32_t row = t.row + 16 * warp_of(), blocks = act_blocks(t.n);
     const uint32_t tiles = div_up(t.count, 8);
     const uint32_t second = 16 * tiles <= room ? 8 * tiles : 0, lane = lane_of();
-    const struct lane_rows rows = { { row_of<W>(m, t, row, lane / 4),
-                                      row_of<W>(m, t, row, lane / 4 + 8) },
-                                    row_of<W>(m, t, row, lane / 2) };
+    const struct lane_rows rows = { { row_of<W>(m.stored, t, row, lane / 4),
+                                      row_of<W>(m.stored, t, row, lane / 4 + 8) },
+                                    row_of<W>(m.stored, t, row, lane / 2) };
     struct copied_columns columns;
     struct copied_row weights;
     float y[TILES][4];
@@ -478,8 +496,11 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
 #pragma unroll
         for (uint32_t i = 0; i < 4; i++) y[j][i] = 0;
     columns_begin(&columns, p, t, 8 * tiles, (uint32_t)W::block);
-    row_begin<W>(&weights, m, t, row);
+    row_begin<W>(&weights, m.stored, t, row);
     store_weights<W>(&weights);
+    if (M::book != 0)
+        copy_run((uint8_t *)words, (const uint8_t *)global_book<type>(p.grids).words,
+                 16 * M::book, threadIdx.x, THREADS);
     stage(x, &columns);
     for (uint32_t b = 0, now = 0; b < blocks; b++, now = second - now) {
         const bool more = b + 1 < blocks;
@@ -491,7 +512,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         struct lane_weights w;
         copy_wait<0>();
         block_sync();
-        unpack<W>(&w, m, rows, b, min((uint32_t)UNITS, t.n / 32 - UNITS * b), p.grids);
+        unpack<W>(&w, m, rows, b, min((uint32_t)UNITS, t.n / 32 - UNITS * b), book);
         if (more) {
             store_weights<W>(&weights);
             if (second) stage(x + second - now, &columns);
@@ -499,7 +520,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
 #pragma unroll
         for (uint32_t j = 0; j < TILES; j++) {
             if (j >= tiles) break;
-            multiply_tile<W>(y[j], w, &m->scales, c, j);
+            multiply_tile<W>(y[j], w, m.scales, c, j);
         }
         if (more && !second) {
             block_sync();
@@ -507,6 +528,13 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         }
     }
     store_sums(p, t, row, y, tiles);
+}
+
+template <uint32_t type>
+static __device__ void many_floats(const struct product &p, const struct tile &t)
+{
+    const uint32_t first = t.row + 16 * warp_of();
+    rows_of_floats<type, 8>(p, t, first, 1, min(first + 16, t.rows));
 }
 
 /* Blocks that an SM has memory for. */
@@ -524,15 +552,13 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     after_previous();
     if (!block_tile(p, MANY_COLUMNS, false, &t)) return;
     struct staged *const x = (struct staged *)bytes;
-    struct warp_memory *const m = (struct warp_memory *)(x + room) + warp_of();
-    const uint32_t first = t.row + 16 * warp_of(), end = min(first + 16, t.rows);
     switch (t.type) {
 #define CASE(T)                                                                          \
-    case T: many_coded<T>(p, t, x, room, m); break;
+    case T: many_coded<T>(p, t, x, room); break;
         CODED_TYPES(CASE)
 #undef CASE
 #define CASE(T)                                                                          \
-    case T: rows_of_floats<T, 8>(p, t, first, 1, end); break;
+    case T: many_floats<T>(p, t); break;
         FLOAT_TYPES(CASE)
 #undef CASE
     }
@@ -544,7 +570,6 @@ void product_many(struct gpu *g, const struct product *p, uint32_t tiles,
     /* Twice as much where an SM has memory for three such blocks. */
     const bool wide = g->info.major == 9 || g->info.major == 10;
     const uint32_t room = wide ? 2 * MANY_COLUMNS : (uint32_t)MANY_COLUMNS;
-    const size_t bytes =
-        room * sizeof(struct staged) + WARPS * sizeof(struct warp_memory);
+    const size_t bytes = room * sizeof(struct staged) + sizeof(struct block_memory);
     LAUNCH(g, many, dim3(tiles, row_blocks), THREADS, bytes, *p, room);
 }

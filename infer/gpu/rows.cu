@@ -38,7 +38,7 @@ static __device__ void decode_unit(const uint8_t *row, uint32_t unit, uint32_t t
     const in_global<W::align> b = { row + (size_t)(unit / units) * W::bytes };
     uint32_t lo, hi, mins[2];
     float s[2], m[2] = { 0, 0 };
-    W::codes(b, unit % units, t, grids, &lo, &hi);
+    W::codes(b, unit % units, t, global_book<type>(grids), &lo, &hi);
     W::scales(b, unit % units, s);
     if constexpr (W::has_min) {
         const float min = W::min_of(b);

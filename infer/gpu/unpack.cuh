@@ -13,7 +13,7 @@
  *                  can use it
  *   groups         scales in a unit: 1 or 2
  *   has_min        whether a min is subtracted
- *   codes()        words lo and hi of unit u of block b, for t
+ *   codes()        words lo and hi of unit u of block b, for t; book: its codebook
  *   scales()       of unit u of block b
  *   mins()         of the unit, whole numbers, which times min_of() are the mins
  *
@@ -25,8 +25,7 @@
 #ifndef INFER_GPU_UNPACK_CUH
 #define INFER_GPU_UNPACK_CUH
 
-#include "device.cuh"
-#include "tables.h"
+#include "codebook.cuh"
 
 /* ---- A block in memory of the device ------------------------------------------------
  */
@@ -85,16 +84,16 @@ static inline __device__ uint32_t all_signs(uint32_t signs7)
     return signs7 | (count_bits(signs7) & 1) << 7;
 }
 /* The levels of 8 codes of 4 bits: low halves of the bytes of q, and high ones. */
-static inline __device__ void levels16(const uint32_t table[4], uint32_t q, uint32_t *lo,
-                                       uint32_t *hi)
+template <class K>
+static inline __device__ void levels16(K book, uint32_t q, uint32_t *lo, uint32_t *hi)
 {
     /* Of all eight codes: three bits to pick among 8 levels, the fourth among those. */
     const uint32_t at = q & 0x77777777, half = (q >> 1 & 0x44444444) | 0x32103210;
     uint32_t v[2];
 #pragma unroll
     for (int i = 0; i < 2; i++)
-        v[i] = pick_bytes(pick_bytes(read(table), read(table + 1), at >> 16 * i),
-                          pick_bytes(read(table + 2), read(table + 3), at >> 16 * i),
+        v[i] = pick_bytes(pick_bytes(book.word(0), book.word(1), at >> 16 * i),
+                          pick_bytes(book.word(2), book.word(3), at >> 16 * i),
                           half >> 16 * i);
     *lo = pick_bytes(v[0], v[1], 0x6420);
     *hi = pick_bytes(v[0], v[1], 0x7531);
@@ -111,18 +110,16 @@ template <uint32_t type> struct weights;
             groups = groups_,                                                            \
             has_min = has_min_                                                           \
         };                                                                               \
-        template <class B>                                                               \
-        static __device__ void codes(B b, uint32_t u, uint32_t t,                        \
-                                     const struct grid_tables *grids, uint32_t *lo,      \
+        template <class B, class K>                                                      \
+        static __device__ void codes(B b, uint32_t u, uint32_t t, K book, uint32_t *lo,  \
                                      uint32_t *hi);                                      \
         template <class B> static __device__ void scales(B b, uint32_t u, float *s);     \
         template <class B> static __device__ void mins(B b, uint32_t u, uint32_t *m);    \
         template <class B> static __device__ float min_of(B b);                          \
     };
 #define CODES(type)                                                                      \
-    template <class B>                                                                   \
-    inline __device__ void weights<type>::codes(B b, uint32_t u, uint32_t t,             \
-                                                const struct grid_tables *grids,         \
+    template <class B, class K>                                                          \
+    inline __device__ void weights<type>::codes(B b, uint32_t u, uint32_t t, K book,     \
                                                 uint32_t *lo, uint32_t *hi)
 #define SCALES(type)                                                                     \
     template <class B>                                                                   \
@@ -139,7 +136,7 @@ template <uint32_t type> struct weights;
 WEIGHTS(GGF_Q4_0, 32, 18, 2, 1, 0)
 CODES(GGF_Q4_0)
 {
-    UNUSED(u), UNUSED(grids);
+    UNUSED(u), UNUSED(book);
     const uint32_t q = b.word(2 + 4 * t);
     *lo = bytes_less(q & 0x0f0f0f0f, 8);
     *hi = bytes_less(q >> 4 & 0x0f0f0f0f, 8);
@@ -153,7 +150,7 @@ SCALES(GGF_Q4_0)
 WEIGHTS(GGF_Q4_1, 32, 20, 4, 1, 1)
 CODES(GGF_Q4_1)
 {
-    UNUSED(u), UNUSED(grids);
+    UNUSED(u), UNUSED(book);
     const uint32_t q = b.word(4 + 4 * t);
     *lo = q & 0x0f0f0f0f;
     *hi = q >> 4 & 0x0f0f0f0f;
@@ -174,7 +171,7 @@ MIN_OF(GGF_Q4_1) { return -half_at(b, 2); }
 WEIGHTS(GGF_Q5_0, 32, 22, 2, 1, 0)
 CODES(GGF_Q5_0)
 {
-    UNUSED(u), UNUSED(grids);
+    UNUSED(u), UNUSED(book);
     const uint32_t q = b.word(6 + 4 * t), high = b.word(2) >> 4 * t;
     *lo = bytes_less((q & 0x0f0f0f0f) | spread_bits(high) << 4, 16);
     *hi = bytes_less((q >> 4 & 0x0f0f0f0f) | spread_bits(high >> 16) << 4, 16);
@@ -188,7 +185,7 @@ SCALES(GGF_Q5_0)
 WEIGHTS(GGF_Q5_1, 32, 24, 4, 1, 1)
 CODES(GGF_Q5_1)
 {
-    UNUSED(u), UNUSED(grids);
+    UNUSED(u), UNUSED(book);
     const uint32_t q = b.word(8 + 4 * t), high = b.word(4) >> 4 * t;
     *lo = (q & 0x0f0f0f0f) | spread_bits(high) << 4;
     *hi = (q >> 4 & 0x0f0f0f0f) | spread_bits(high >> 16) << 4;
@@ -208,7 +205,7 @@ MIN_OF(GGF_Q5_1) { return -half_at(b, 2); }
 WEIGHTS(GGF_Q8_0, 32, 34, 2, 1, 0)
 CODES(GGF_Q8_0)
 {
-    UNUSED(u), UNUSED(grids);
+    UNUSED(u), UNUSED(book);
     *lo = b.word(2 + 4 * t);
     *hi = b.word(18 + 4 * t);
 }
@@ -222,7 +219,7 @@ WEIGHTS(GGF_IQ4_NL, 32, 18, 2, 1, 0)
 CODES(GGF_IQ4_NL)
 {
     UNUSED(u);
-    levels16(grids->iq4_nl, b.word(2 + 4 * t), lo, hi);
+    levels16(book, b.word(2 + 4 * t), lo, hi);
 }
 SCALES(GGF_IQ4_NL)
 {
@@ -235,7 +232,7 @@ WEIGHTS(GGF_MXFP4, 32, 17, 1, 1, 0)
 CODES(GGF_MXFP4)
 {
     UNUSED(u);
-    levels16(grids->fp4, b.word(1 + 4 * t), lo, hi);
+    levels16(book, b.word(1 + 4 * t), lo, hi);
 }
 SCALES(GGF_MXFP4)
 {
@@ -257,7 +254,7 @@ static inline __device__ uint32_t two_bits(uint32_t q, uint32_t u)
 WEIGHTS(GGF_Q2_K, 256, 84, 4, 2, 1)
 CODES(GGF_Q2_K)
 {
-    UNUSED(grids);
+    UNUSED(book);
     const B q = b.from(16 + 32 * (u / 4) + 4 * t);
     *lo = two_bits(q.word(0), u);
     *hi = two_bits(q.word(16), u);
@@ -281,7 +278,7 @@ MIN_OF(GGF_Q2_K) { return half_at(b, 82); }
 WEIGHTS(GGF_Q3_K, 256, 110, 2, 2, 0)
 CODES(GGF_Q3_K)
 {
-    UNUSED(grids);
+    UNUSED(book);
     const B q = b.from(32 + 32 * (u / 4) + 4 * t), mask = b.from(4 * t);
     *lo = bytes_less(two_bits(q.word(0), u) | (mask.word(0) >> u & 0x01010101) << 2, 4);
     *hi = bytes_less(two_bits(q.word(16), u) | (mask.word(16) >> u & 0x01010101) << 2, 4);
@@ -327,7 +324,7 @@ template <class B> static inline __device__ uint32_t four_mins(B b, uint32_t wor
 WEIGHTS(GGF_Q4_K, 256, 144, 16, 1, 1)
 CODES(GGF_Q4_K)
 {
-    UNUSED(grids);
+    UNUSED(book);
     const B q = b.from(16 + 32 * (u / 2) + 4 * t);
     *lo = q.word(0) >> 4 * (u & 1) & 0x0f0f0f0f;
     *hi = q.word(16) >> 4 * (u & 1) & 0x0f0f0f0f;
@@ -340,7 +337,7 @@ MIN_OF(GGF_Q4_K) { return half_at(b, 2); }
 WEIGHTS(GGF_Q5_K, 256, 176, 16, 1, 1)
 CODES(GGF_Q5_K)
 {
-    UNUSED(grids);
+    UNUSED(book);
     const B q = b.from(48 + 32 * (u / 2) + 4 * t), high = b.from(16 + 4 * t);
     *lo = (q.word(0) >> 4 * (u & 1) & 0x0f0f0f0f) | (high.word(0) >> u & 0x01010101) << 4;
     *hi = (q.word(16) >> 4 * (u & 1) & 0x0f0f0f0f) | (high.word(16) >> u & 0x01010101)
@@ -354,7 +351,7 @@ MIN_OF(GGF_Q5_K) { return half_at(b, 2); }
 WEIGHTS(GGF_Q6_K, 256, 210, 2, 2, 0)
 CODES(GGF_Q6_K)
 {
-    UNUSED(grids);
+    UNUSED(book);
     const uint32_t half = u / 4, run = u % 4;
     const B q = b.from(64 * half + 32 * (run & 1) + 4 * t);
     const B high = b.from(128 + 32 * half + 4 * t);
@@ -373,7 +370,7 @@ SCALES(GGF_Q6_K)
 }
 
 WEIGHTS(GGF_IQ4_XS, 256, 136, 8, 1, 0)
-CODES(GGF_IQ4_XS) { levels16(grids->iq4_nl, b.word(8 + 16 * u + 4 * t), lo, hi); }
+CODES(GGF_IQ4_XS) { levels16(book, b.word(8 + 16 * u + 4 * t), lo, hi); }
 SCALES(GGF_IQ4_XS)
 {
     const uint32_t head = b.word(0); /* d, and the upper bits of the scales */
@@ -387,14 +384,15 @@ SCALES(GGF_IQ4_XS)
 
 /* Of a unit, lane t has halves of groups of 8: group t / 2 and group 2 + t / 2, the first
  * or second four of each; or groups t and 4 + t of 4. */
-static inline __device__ uint32_t grid_word(const uint32_t (*grid)[2], uint32_t index,
-                                            uint32_t t)
+template <class K>
+static inline __device__ uint32_t grid_word(K grid, uint32_t index, uint32_t t)
 {
-    const uint2 both = read((const uint2 *)grid[index]); /* one load, where t is known */
+    const uint2 both = grid.two(index); /* one load, where t is known */
     return t & 1 ? both.y : both.x;
 }
-static inline __device__ uint32_t on_grid8(const uint32_t (*grid)[2], uint32_t index,
-                                           uint32_t signs, uint32_t t)
+template <class K>
+static inline __device__ uint32_t on_grid8(K grid, uint32_t index, uint32_t signs,
+                                           uint32_t t)
 {
     return bytes_signed(grid_word(grid, index, t), signs >> 4 * (t & 1));
 }
@@ -409,8 +407,8 @@ CODES(GGF_IQ2_XXS)
 {
     const B q = b.from(2 + 8 * u);
     const uint32_t word = q.word(4) >> 7 * (t / 2);
-    *lo = on_grid8(grids->iq2_xxs, q.byte(t / 2), all_signs(word & 127), t);
-    *hi = on_grid8(grids->iq2_xxs, q.byte(2 + t / 2), all_signs(word >> 14 & 127), t);
+    *lo = on_grid8(book, q.byte(t / 2), all_signs(word & 127), t);
+    *hi = on_grid8(book, q.byte(2 + t / 2), all_signs(word >> 14 & 127), t);
 }
 SCALES(GGF_IQ2_XXS) { s[0] = scale_iq2(half_at(b, 0), b.half(8 + 8 * u) >> 12); }
 
@@ -420,8 +418,8 @@ CODES(GGF_IQ2_XS)
 {
     const B q = b.from(2 + 8 * u + 2 * (t / 2));
     const uint32_t first = q.half(0), second = q.half(4);
-    *lo = on_grid8(grids->iq2_xs, first & 511, all_signs(first >> 9), t);
-    *hi = on_grid8(grids->iq2_xs, second & 511, all_signs(second >> 9), t);
+    *lo = on_grid8(book, first & 511, all_signs(first >> 9), t);
+    *hi = on_grid8(book, second & 511, all_signs(second >> 9), t);
 }
 SCALES(GGF_IQ2_XS)
 {
@@ -435,8 +433,8 @@ CODES(GGF_IQ2_S)
 {
     const B q = b.from(2 + 4 * u + t / 2), signs = q.from(32);
     const uint32_t high = b.byte(66 + u) >> 2 * (t / 2);
-    *lo = on_grid8(grids->iq2_s, q.byte(0) | (high & 3) << 8, signs.byte(0), t);
-    *hi = on_grid8(grids->iq2_s, q.byte(2) | (high >> 4 & 3) << 8, signs.byte(2), t);
+    *lo = on_grid8(book, q.byte(0) | (high & 3) << 8, signs.byte(0), t);
+    *hi = on_grid8(book, q.byte(2) | (high >> 4 & 3) << 8, signs.byte(2), t);
 }
 SCALES(GGF_IQ2_S)
 {
@@ -450,10 +448,8 @@ CODES(GGF_IQ3_XXS)
 {
     const B q = b.from(2 + 8 * u + t);
     const uint32_t word = b.word(66 + 4 * u) >> 7 * (t / 2);
-    *lo = bytes_signed(read(&grids->iq3_xxs[q.byte(0)]),
-                       all_signs(word & 127) >> 4 * (t & 1));
-    *hi = bytes_signed(read(&grids->iq3_xxs[q.byte(4)]),
-                       all_signs(word >> 14 & 127) >> 4 * (t & 1));
+    *lo = bytes_signed(book.word(q.byte(0)), all_signs(word & 127) >> 4 * (t & 1));
+    *hi = bytes_signed(book.word(q.byte(4)), all_signs(word >> 14 & 127) >> 4 * (t & 1));
 }
 SCALES(GGF_IQ3_XXS)
 {
@@ -466,9 +462,9 @@ CODES(GGF_IQ3_S)
 {
     const B q = b.from(2 + 8 * u + t), signs = b.from(74 + 4 * u + t / 2);
     const uint32_t high = b.byte(66 + u) >> t;
-    *lo = bytes_signed(read(&grids->iq3_s[q.byte(0) | (high & 1) << 8]),
+    *lo = bytes_signed(book.word(q.byte(0) | (high & 1) << 8),
                        signs.byte(0) >> 4 * (t & 1));
-    *hi = bytes_signed(read(&grids->iq3_s[q.byte(4) | (high >> 4 & 1) << 8]),
+    *hi = bytes_signed(book.word(q.byte(4) | (high >> 4 & 1) << 8),
                        signs.byte(2) >> 4 * (t & 1));
 }
 SCALES(GGF_IQ3_S)
@@ -478,10 +474,11 @@ SCALES(GGF_IQ3_S)
 }
 
 /* Levels -1, 0, 1 moved by an eighth up or down: in eighths, -9 to 9. */
-static inline __device__ uint32_t ternary(const struct grid_tables *grids, uint32_t index,
-                                          uint32_t down, uint32_t t)
+template <class K>
+static inline __device__ uint32_t ternary(K grid, uint32_t index, uint32_t down,
+                                          uint32_t t)
 {
-    return bytes_less(grid_word(grids->iq1, index, t) * 8 + (down ? 0 : 0x02020202), 9);
+    return bytes_less(grid_word(grid, index, t) * 8 + (down ? 0 : 0x02020202), 9);
 }
 
 WEIGHTS(GGF_IQ1_S, 256, 50, 2, 1, 0)
@@ -489,8 +486,8 @@ CODES(GGF_IQ1_S)
 {
     const B q = b.from(2 + 4 * u + t / 2);
     const uint32_t head = b.half(34 + 2 * u), high = head >> 3 * (t / 2);
-    *lo = ternary(grids, q.byte(0) | (high & 7) << 8, head >> 15, t);
-    *hi = ternary(grids, q.byte(2) | (high >> 6 & 7) << 8, head >> 15, t);
+    *lo = ternary(book, q.byte(0) | (high & 7) << 8, head >> 15, t);
+    *hi = ternary(book, q.byte(2) | (high >> 6 & 7) << 8, head >> 15, t);
 }
 SCALES(GGF_IQ1_S)
 {
@@ -505,8 +502,8 @@ CODES(GGF_IQ1_M)
     const B q = b.from(4 * u + t / 2), head = b.from(32 + 2 * u);
     const uint32_t first = head.byte(0) >> 4 * (t / 2) & 15,
                    second = head.byte(1) >> 4 * (t / 2) & 15;
-    *lo = ternary(grids, q.byte(0) | (first & 7) << 8, first & 8, t);
-    *hi = ternary(grids, q.byte(2) | (second & 7) << 8, second & 8, t);
+    *lo = ternary(book, q.byte(0) | (first & 7) << 8, first & 8, t);
+    *hi = ternary(book, q.byte(2) | (second & 7) << 8, second & 8, t);
 }
 SCALES(GGF_IQ1_M)
 {

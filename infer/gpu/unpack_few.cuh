@@ -41,9 +41,8 @@ template <uint32_t type> struct few_weights : few_base<type> {
 
 template <> struct few_weights<GGF_Q4_0> : few_base<GGF_Q4_0> {
     enum { is_unsigned = 1, offset = 8 };
-    template <class B>
-    static __device__ void codes(B b, uint32_t, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t, uint32_t t, K, uint32_t *lo, uint32_t *hi)
     {
         const uint32_t q = b.word(2 + 4 * t);
         *lo = q & 0x0f0f0f0f;
@@ -53,9 +52,8 @@ template <> struct few_weights<GGF_Q4_0> : few_base<GGF_Q4_0> {
 
 template <> struct few_weights<GGF_Q5_0> : few_base<GGF_Q5_0> {
     enum { is_unsigned = 1, offset = 16 };
-    template <class B>
-    static __device__ void codes(B b, uint32_t, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t, uint32_t t, K, uint32_t *lo, uint32_t *hi)
     {
         const uint32_t q = b.word(6 + 4 * t), high = b.word(2) >> 4 * t;
         *lo = (q & 0x0f0f0f0f) | spread_bits(high) << 4;
@@ -82,9 +80,9 @@ template <class B> static inline __device__ int mins_4_5(B b, const uint32_t sum
 template <> struct few_weights<GGF_Q4_K> : few_base<GGF_Q4_K> {
     enum { is_unsigned = 1 };
     static constexpr __device__ uint32_t place(uint32_t u) { return u % 2 ? 16 : 1; }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const uint32_t mask = u % 2 ? 0xf0f0f0f0 : 0x0f0f0f0f;
         const B q = b.from(16 + 32 * (u / 2) + 4 * t);
@@ -116,9 +114,9 @@ template <> struct few_weights<GGF_Q5_K> : few_base<GGF_Q5_K> {
 template <> struct few_weights<GGF_Q2_K> : few_base<GGF_Q2_K> {
     enum { is_unsigned = 1 };
     static constexpr __device__ uint32_t place(uint32_t u) { return 1u << 2 * (u % 4); }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const B q = b.from(16 + 32 * (u / 4) + 4 * t);
         *lo = q.word(0) & 0x03030303 * place(u);
@@ -158,9 +156,9 @@ template <> struct few_weights<GGF_Q3_K> : few_base<GGF_Q3_K> {
         const uint32_t low = (u % 4 == 3 ? q >> 2 : q) & 0x03030303 * place(u);
         return low | ((move > 0 ? third >> move : third << -move) & 0x01010101u << to);
     }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const B q = b.from(32 + 32 * (u / 4) + 4 * t), third = b.from(4 * t);
         *lo = three_bits(q.word(0), third.word(0), u);
@@ -189,9 +187,9 @@ template <> struct few_weights<GGF_Q6_K> : few_base<GGF_Q6_K> {
         return low |
                ((run < 2 ? high << (4 - 2 * run) : high >> (2 * run - 4)) & 0x30303030);
     }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const uint32_t half = u / 4, run = u % 4;
         const B q = b.from(64 * half + 32 * (run & 1) + 4 * t);

@@ -67,9 +67,9 @@ template <class B> static inline __device__ uint32_t two_mins_4_5(B b, uint32_t 
 
 template <> struct many_weights<GGF_Q4_K> : many_base<GGF_Q4_K> {
     enum { is_unsigned = 1 };
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const uint32_t mask = u % 2 ? 0xf0f0f0f0 : 0x0f0f0f0f;
         const B q = b.from(16 + 32 * (u / 2) + 4 * t);
@@ -96,9 +96,9 @@ template <> struct many_weights<GGF_Q5_K> : many_base<GGF_Q5_K> {
         return (u % 2 ? q >> 1 & 0x78787878 : q & 0x0f0f0f0f) |
                (fifth & 0x01010101u << to);
     }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const B q = b.from(48 + 32 * (u / 2) + 4 * t), high = b.from(16 + 4 * t);
         *lo = five_bits(q.word(0), high.word(0), u);
@@ -122,9 +122,9 @@ template <> struct many_weights<GGF_Q6_K> : many_base<GGF_Q6_K> {
         return ((run < 2 ? q << 2 : q >> 2) & 0x3c3c3c3c) |
                (less << (6 - 2 * run) & 0xc0c0c0c0);
     }
-    template <class B>
-    static __device__ void codes(B b, uint32_t u, uint32_t t, const struct grid_tables *,
-                                 uint32_t *lo, uint32_t *hi)
+    template <class B, class K>
+    static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
+                                 uint32_t *hi)
     {
         const uint32_t half = u / 4, run = u % 4;
         const B q = b.from(64 * half + 32 * (run & 1) + 4 * t);
