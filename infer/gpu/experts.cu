@@ -11,7 +11,8 @@
 
 enum {
     SORT_THREADS = 1024,
-    SUM_THREADS = 1024,
+    SUM_THREADS = 512,
+    SUM_ROWS = 12,               /* of a token, that are asked for together */
     PAIR_TOKENS = GPU_FEW_TOKENS /* with so many tokens pairs stay as they are */
 };
 
@@ -146,15 +147,6 @@ static __global__ void __launch_bounds__(ACTIVATE_THREADS)
         activate_row(p, row);
 }
 
-static __device__ void add_scaled(float4 *sum, float w, const float *row)
-{
-    const float4 v = *(const float4 *)row;
-    sum->x = fma1(w, v.x, sum->x);
-    sum->y = fma1(w, v.y, sum->y);
-    sum->z = fma1(w, v.z, sum->z);
-    sum->w = fma1(w, v.w, sum->w);
-}
-
 struct sum {
     const float *down;
     const uint32_t *place; /* of pairs that were sorted, or NULL */
@@ -165,43 +157,80 @@ struct sum {
     struct gpu_norm_to next; /* weight_d: NULL, or that norm of x follows */
 };
 
+/* One of a token's rows. */
+struct sum_row {
+    const float *from;
+    float weight;
+};
+
+/* Row k; the shared expert's is behind the others. */
+static __device__ struct sum_row sum_row_of(const struct sum &s, uint32_t token,
+                                            uint32_t k)
+{
+    if (k == s.n_used)
+        return { s.down + (size_t)(s.pairs + token) * s.n_embd, s.shared_weight[token] };
+    const uint32_t pair = token * s.n_used + k,
+                   there = s.given.place_d ? s.given.place_d[pair] : UINT32_MAX;
+    const float *const from =
+        there != UINT32_MAX
+            ? s.given.rows_d + (size_t)there * s.n_embd
+            : s.down + (size_t)(s.place ? s.place[pair] : pair) * s.n_embd;
+    return { from, s.weights[pair] };
+}
+
 /* Four numbers of a token's x. */
-static __device__ float4 sum_four(const struct sum &s, uint32_t token, uint32_t i)
+static __device__ float4 sum_four(const struct sum &s, uint32_t token, uint32_t i,
+                                  const struct sum_row *row, uint32_t rows)
 {
     const size_t at = (size_t)token * s.n_embd + i;
+    float4 *const to = (float4 *)(s.x + at);
+    const float4 before = *to;
     float4 sum = make_float4(0, 0, 0, 0);
     if (s.given.sum_d) sum = *(const float4 *)(s.given.sum_d + at);
-#pragma unroll 5
-    for (uint32_t k = 0; k < s.n_used; k++) {
-        const uint32_t pair = token * s.n_used + k,
-                       there = s.given.place_d ? s.given.place_d[pair] : UINT32_MAX;
-        const float *const row =
-            there != UINT32_MAX
-                ? s.given.rows_d + (size_t)there * s.n_embd
-                : s.down + (size_t)(s.place ? s.place[pair] : pair) * s.n_embd;
-        add_scaled(&sum, s.weights[pair], row + i);
+    for (uint32_t k0 = 0; k0 < rows; k0 += SUM_ROWS) {
+        float4 v[SUM_ROWS];
+        float w[SUM_ROWS];
+#pragma unroll
+        for (uint32_t k = 0; k < SUM_ROWS; k++) { /* maybe the last one more than once */
+            const struct sum_row r = row[min(k0 + k, rows - 1)];
+            v[k] = *(const float4 *)(r.from + i);
+            w[k] = r.weight;
+        }
+#pragma unroll
+        for (uint32_t k = 0; k < SUM_ROWS; k++) {
+            const bool there = k0 + k < rows; /* no branch: loads stay in front */
+            sum.x = there ? fma1(w[k], v[k].x, sum.x) : sum.x;
+            sum.y = there ? fma1(w[k], v[k].y, sum.y) : sum.y;
+            sum.z = there ? fma1(w[k], v[k].z, sum.z) : sum.z;
+            sum.w = there ? fma1(w[k], v[k].w, sum.w) : sum.w;
+        }
     }
-    if (s.shared_weight)
-        add_scaled(&sum, s.shared_weight[token],
-                   s.down + (size_t)(s.pairs + token) * s.n_embd + i);
-    float4 *const to = (float4 *)(s.x + at);
-    sum = make_float4(add(to->x, sum.x), add(to->y, sum.y), add(to->z, sum.z),
-                      add(to->w, sum.w));
+    sum = make_float4(add(before.x, sum.x), add(before.y, sum.y), add(before.z, sum.z),
+                      add(before.w, sum.w));
     *to = sum;
     return sum;
 }
 
-/* A block for each token. */
-static __global__ void __launch_bounds__(SUM_THREADS)
+/* A block for each token: several would have to find out which is the last one, which
+ * takes as long as all rows from L2. */
+static __global__ void __launch_bounds__(SUM_THREADS, 1)
     sum_experts(const __grid_constant__ struct sum s)
 {
+    SHARED_BYTES(bytes); /* x, if its norm follows, and then the rows */
     after_previous();
-    const uint32_t token = blockIdx.x;
-    const auto four = [&s, token](uint32_t i) { return sum_four(s, token, i); };
+    const uint32_t token = blockIdx.x, rows = s.n_used + (s.shared_weight ? 1 : 0);
+    float *const x = (float *)bytes;
+    struct sum_row *const row = (struct sum_row *)(x + (s.next.weight_d ? s.n_embd : 0));
+    for (uint32_t k = threadIdx.x; k < rows; k += blockDim.x)
+        row[k] = sum_row_of(s, token, k);
+    block_sync();
+    for (uint32_t i = 4 * threadIdx.x; i < s.n_embd; i += 4 * blockDim.x) {
+        const float4 v = sum_four(s, token, i, row, rows);
+        if (s.next.weight_d) *(float4 *)(x + i) = v;
+    }
     if (s.next.weight_d)
-        norm_row(s.next, token, s.n_embd, s.x + (size_t)token * s.n_embd, four);
-    else
-        for (uint32_t i = 4 * threadIdx.x; i < s.n_embd; i += 4 * blockDim.x) four(i);
+        norm_row(s.next, token, s.n_embd, x,
+                 [x](uint32_t i) { return *(const float4 *)(x + i); });
 }
 
 /* ---- All of it
@@ -299,7 +328,7 @@ void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *
                  const struct gpu_norm_to *next)
 {
     const struct layout l = layout_of(m, tokens, scratch_d);
-    const uint32_t threads = act_blocks(m->n_embd) * WARP;
+    const uint32_t threads = div_up(m->n_embd / 4, WARP) * WARP;
     struct sum s = {};
     s.down = l.down;
     s.place = l.sorted ? l.place : NULL;
@@ -311,7 +340,10 @@ void gpu_moe_sum(gpu *g, const struct gpu_moe *m, uint32_t tokens, const float *
     if (given) s.given = *given;
     s.x = x_d;
     if (next) s.next = *next;
-    LAUNCH(g, sum_experts, tokens, min(threads, (uint32_t)SUM_THREADS), 0, s);
+    LAUNCH(g, sum_experts, tokens, min(threads, (uint32_t)SUM_THREADS),
+           (next ? m->n_embd * sizeof(float) : 0) +
+               (m->n_used + 1) * sizeof(struct sum_row),
+           s);
 }
 
 void gpu_experts(gpu *g, const struct gpu_moe *m, const struct gpu_acts *acts,
