@@ -18,7 +18,7 @@ constexpr uint32_t SHARE = 8;  /* threads that share a column */
 constexpr uint32_t RULE_THREADS = PANEL * SHARE;
 constexpr uint32_t STAGE = 2048; /* floats of queries, and of keys, held at a time */
 constexpr uint32_t LINE = 32;    /* floats of a line of the L2 cache */
-constexpr uint32_t MOST_DIM = 256, FINISH_WARPS = 4;
+constexpr uint32_t MOST_DIM = 256, MOST_TAPS = 16, FINISH_WARPS = 4;
 static_assert(LINE * RULE_THREADS == PANEL * MOST_DIM, "a line of a panel for a thread");
 constexpr uint32_t FINISH_TOKENS = 8; /* so many the rule's last blocks can finish */
 
@@ -80,18 +80,44 @@ static __device__ void convolve(const struct window<TAPS, TILE> *win, uint32_t n
     }
 }
 
+/* What a block reads of n channels from `first` on is wanted soon. */
+static __device__ void ask_for_channels(const struct gpu_delta *d, const float *state,
+                                        uint32_t first, uint32_t n)
+{
+    const uint32_t all = channels(d), tap = lane_of();
+    if (tap >= d->taps) return;
+    for (uint32_t c = LINE * warp_of(); c < n; c += LINE * RULE_THREADS / WARP) {
+        const size_t at = (size_t)tap * all + first + c;
+        ask_for(d->conv_d + at);
+        if (tap + 1 < d->taps) ask_for(state + at);
+    }
+}
+
 /* The last raw inputs of a channel become the remembered ones; where a run is shorter
- * than the memory, they move up in it, the oldest first. */
-static __device__ void remember(const struct gpu_delta *d, float *state, uint32_t tokens,
-                                const float *projected, size_t width, uint32_t channel)
+ * than the memory, they move up in it, the oldest first.  x: they, all of which are read
+ * before one is written. */
+template <uint32_t TAPS>
+static __device__ void recall(const struct gpu_delta *d, const float *state,
+                              uint32_t tokens, const float *projected, size_t width,
+                              uint32_t channel, float *x)
 {
     const uint32_t all = channels(d), before = d->taps - 1;
-    for (uint32_t i = 0; i < before; i++) {
+#pragma unroll
+    for (uint32_t i = 0; i < TAPS - 1; i++) {
         const uint32_t at = i + tokens;
-        state[(size_t)i * all + channel] =
-            at < before ? state[(size_t)at * all + channel]
-                        : projected[(at - before) * width + channel];
+        if (i >= before) x[i] = 0;
+        else if (at < before) x[i] = state[(size_t)at * all + channel];
+        else x[i] = projected[(at - before) * width + channel];
     }
+}
+
+template <uint32_t TAPS>
+static __device__ void remember(const struct gpu_delta *d, float *state, uint32_t channel,
+                                const float *x)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < TAPS - 1; i++)
+        if (i + 1 < d->taps) state[(size_t)i * channels(d) + channel] = x[i];
 }
 
 /* ---- The rule ------------------------------------------------------------------- */
@@ -209,17 +235,30 @@ static __device__ void convolve_tile(const struct gpu_delta *d, const float *sta
     if (threadIdx.x < p->columns) convolve(&values, run->n, tile->v + threadIdx.x, PANEL);
 }
 
-/* decay = exp(a softplus(alpha + dt)), beta = sigmoid(b), a thread for each token. */
-static __device__ void gates(const struct gpu_delta *d, const struct run *run,
-                             const struct panel *p, const struct tile *tile)
+/* Of a token. */
+struct gate {
+    float a, dt, alpha, beta;
+};
+
+/* A thread for each token; the others get that of the last. */
+static __device__ struct gate load_gate(const struct gpu_delta *d, const struct run *run,
+                                        const struct panel *p)
 {
-    const uint32_t shares = d->n_v_heads / d->n_k_heads, t = threadIdx.x;
-    if (t >= run->n) return;
+    const uint32_t shares = d->n_v_heads / d->n_k_heads;
+    const uint32_t t = min(threadIdx.x, run->n - 1);
     const float *ba = run->projected + (run->first + t) * run->width + channels(d) +
                       (size_t)d->dim * d->n_v_heads + 2 * shares * p->k_head +
                       p->head % shares;
-    tile->beta[t] = sigmoid(ba[0]);
-    tile->decay[t] = expf(d->a_d[p->head] * softplus(ba[shares] + d->dt_d[p->head]));
+    return { d->a_d[p->head], d->dt_d[p->head], ba[shares], ba[0] };
+}
+
+/* decay = exp(a softplus(alpha + dt)), beta = sigmoid(b) */
+static __device__ void open_gate(struct gate g, const struct run *run,
+                                 const struct tile *tile)
+{
+    if (threadIdx.x >= run->n) return;
+    tile->beta[threadIdx.x] = sigmoid(g.beta);
+    tile->decay[threadIdx.x] = expf(g.a * softplus(g.alpha + g.dt));
 }
 
 /* The tokens of a tile, one after the other; then their outputs. */
@@ -260,7 +299,7 @@ static inline __host__ __device__ uint32_t heads_together(const struct gpu_delta
 }
 
 /* norm(o) silu(z) of one head of a token, or of two neighbours of 128, a warp's work.  q:
- * NULL, or their block there. */
+ * NULL, or their block there.  All loads are on their way together. */
 static __device__ void gated_norm(const struct gpu_delta *d, const float *z, float *o,
                                   struct act_block *q, uint32_t block)
 {
@@ -269,11 +308,19 @@ static __device__ void gated_norm(const struct gpu_delta *d, const float *z, flo
     const bool pair = heads_together(d) == 2;
     const uint32_t n = pair ? 2 * d->dim : d->dim;
     float4 x[PARTS];
-    float sum[PARTS], all = 0;
+    float sum[PARTS], all = 0, gate[PARTS][4], w[PARTS][4];
 #pragma unroll
     for (uint32_t k = 0; k < PARTS; k++) {
         const uint32_t i = first + STEP * k;
         x[k] = i < n ? *(const float4 *)(o + i) : make_float4(0, 0, 0, 0);
+#pragma unroll
+        for (uint32_t j = 0; j < 4; j++) {
+            gate[k][j] = i < n ? z[i + j] : 0;
+            w[k][j] = i < n ? d->norm_d[(pair ? first : i) + j] : 0;
+        }
+    }
+#pragma unroll
+    for (uint32_t k = 0; k < PARTS; k++) {
         sum[k] = add(fma1(x[k].x, x[k].x, mul(x[k].y, x[k].y)),
                      fma1(x[k].z, x[k].z, mul(x[k].w, x[k].w)));
         all = add(all, sum[k]);
@@ -284,44 +331,79 @@ static __device__ void gated_norm(const struct gpu_delta *d, const float *z, flo
         const float squares = warp_sum(pair ? sum[k] : all);
         const float scale = 1.0f / sqrtf(squares / (float)d->dim + d->eps);
         if (i < n) {
-            const float *const w = d->norm_d + (pair ? first : i);
-            x[k].x *= scale * w[0] * (z[i] * sigmoid(z[i]));
-            x[k].y *= scale * w[1] * (z[i + 1] * sigmoid(z[i + 1]));
-            x[k].z *= scale * w[2] * (z[i + 2] * sigmoid(z[i + 2]));
-            x[k].w *= scale * w[3] * (z[i + 3] * sigmoid(z[i + 3]));
+            x[k].x *= scale * w[k][0] * (gate[k][0] * sigmoid(gate[k][0]));
+            x[k].y *= scale * w[k][1] * (gate[k][1] * sigmoid(gate[k][1]));
+            x[k].z *= scale * w[k][2] * (gate[k][2] * sigmoid(gate[k][2]));
+            x[k].w *= scale * w[k][3] * (gate[k][3] * sigmoid(gate[k][3]));
             *(float4 *)(o + i) = x[k];
         }
     }
     if (q) acts_put(q, row, block, x);
 }
 
+/* The channel that is number i of those of a key head and the value heads that share it.
+ */
+static __device__ uint32_t channel_of(const struct gpu_delta *d, uint32_t k_head,
+                                      uint32_t i)
+{
+    const uint32_t dim = d->dim, shares = d->n_v_heads / d->n_k_heads;
+    const uint32_t keys = d->n_k_heads * dim; /* channels of all keys, as of queries */
+    const uint32_t at = i % dim, of = i / dim;
+    return of < 2 ? of * keys + k_head * dim + at
+                  : 2 * keys + (k_head * shares + of - 2) * dim + at;
+}
+
+/* These channels' raw inputs, by `threads` threads of which this is number `me`; it has
+ * several on their way together. */
+template <uint32_t TAPS>
+static __device__ void remember_heads(const struct gpu_delta *d, float *state,
+                                      uint32_t k_head, uint32_t tokens,
+                                      const float *projected, size_t width, uint32_t me,
+                                      uint32_t threads)
+{
+    constexpr uint32_t TOGETHER = TAPS <= 4 ? 6 : 1;
+    const uint32_t n = (2 + d->n_v_heads / d->n_k_heads) * d->dim;
+#pragma unroll 1
+    for (uint32_t first = me; first < n; first += TOGETHER * threads) {
+        float x[TOGETHER][TAPS - 1];
+#pragma unroll
+        for (uint32_t k = 0; k < TOGETHER; k++) {
+            const uint32_t i = first + k * threads;
+            if (i < n)
+                recall<TAPS>(d, state, tokens, projected, width, channel_of(d, k_head, i),
+                             x[k]);
+        }
+#pragma unroll
+        for (uint32_t k = 0; k < TOGETHER; k++) {
+            const uint32_t i = first + k * threads;
+            if (i < n) remember<TAPS>(d, state, channel_of(d, k_head, i), x[k]);
+        }
+    }
+}
+
 /* All of that for the value heads that share keys, by a block.  A call, so that it costs
- * the rule no registers. */
+ * the rule no registers.  Warps without a norm have the memory, if there are any. */
+template <uint32_t TAPS>
 static __noinline__ __device__ void finish_heads(const struct gpu_delta *d, float *state,
                                                  uint32_t k_head, uint32_t tokens,
                                                  const float *projected, size_t width,
                                                  float *out, struct act_block *q)
 {
-    const uint32_t shares = d->n_v_heads / d->n_k_heads, dim = d->dim;
+    const uint32_t dim = d->dim, warps = blockDim.x / WARP;
     const uint32_t row = d->n_v_heads * dim, each = heads_together(d);
-    const uint32_t pieces = shares / each;
+    const uint32_t pieces = d->n_v_heads / d->n_k_heads / each, norms = tokens * pieces;
 #pragma unroll 1
-    for (uint32_t i = warp_of(); i < tokens * pieces; i += blockDim.x / WARP) {
+    for (uint32_t i = warp_of(); i < norms; i += warps) {
         const uint32_t token = i / pieces, piece = k_head * pieces + i % pieces;
         const uint32_t at = piece * each * dim;
         gated_norm(d, projected + token * width + channels(d) + at,
                    out + (size_t)token * row + at,
                    q ? q + (size_t)token * act_stride(row) : NULL, piece);
     }
-    const uint32_t keys = d->n_k_heads * dim; /* channels of all keys, as of queries */
-#pragma unroll 1
-    for (uint32_t i = threadIdx.x; i < (2 + shares) * dim; i += blockDim.x) {
-        const uint32_t at = i % dim, of = i / dim;
-        const uint32_t channel = of < 2
-                                     ? of * keys + k_head * dim + at
-                                     : 2 * keys + (k_head * shares + of - 2) * dim + at;
-        remember(d, state, tokens, projected, width, channel);
-    }
+    const uint32_t busy = norms < warps ? norms : 0;
+    if (warp_of() < busy) return;
+    remember_heads<TAPS>(d, state, k_head, tokens, projected, width,
+                         threadIdx.x - busy * WARP, blockDim.x - busy * WARP);
 }
 
 /* ---- The kernels ----------------------------------------------------------------- */
@@ -330,7 +412,7 @@ static __noinline__ __device__ void finish_heads(const struct gpu_delta *d, floa
  * dim is at most SHARE * REGS, and what is beyond it is zero and stays zero.  counters:
  * one for each key head; or NULL, then finish() is to follow. */
 template <uint32_t REGS, uint32_t TAPS>
-static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
+static __global__ void __launch_bounds__(RULE_THREADS, 64 / REGS)
     rule(const __grid_constant__ struct gpu_delta d, struct gpu_delta_state state,
          uint32_t tokens, const float *projected, size_t width, float *out,
          struct act_block *encoded, uint32_t *counters)
@@ -352,6 +434,10 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     float s[REGS];
 
     if (LINE * threadIdx.x < n) ask_for(mine + LINE * threadIdx.x);
+    if (LINE * threadIdx.x < dim) ask_for(d.norm_d + LINE * threadIdx.x);
+    ask_for_channels(&d, state.conv_d, p.k_head * dim, dim);
+    ask_for_channels(&d, state.conv_d, (d.n_k_heads + p.k_head) * dim, dim);
+    ask_for_channels(&d, state.conv_d, (2 * d.n_k_heads + head) * dim + first, p.columns);
     after_previous();
     /* The state passes through shared memory, so that global memory is met in order. */
     for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * RULE_THREADS)
@@ -364,18 +450,22 @@ static __global__ void __launch_bounds__(RULE_THREADS, 48 / REGS)
     for (; run.first < tokens; run.first += TILE) {
         run.n = tokens - run.first < TILE ? tokens - run.first : TILE;
         block_sync(); /* nobody reads the last tile any more */
+        const struct gate gate = load_gate(&d, &run, &p);
         convolve_tile<TAPS, TILE>(&d, state.conv_d, &run, &p, &tile);
-        gates(&d, &run, &p, &tile);
+        open_gate(gate, &run, &tile);
         block_sync();
         rule_tile<REGS>(&d, &run, &p, &tile, s, out);
     }
+    /* What follows does not need the state. */
+    const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = blockIdx.y / shares;
+    const bool last = counters && last_block(counters + k_head, gridDim.x * shares);
     move<REGS, true>(s, q, dim, p.columns);
     block_sync();
     for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * RULE_THREADS)
         *(float4 *)(mine + i) = *(const float4 *)(q + panel_at(i));
-    const uint32_t shares = d.n_v_heads / d.n_k_heads, k_head = blockIdx.y / shares;
-    if (counters && last_block(counters + k_head, gridDim.x * shares))
-        finish_heads(&d, state.conv_d, k_head, tokens, projected, width, out, encoded);
+    if (last)
+        finish_heads<TAPS>(&d, state.conv_d, k_head, tokens, projected, width, out,
+                           encoded);
 }
 
 /* The first `norms` blocks have value heads of tokens, the others channels. */
@@ -395,8 +485,10 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
                    out + (size_t)piece * each * d.dim, q, piece % pieces);
     } else {
         const uint32_t channel = (blockIdx.x - norms) * blockDim.x + threadIdx.x;
-        if (channel < channels(&d))
-            remember(&d, state.conv_d, tokens, projected, width, channel);
+        float x[MOST_TAPS - 1];
+        if (channel >= channels(&d)) return;
+        recall<MOST_TAPS>(&d, state.conv_d, tokens, projected, width, channel, x);
+        remember<MOST_TAPS>(&d, state.conv_d, channel, x);
     }
 }
 
@@ -410,7 +502,8 @@ void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_st
     const bool blocks = heads_together(d) * d->dim == ACT_BLOCK;
     struct act_block *const q = (struct act_block *)(blocks ? q_d : NULL);
     const bool once = tokens <= FINISH_TOKENS && d->n_k_heads <= GPU_COUNTERS;
-    auto *const kernel = d->dim <= 128 && d->taps <= 4 ? rule<16, 4> : rule<32, 16>;
+    auto *const kernel =
+        d->dim <= 128 && d->taps <= 4 ? rule<16, 4> : rule<32, MOST_TAPS>;
     LAUNCH(g, kernel, grid, RULE_THREADS, 0, *d, *s, tokens, projected_d, width, out_d, q,
            once ? g->counters_d : NULL);
     if (!once) {
