@@ -69,12 +69,13 @@ COMMON_OBJ := $(call obj,$(wildcard tools/common/*.c))
 TOOLS      := $(basename $(notdir $(wildcard tools/*.c)))
 UNITS      := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 GPU_UNITS  := $(basename $(notdir $(wildcard tests/gpu/test_*.c)))
+PTX_UNITS  := $(GPU_UNITS:test_gpu_%=test_ptx_%)
 EMULATED_TOOLS := q3n-run q3n-bench
 FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-gpu gpu-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu \
+.PHONY: all help deps demo samples check check-gpu gpu-units check-ptx ptx-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu \
         bench-kld bench-turn lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -85,7 +86,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 tools: $(addprefix $(BUILD)/,$(TOOLS))
-units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) $(addprefix emulated/,$(EMULATED_TOOLS)))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
+units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) $(addprefix emulated/,$(EMULATED_TOOLS))) $(if $(filter 1,$(CUDA)),$(PTX_UNITS))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
        $(BUILD)/tests/checkkernels
 
 # ---- Compiling -------------------------------------------------------------
@@ -134,6 +135,20 @@ $(BUILD)/tests/gpu/%.o: tests/gpu/%.cpp
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(CXXBASE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The same as nvcc compiles them, PTX and all, for a machine of tests/gpu/ptx that runs PTX.
+PTX_ARCH  ?= 75 90
+PTX_OBJ   := $(CU:%.cu=$(BUILD)/ptx/%.o) $(patsubst tests/%.cpp,$(BUILD)/ptx/%.o,$(wildcard tests/gpu/ptx/*.cpp) tests/gpu/emulate.cpp)
+PTX_FLAGS = -std=c++17 -O3 -D_GNU_SOURCE -lineinfo --no-compress $(foreach a,$(PTX_ARCH),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
+
+$(BUILD)/ptx/infer/gpu/%.o: infer/gpu/%.cu
+	@mkdir -p $(@D)
+	$(call say,PTX,$<)
+	$(Q)$(NVCC) $(PTX_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+$(BUILD)/ptx/gpu/%.o: tests/gpu/%.cpp
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CXXBASE) $(CFLAGS) -O3 -march=native -fno-strict-aliasing -DPTX_DEVICE -isystem $(dir $(realpath $(NVCC)))../include -MMD -MP -c -o $@ $<
+
 # A kernel file with no functions for this machine would make ar complain of nothing.
 $(BUILD)/libgguf.a: $(GGUF_OBJ)
 $(BUILD)/libquant.a: $(QUANT_OBJ)
@@ -180,6 +195,14 @@ $(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS)): $(BUILD)/gpu/tests/%: $(BUILD)/te
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm
 
+$(PTX_UNITS:%=$(BUILD)/tests/%): $(BUILD)/tests/test_ptx_%: $(BUILD)/tests/gpu/test_gpu_%.o $(GPU_TEST_OBJ) \
+    $(PTX_OBJ) $(BUILD)/libcommon.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
+
+ptx-units: $(PTX_UNITS:%=$(BUILD)/tests/%)
+
 gpu-units: $(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS))
 
 $(BUILD)/tests/checkkernels: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/kernels/*.c)) $(BUILD)/libcommon.a $(ARCHIVES)
@@ -216,6 +239,17 @@ check-gpu: ## run the tests of the device code on the device of this machine (ne
 ifeq ($(CUDA),1)
 	@$(MAKE) --no-print-directory -j$(JOBS) gpu-units
 	@tests/run.sh $(BUILD)/gpu $(GPU_UNITS)
+else
+	@echo "skipped: there is no nvcc for this machine"
+endif
+
+check-ptx: ## run them on a machine that executes the PTX nvcc writes (needs nvcc)
+ifeq ($(CUDA),1)
+	@$(MAKE) --no-print-directory -j$(JOBS) ptx-units
+	@for device in $(PTX_ARCH); do \
+	    echo "compute capability $$device:"; \
+	    PTX_DEVICE=$$device tests/run.sh $(BUILD) $(PTX_UNITS) || exit 1; \
+	done
 else
 	@echo "skipped: there is no nvcc for this machine"
 endif

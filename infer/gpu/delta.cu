@@ -270,8 +270,10 @@ static __device__ void rule_tile(const struct gpu_delta *d, const struct run *ru
     constexpr uint32_t DIM = SHARE * REGS;
     const uint32_t column = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
     const float scale = 1.0f / sqrtf((float)d->dim);
-    for (uint32_t t = warp_of(); t < run->n; t += RULE_THREADS / WARP)
-        tile->kq[t] = unit_length(tile->q + t * DIM, tile->k + t * DIM, d->dim, d->eps);
+    for (uint32_t t = warp_of(); t < run->n; t += RULE_THREADS / WARP) {
+        const float kq = unit_length(tile->q + t * DIM, tile->k + t * DIM, d->dim, d->eps);
+        if (lane_of() == 0) tile->kq[t] = kq;
+    }
     block_sync();
     for (uint32_t t = 0; t < run->n; t++) {
         const float4 *const q = (const float4 *)(tile->q + t * DIM) + share;

@@ -174,6 +174,7 @@ int gpu_open(gpu **out, int index, ggf_error *err)
     *out = NULL;
     const int n = gpu_count(err);
     if (!n) return GGF_E_NOT_FOUND;
+    cudaGetLastError(); /* what failed before this device was opened is not its failure */
     if (index < 0 || index >= n)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "there is no device %d: they are numbered 0 to %d", index, n - 1);

@@ -9,7 +9,6 @@
  *
  * Memory nobody has written reads as NaN and -1.  With AddressSanitizer, whoever leaves
  * an allocation is caught. */
-#include "emulate.h"
 #include "emulate_parts.h"
 #include "emulator.h"
 
@@ -49,6 +48,9 @@ struct todo {
 struct emu_graph {
     std::vector<todo> list;
 };
+struct emu_exec {
+    emu_graph graph;
+};
 struct emu_stream {
     std::deque<todo> list;
     std::shared_ptr<uint64_t> done = std::make_shared<uint64_t>(0);
@@ -65,20 +67,20 @@ static struct {
     uint64_t seed = 1;
     uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
     bool hidden = false, refuse_graphs = false;
-    int capability = 80, driver = 13000;
+    int capability = emu_first_capability(), driver = 13000;
     float time = 0;
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
     emulator_counts counts = {};
+    uint64_t freed = 0; /* allocations */
     std::map<char *, size_t> device, host, registered;
-    std::map<const void *, size_t> allowed; /* shared memory of kernels */
     std::vector<emu_stream *> streams;
 } emu;
 
 /* ---- What the host has put into memory of the device ---------------------------------
  */
 
-std::map<char *, std::vector<char>> emu_put;
+static std::map<char *, std::vector<char>> emu_put;
 
 /* Of these bytes nothing is known any more. */
 static void forget(char *p, size_t bytes)
@@ -111,6 +113,27 @@ static void remember(char *to, const char *from, size_t bytes)
     emu_put[to].assign(from, from + bytes);
 }
 
+/* Copies of whole pieces may begin before and end behind what was put there. */
+void emu_read_put(const char *kernel, const void *p, size_t bytes)
+{
+    char *const from = (char *)p;
+    bool any = false;
+    auto at = emu_put.lower_bound(from + bytes);
+    while (at != emu_put.begin()) {
+        --at;
+        char *const first = std::max(from, at->first);
+        char *const end = std::min(from + bytes, at->first + at->second.size());
+        if (at->first < from && end <= from) break;
+        if (first >= end) continue;
+        any = true;
+        if (memcmp(first, &at->second[(size_t)(first - at->first)],
+                   (size_t)(end - first)))
+            die("%s: reads what a kernel wrote as if none had", kernel);
+        if (at->first <= from) break;
+    }
+    if (!any) die("%s: reads what the host did not put there as if it had", kernel);
+}
+
 uint64_t next_random()
 {
     uint64_t z = emu.seed += 0x9e3779b97f4a7c15;
@@ -119,7 +142,7 @@ uint64_t next_random()
     return z ^ z >> 31;
 }
 
-static cudaError_t result(cudaError_t e)
+cudaError_t emu_result(cudaError_t e)
 {
     if (emu.lost != cudaSuccess) e = emu.lost;
     if (e != cudaSuccess) emu.last = e;
@@ -191,8 +214,8 @@ static bool recorded()
     return any;
 }
 
-static void run_kernel(const char *what, const void *entry, dim3 grid, dim3 threads,
-                       size_t shared, std::function<void()> &kernel)
+static void run_kernel(dim3 grid, dim3 threads,
+                       const std::function<void(const emu_place &)> &block)
 {
     emu.counts.launches++;
     if (emu.lose_device && !--emu.lose_device) {
@@ -204,42 +227,25 @@ static void run_kernel(const char *what, const void *entry, dim3 grid, dim3 thre
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) blocks.push_back({ x, y, z });
     shuffle(blocks);
-    size_t own = 0;
-    for (const uint3 &b : blocks)
-        own = std::max(own, run_block(what, kernel, shared,
-                                      { { 0, 0, 0 }, b, threads, grid, false }));
-    /* Together 48 KiB unless more was asked for, and then what all devices before 9.0
-     * have; those have more. */
-    if (own + shared > 48 << 10 && shared > emu.allowed[entry])
-        die("%s: %zu bytes of shared memory and %zu of its own, not asked for", what,
-            shared, own);
-    if (own + shared > (size_t)(emu.capability < 90 ? 64 : 227) << 10)
-        die("%s: %zu bytes of shared memory and %zu of its own", what, shared, own);
+    for (const uint3 &b : blocks) block({ { 0, 0, 0 }, b, threads, grid, false });
 }
 
-void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
-                dim3 threads, size_t shared, bool early, std::function<void()> kernel)
+void emu_enqueue(cudaStream_t s, const char *what, dim3 grid, dim3 threads, bool early,
+                 std::function<void(const emu_place &)> block)
 {
-    if (result(cudaSuccess) != cudaSuccess) return;
+    if (emu_result(cudaSuccess) != cudaSuccess) return;
     if (early && !s->behind_kernel) die("%s: starts early, but behind no kernel", what);
     if (grid.y > 65535 || grid.z > 65535 || threads.x * threads.y * threads.z > 1024) {
-        result(cudaErrorInvalidValue);
+        emu_result(cudaErrorInvalidValue);
         return;
     }
     push(
-        s, [=]() mutable { run_kernel(what, entry, grid, threads, shared, kernel); },
-        true);
-}
-
-cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value)
-{
-    emu.allowed[kernel] = (size_t)value;
-    return result(cudaSuccess);
+        s, [=] { run_kernel(grid, threads, block); }, true);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     emu.streams.push_back(*s = new emu_stream);
     return cudaSuccess;
 }
@@ -249,21 +255,21 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
     do_all(s);
     emu.streams.erase(std::find(emu.streams.begin(), emu.streams.end(), s));
     delete s;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
     emu.counts.waits++;
     s->waited = end_of(s).n;
     do_all(s);
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     *e = new emu_event{ {}, !(flags & cudaEventDisableTiming) };
     return cudaSuccess;
 }
@@ -271,46 +277,47 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
     delete e;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     e->point = end_of(s);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
     do_until(e->point);
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 /* Who asks gives the device time. */
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
     for (emu_stream *s : emu.streams) do_some(s);
-    return result(is_done(e->point) ? cudaSuccess : cudaErrorNotReady);
+    return emu_result(is_done(e->point) ? cudaSuccess : cudaErrorNotReady);
 }
 
 /* Any time is possible: from a microsecond to ten seconds. */
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     if (!from->timed || !to->timed || !from->point.stream || !to->point.stream)
-        return result(cudaErrorInvalidValue);
-    if (!is_done(from->point) || !is_done(to->point)) return result(cudaErrorNotReady);
+        return emu_result(cudaErrorInvalidValue);
+    if (!is_done(from->point) || !is_done(to->point))
+        return emu_result(cudaErrorNotReady);
     *ms = emu.time > 0 ? emu.time : 1e-3f * powf(10, (float)(next_random() % 8));
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     s->behind_kernel = false;
     if (is_done(e->point)) return cudaSuccess;
     s->list.push_back({ {}, false, e->point });
@@ -320,47 +327,47 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
 {
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
     s->recording.reset(new emu_graph);
     s->spoiled = s->behind_kernel = false;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
 {
     *graph = s->recording.release();
     s->behind_kernel = false;
-    if (!s->spoiled && *graph) return result(cudaSuccess);
+    if (!s->spoiled && *graph) return emu_result(cudaSuccess);
     delete *graph;
     *graph = NULL;
-    return result(cudaErrorStreamCaptureInvalidated);
+    return emu_result(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
                                           unsigned long long)
 {
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
-    if (emu.refuse_graphs) return result(cudaErrorMemoryAllocation);
-    *exec = new emu_graph(*graph);
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (emu.refuse_graphs) return emu_result(cudaErrorMemoryAllocation);
+    *exec = new emu_exec{ *graph };
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
     delete graph;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 {
     delete exec;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
-    for (const todo &t : exec->list) s->list.push_back({ t.f, t.kernel });
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
+    for (const todo &t : exec->graph.list) s->list.push_back({ t.f, t.kernel });
     s->behind_kernel = false;
     emu.counts.calls++;
     return cudaSuccess;
@@ -368,6 +375,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 
 /* ---- Memory
  * -------------------------------------------------------------------------------- */
+
+char *poisoned(size_t bytes)
+{
+    void *p;
+    if (posix_memalign(&p, 256, bytes ? bytes : 1)) return NULL;
+    memset(p, POISON, bytes);
+    return (char *)p;
+}
 
 /* Is all of it in one allocation? */
 static bool inside(const std::map<char *, size_t> &all, const void *p, size_t bytes)
@@ -378,15 +393,30 @@ static bool inside(const std::map<char *, size_t> &all, const void *p, size_t by
     return (const char *)p + bytes <= at->first + at->second;
 }
 
+bool emu_allocation(const void *p, char **first, char **end)
+{
+    for (const auto *all : { &emu.device, &emu.host, &emu.registered }) {
+        auto at = all->upper_bound((char *)p);
+        if (at == all->begin()) continue;
+        --at;
+        *first = at->first;
+        *end = at->first + at->second;
+        if ((const char *)p < *end) return true;
+    }
+    return false;
+}
+
+uint64_t emu_allocations() { return emu.counts.allocations + emu.freed; }
+
 static cudaError_t allocate(void **out, size_t bytes, std::map<char *, size_t> &list,
                             bool enough)
 {
     emu.counts.allocations++;
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     const bool fails = emu.fail_allocation && !--emu.fail_allocation;
     char *p = fails || !enough ? NULL : poisoned(bytes);
-    if (!p) return result(cudaErrorMemoryAllocation);
+    if (!p) return emu_result(cudaErrorMemoryAllocation);
     list[p] = bytes;
     *out = p;
     return cudaSuccess;
@@ -398,9 +428,10 @@ static cudaError_t release(void *p, std::map<char *, size_t> &list)
     const auto at = list.find((char *)p);
     if (at == list.end()) die("freed, but not allocated: %p", p);
     for (emu_stream *s : emu.streams) do_all(s);
+    emu.freed++;
     list.erase(at);
     free(p);
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaMalloc(void **out, size_t bytes)
@@ -431,7 +462,7 @@ cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned)
 cudaError_t cudaHostGetDevicePointer(void **out, void *p, unsigned)
 {
     *out = p;
-    return result(inside(emu.host, p, 1) ? cudaSuccess : cudaErrorInvalidValue);
+    return emu_result(inside(emu.host, p, 1) ? cudaSuccess : cudaErrorInvalidValue);
 }
 
 cudaError_t cudaFreeHost(void *p)
@@ -443,13 +474,13 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
 {
     emu.counts.allocations++;
-    if (recorded()) return result(cudaErrorStreamCaptureUnsupported);
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (recorded()) return emu_result(cudaErrorStreamCaptureUnsupported);
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     if (!bytes || (uintptr_t)p % 4096) die("pinned, but not whole pages: %p", p);
     if (emu.fail_allocation && !--emu.fail_allocation)
-        return result(cudaErrorMemoryAllocation);
+        return emu_result(cudaErrorMemoryAllocation);
     if (inside(emu.registered, p, 1) || inside(emu.host, p, 1))
-        return result(cudaErrorHostMemoryAlreadyRegistered);
+        return emu_result(cudaErrorHostMemoryAlreadyRegistered);
     emu.registered[(char *)p] = bytes;
     emu.counts.pinned++;
     return cudaSuccess;
@@ -458,8 +489,9 @@ cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
 cudaError_t cudaHostUnregister(void *p)
 {
     if (!emu.registered.erase((char *)p)) die("unpinned, but not pinned: %p", p);
+    emu.freed++;
     emu.counts.pinned--;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 static void copy_rows(char *to, size_t to_stride, const char *from, size_t from_stride,
@@ -524,16 +556,17 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
                               size_t from_stride, size_t bytes, size_t rows,
                               cudaMemcpyKind kind, cudaStream_t s)
 {
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     const bool up = kind == cudaMemcpyHostToDevice;
     const void *device = up ? to : from, *host = up ? from : to;
     const size_t stride = up ? to_stride : from_stride;
-    if (bytes > to_stride || bytes > from_stride) return result(cudaErrorInvalidValue);
+    if (bytes > to_stride || bytes > from_stride)
+        return emu_result(cudaErrorInvalidValue);
     if (!inside(emu.device, device, (rows - 1) * stride + bytes) ||
         inside(emu.device, host, 1))
         die("a copy of %zu rows of %zu bytes leaves the memory it is for", rows, bytes);
     if (half_pinned(host, (rows - 1) * (up ? from_stride : to_stride) + bytes))
-        return result(cudaErrorInvalidValue);
+        return emu_result(cudaErrorInvalidValue);
     if (up && !s->recording) count_copy(s, rows * bytes);
     if (up && !s->recording && !pinned(from, 1)) {
         /* what is not pinned is taken now */
@@ -562,7 +595,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
 {
-    if (result(cudaSuccess) != cudaSuccess) return emu.lost;
+    if (emu_result(cudaSuccess) != cudaSuccess) return emu.lost;
     if (!inside(emu.device, to, bytes)) die("clearing leaves the memory it is for");
     push(s, [=] {
         memset(to, value, bytes);
@@ -593,6 +626,7 @@ const char *cudaGetErrorString(cudaError_t e)
         return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated:
         return "operation failed due to a previous error during capture";
+    default: break;
     }
     return "unknown error";
 }
@@ -607,13 +641,13 @@ cudaError_t cudaGetLastError()
 cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = emu.hidden ? 0 : 1;
-    if (emu.driver / 1000 < 13) return result(cudaErrorInsufficientDriver);
-    return result(emu.hidden ? cudaErrorNoDevice : cudaSuccess);
+    if (emu.driver / 1000 < 13) return emu_result(cudaErrorInsufficientDriver);
+    return emu_result(emu.hidden ? cudaErrorNoDevice : cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int index)
 {
-    return result(index == 0 ? cudaSuccess : cudaErrorInvalidValue);
+    return emu_result(index == 0 ? cudaSuccess : cudaErrorInvalidValue);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
@@ -624,35 +658,26 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->minor = emu.capability % 10;
     p->multiProcessorCount = 4;
     p->l2CacheSize = 1 << 20;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
     *version = emu.driver;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
     *version = 13000;
-    return result(cudaSuccess);
-}
-
-/* There is code for 7.5 up to 9.0. */
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
-{
-    a->ptxVersion = emu.capability;
-    return result(emu.capability >= 75 && emu.capability <= 90
-                      ? cudaSuccess
-                      : cudaErrorNoKernelImageForDevice);
+    return emu_result(cudaSuccess);
 }
 
 cudaError_t cudaMemGetInfo(size_t *bytes_free, size_t *total)
 {
     *total = emu.memory;
     *bytes_free = emu.memory > emu.counts.bytes ? emu.memory - emu.counts.bytes : 0;
-    return result(cudaSuccess);
+    return emu_result(cudaSuccess);
 }
 
 /* ---- What tests ask for
@@ -666,6 +691,7 @@ void emulator_lose_device(uint64_t n) { emu.lose_device = n; }
 void emulator_lose_in_copy(uint64_t n) { emu.lose_in_copy = n; }
 void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
 void emulator_refuse_graphs(bool refuse) { emu.refuse_graphs = refuse; }
+int emu_capability() { return emu.capability; }
 void emulator_capability(int capability) { emu.capability = capability; }
 void emulator_driver(int version) { emu.driver = version; }
 void emulator_time(float milliseconds) { emu.time = milliseconds; }
@@ -677,7 +703,7 @@ void emulator_reset(void)
     emu.seed = 1;
     emu.fail_allocation = emu.lose_device = emu.lose_in_copy = 0;
     emu.hidden = emu.refuse_graphs = false;
-    emu.capability = 80;
+    emu.capability = emu_first_capability();
     emu.driver = 13000;
     emu.time = 0;
     emu.lost = emu.last = cudaSuccess;

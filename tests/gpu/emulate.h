@@ -82,7 +82,7 @@ struct cudaDeviceProp {
 typedef struct emu_stream *cudaStream_t;
 typedef struct emu_event *cudaEvent_t;
 typedef struct emu_graph *cudaGraph_t;
-typedef struct emu_graph *cudaGraphExec_t;
+typedef struct emu_exec *cudaGraphExec_t;
 
 const char *cudaGetErrorString(cudaError_t e);
 cudaError_t cudaGetLastError();
@@ -127,11 +127,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
 
 /* ---- What kernels see ------------------------------------------------------------- */
 
-struct emu_place {
-    uint3 thread, block;
-    dim3 threads, blocks;
-    bool waited; /* for what comes before the kernel */
-};
+#include "emulate_place.h"
+
 extern emu_place *emu_here; /* of the fiber that runs */
 #define threadIdx (emu_here->thread)
 #define blockIdx  (emu_here->block)

@@ -7,18 +7,12 @@
  * Memory nobody has written reads as NaN and -1: shared memory of each block, the target
  * of a copy that was not waited for.  With AddressSanitizer, whoever leaves a shared
  * array is caught. */
-#include "emulate.h"
 #include "emulate_parts.h"
 #include "fiber.h"
 
 /* Stacks are no power of two apart, or all would want the same few lines of the caches.
  */
-enum {
-    POISON = 0xff,
-    WARP_LANES = 32,
-    MAX_THREADS = 1024,
-    STACK_BYTES = (256 << 10) + 17 * 64
-};
+enum { WARP_LANES = 32, MAX_THREADS = 1024, STACK_BYTES = (256 << 10) + 17 * 64 };
 
 /* ---- A block ------------------------------------------------------------------------
  */
@@ -83,26 +77,7 @@ static void thread_main()
 
 void emu_block_sync() { yield(AT_BLOCK); }
 
-/* Copies of whole pieces may begin before and end behind what was put there. */
-void emu_read(const void *p, size_t bytes)
-{
-    char *const from = (char *)p;
-    bool any = false;
-    auto at = emu_put.lower_bound(from + bytes);
-    while (at != emu_put.begin()) {
-        --at;
-        char *const first = std::max(from, at->first);
-        char *const end = std::min(from + bytes, at->first + at->second.size());
-        if (at->first < from && end <= from) break;
-        if (first >= end) continue;
-        any = true;
-        if (memcmp(first, &at->second[(size_t)(first - at->first)],
-                   (size_t)(end - first)))
-            die("%s: reads what a kernel wrote as if none had", block.what);
-        if (at->first <= from) break;
-    }
-    if (!any) die("%s: reads what the host did not put there as if it had", block.what);
-}
+void emu_read(const void *p, size_t bytes) { emu_read_put(block.what, p, bytes); }
 
 void emu_after_previous()
 {
@@ -180,8 +155,9 @@ static void prepare_block(const emu_place &place)
     }
 }
 
-size_t run_block(const char *what, std::function<void()> &kernel, size_t shared,
-                 const emu_place &place)
+/* `shared`: bytes of it that the launch asked for.  Returns what the kernel declares. */
+static size_t run_block(const char *what, std::function<void()> &kernel, size_t shared,
+                        const emu_place &place)
 {
     std::vector<size_t> order;
     block.what = what;
@@ -216,12 +192,38 @@ size_t run_block(const char *what, std::function<void()> &kernel, size_t shared,
     return own;
 }
 
-char *poisoned(size_t bytes)
+/* Shared memory that kernels may ask for. */
+static std::map<const void *, size_t> allowed;
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value)
 {
-    void *p;
-    if (posix_memalign(&p, 256, bytes ? bytes : 1)) return NULL;
-    memset(p, POISON, bytes);
-    return (char *)p;
+    allowed[kernel] = (size_t)value;
+    return emu_result(cudaSuccess);
+}
+
+/* There is code for 7.5 up to 9.0. */
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)
+{
+    a->ptxVersion = emu_capability();
+    return emu_result(a->ptxVersion >= 75 && a->ptxVersion <= 90
+                          ? cudaSuccess
+                          : cudaErrorNoKernelImageForDevice);
+}
+int emu_first_capability() { return 80; }
+
+void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
+                dim3 threads, size_t shared, bool early, std::function<void()> kernel)
+{
+    emu_enqueue(s, what, grid, threads, early, [=](const emu_place &place) mutable {
+        const size_t own = run_block(what, kernel, shared, place);
+        /* Together 48 KiB unless more was asked for, and then what all devices before 9.0
+         * have; those have more. */
+        if (own + shared > 48 << 10 && shared > allowed[entry])
+            die("%s: %zu bytes of shared memory and %zu of its own, not asked for", what,
+                shared, own);
+        if (own + shared > (size_t)(emu_capability() < 90 ? 64 : 227) << 10)
+            die("%s: %zu bytes of shared memory and %zu of its own", what, shared, own);
+    });
 }
 
 void *emu_shared(const char *file, int line, size_t bytes)

@@ -3,7 +3,11 @@
 #ifndef TESTS_GPU_EMULATE_PARTS_H
 #define TESTS_GPU_EMULATE_PARTS_H
 
+#ifdef PTX_DEVICE
+#include "ptx/runtime.h"
+#else
 #include "emulate.h"
+#endif
 
 #include <map>
 #include <vector>
@@ -17,15 +21,21 @@ template <class T> static inline void shuffle(std::vector<T> &v)
 {
     for (size_t i = v.size(); i > 1; i--) std::swap(v[i - 1], v[next_random() % i]);
 }
-/* What the host has put into memory of the device, as it was then. */
-extern std::map<char *, std::vector<char>> emu_put;
-
-/* ---- emulate_block.cpp --------------------------------------------------------- */
-
-/* `shared`: bytes of it that the launch asked for.  Returns what the kernel declares. */
-size_t run_block(const char *what, std::function<void()> &kernel, size_t shared,
-                 const emu_place &place);
+enum { POISON = 0xff };
 /* Memory that reads as NaN and -1, 256-aligned; NULL if there is none. */
 char *poisoned(size_t bytes);
+/* The allocation, of the device or pinned, that p is in.  What is known of it holds as
+ * long as emu_allocations() stays the same. */
+bool emu_allocation(const void *p, char **first, char **end);
+uint64_t emu_allocations();
+/* An error of a call. */
+cudaError_t emu_result(cudaError_t e);
+/* Ten times the device's compute capability, as tests have set it. */
+int emu_capability();
+
+/* ---- emulate_block.cpp, or ptx/ ------------------------------------------------- */
+
+/* At first. */
+int emu_first_capability();
 
 #endif

@@ -25,7 +25,7 @@ void emulator_lose_in_copy(uint64_t n);
 void emulator_hide_device(bool hidden);
 /* No graph can be made of what was recorded. */
 void emulator_refuse_graphs(bool refuse);
-/* Ten times its compute capability; there is code for 7.5 up to 9.0. */
+/* Ten times its compute capability; there is code for 7.5 up to 9.0 (of PTX: 9.9). */
 void emulator_capability(int capability);
 /* The driver's, as CUDA has it: 12040 for 12.4; 0: there is none. */
 void emulator_driver(int version);

@@ -1,0 +1,29 @@
+/* memory.h - what the parts of the machine say to each other of memory. */
+#ifndef TESTS_GPU_PTX_MEMORY_H
+#define TESTS_GPU_PTX_MEMORY_H
+
+#include "ptx.h"
+
+namespace ptx
+{
+
+const op_kind *find_register_operation(const std::string &name);
+
+enum access { READ, WRITE, ATOMIC };
+
+/* ---- shadow.cpp: races in shared memory ------------------------------------------- */
+
+/* Ends the program if another thread has written, or reads what is written, with nothing
+ * between that makes one wait for the other. */
+void shadow_touch(warp &w, const instr &in, uint32_t lane, uint32_t at, uint32_t bytes,
+                  access how);
+struct shadow *shadow_new(uint32_t bytes);
+void shadow_free(struct shadow *s);
+
+/* ---- report.cpp: what a device would have to do for an access --------------------- */
+
+void count_access(warp &w, const instr &in, uint32_t lanes);
+
+} // namespace ptx
+
+#endif
