@@ -266,16 +266,23 @@ static int byte_of(uint32_t word, int i, bool is_unsigned)
 /* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA, for 8-bit integers. */
 static void mma_8(void *const args[32])
 {
+    int a[16][16], b[8][16];
+    for (int lane = 0; lane < 32; lane++) {
+        const byte_operands *m = (byte_operands *)args[lane];
+        const int row = lane / 4;
+        for (int k = 0; k < 4; k++) {
+            const int column = lane % 4 * 4 + k;
+            a[row][column] = byte_of(m->a[0], k, m->a_unsigned);
+            a[row + 8][column] = byte_of(m->a[1], k, m->a_unsigned);
+            b[row][column] = byte_of(m->b, k, m->b_unsigned);
+        }
+    }
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 4; i++) {
-            const byte_operands *own = (byte_operands *)args[lane];
-            const int row = lane / 4, column = 2 * (lane % 4) + i % 2;
-            for (int k = 0; k < 16; k++) {
-                const byte_operands *a = (byte_operands *)args[4 * row + k / 4],
-                                    *b = (byte_operands *)args[4 * column + k / 4];
-                own->c[i] += byte_of(a->a[i / 2], k % 4, own->a_unsigned) *
-                             byte_of(b->b, k % 4, own->b_unsigned);
-            }
+            const int *row = a[lane / 4 + i / 2 * 8], *column = b[2 * (lane % 4) + i % 2];
+            int sum = 0;
+            for (int k = 0; k < 16; k++) sum += row[k] * column[k];
+            ((byte_operands *)args[lane])->c[i] += sum;
         }
 }
 
