@@ -14,6 +14,7 @@
  *
  * A word is four bytes or two binary16 (bfloat16), neighbours in k, lowest first.
  * (PTX ISA, "Matrix fragments for mma.m16n8k32" and its kin.) */
+
 /* Whether the bytes of a and of b have a sign. */
 enum mma_bytes { S8_S8, U8_S8, S8_U8 };
 

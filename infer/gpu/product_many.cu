@@ -13,17 +13,14 @@
  * are the bits of a float, 1.5 * 2^23 + sum, for sums below 2^22; or, where a product
  * with the scale is rounded by itself, by that product (shifted_times()).  The sum of the
  * mins is a product too, of 16 mins with the bytes of 16 sums of activations. */
-#include "mma.cuh"
-#include "product_tile.cuh"
-#include "unpack_many.cuh"
+#include "unpack_warp.cuh"
 
 enum {
     THREADS = 128,
     WARPS = THREADS / WARP,
     TILES = MANY_COLUMNS / 8, /* of 8 columns */
-    UNITS = ACT_BLOCK / 32,
-    SUMS_AT = ACT_BLOCK / 4, /* in words of an act_block, */
-    D_AT = SUMS_AT + UNITS,  /* as are these */
+    SUMS_AT = ACT_BLOCK / 4,  /* in words of an act_block, */
+    D_AT = SUMS_AT + UNITS,   /* as are these */
     ACT_WORDS = D_AT + UNITS,
     COLUMN_WORDS = ACT_WORDS + 4, /* so that 8 columns have different banks */
     SHIFT_BITS = 0x4b400000       /* of SHIFT */
@@ -36,26 +33,6 @@ struct alignas(16) staged {
     uint32_t word[COLUMN_WORDS];
 };
 
-/* Of a warp's rows: what units of 256 columns have, in their order: a scale, two for both
- * halves, or, where blocks have 32, a scale and a min.  Rows have different banks. */
-struct alignas(16) scales {
-    float row[16][2 * UNITS + 4];
-};
-template <class W> struct unit_of {
-    enum { numbers = W::groups == 2 || (W::has_min && W::block == 32) ? 2 : 1 };
-};
-
-/* 256 columns of a type as they are stored, from the 16-aligned address at or below them
- * on: pieces of 16 bytes, and of the place for them, which is such that rows have
- * different banks. */
-template <class W> struct stored {
-    enum {
-        bytes = ACT_BLOCK / W::block * W::bytes,
-        aligned = W::block == ACT_BLOCK && bytes % 16 == 0,
-        pieces = (aligned ? bytes : bytes + 30) / 16,
-        place = pieces | 1
-    };
-};
 enum { STORED_MOST = 19 }; /* of all types: Q8_0 */
 
 /* Memory of a block, behind the activations: scales of its warps; their stored rows, and
@@ -64,167 +41,12 @@ struct alignas(16) block_memory {
     struct scales scales[WARPS];
     uint4 rest[WARPS * 16 * STORED_MOST];
 };
-/* What of it a warp sees. */
-struct warp_memory {
-    struct scales *scales;
-    uint4 *stored;
-};
 
 /* A type's, in pieces of 16 bytes. */
 template <class W, uint32_t type> struct memory_of {
     enum { rows = 16 * stored<W>::place, book = shared_book<type>::words / 4 };
     static_assert(WARPS * rows + book <= WARPS * 16 * STORED_MOST, "room for all");
 };
-
-/* A block there; a name of its own, as product_few.cu has another such. */
-template <int align> struct in_warp {
-    const uint8_t *p;
-    __device__ in_warp from(uint32_t i) const { return { p + i }; }
-    __device__ uint32_t byte(uint32_t i) const { return p[i]; }
-    __device__ uint32_t half(uint32_t i) const { return *(const uint16_t *)(p + i); }
-    __device__ uint32_t word(uint32_t i) const
-    {
-        if (align >= 4) return *(const uint32_t *)(p + i);
-        if (align == 2) return half(i) | half(i + 2) << 16;
-        return byte(i) | byte(i + 1) << 8 | byte(i + 2) << 16 | byte(i + 3) << 24;
-    }
-};
-
-/* What a lane (g, t) has of 256 columns of rows g and g + 8. */
-struct lane_weights {
-    uint32_t code[UNITS][4];
-    uint32_t mins[2]; /* in bytes, whole numbers: two of unit t, two of unit t + 4; */
-    float min[2];     /* times these */
-};
-
-/* A stored row: its place, and the lower bits of its address in memory. */
-struct stored_row {
-    const uint8_t *place;
-    uint32_t low;
-};
-
-template <class W>
-static __device__ struct stored_row row_of(const uint4 *rows, const struct tile &t,
-                                           uint32_t row, uint32_t r)
-{
-    return { (const uint8_t *)(rows + r * stored<W>::place),
-             (uint32_t)(uintptr_t)weight_row(t, row + r) };
-}
-
-/* Block `at` of 256 of it, when that is there. */
-template <class W>
-static __device__ in_warp<W::align> block_of(const struct stored_row &r, uint32_t at)
-{
-    if (stored<W>::aligned) return { r.place };
-    return { r.place + (r.low + at * stored<W>::bytes) % 16 };
-}
-
-/* ---- Unpacking ------------------------------------------------------------------------
- */
-
-/* Of two rows.  Behind the end of them the last of `units` is read again. */
-template <class W, bool whole, class K>
-static __device__ void unpack_codes(struct lane_weights *w, const in_warp<W::align> b[2],
-                                    uint32_t units, K book)
-{
-#pragma unroll
-    for (uint32_t u = 0; u < UNITS; u++)
-#pragma unroll
-        for (uint32_t i = 0; i < 2; i++) {
-            const uint32_t k = whole ? u : min(u, units - 1);
-            W::codes(W::block == 32 ? b[i].from(k * W::bytes) : b[i],
-                     W::block == 32 ? 0 : u, lane_of() % 4, book, &w->code[u][i],
-                     &w->code[u][2 + i]);
-        }
-}
-
-/* Of what codes() wants with t = 0, every 16 bytes' word t. */
-struct in_runs {
-    const uint32_t *run;
-    uint32_t at;
-    __device__ in_runs from(uint32_t i) const { return { run, at + i }; }
-    __device__ uint32_t word(uint32_t i) const { return run[(at + i) / 16]; }
-};
-
-/* Of rows g and g + 8 of blocks that are 16-aligned, 16 bytes of both by one load for two
- * of them. */
-template <class W>
-static __device__ void unpack_runs(struct lane_weights *w, const uint4 *rows)
-{
-    enum { runs = stored<W>::pieces };
-    const uint32_t lane = lane_of();
-    const uint4 *const own = rows + lane % 16 * stored<W>::place + lane / 16;
-    uint32_t run[2][runs];
-#pragma unroll
-    for (uint32_t k = 1; k < runs; k += 2) { /* the first is for scales */
-        uint32_t v[4];
-        load_matrices(v, (const uint32_t *)(own + k));
-        run[0][k] = v[0], run[1][k] = v[1];
-        run[0][k + 1] = v[2], run[1][k + 1] = v[3];
-    }
-#pragma unroll
-    for (uint32_t u = 0; u < UNITS; u++)
-#pragma unroll
-        for (uint32_t i = 0; i < 2; i++) {
-            const in_runs b = { run[i], 0 };
-            W::codes(b, u, 0, NULL, &w->code[u][i], &w->code[u][2 + i]);
-        }
-}
-
-/* The numbers of four units of a row, the first or the second four: two lanes have a row.
- * What is behind the end of it counts nothing. */
-template <class W>
-static __device__ void unpack_scales(struct scales *s, in_warp<W::align> b,
-                                     uint32_t units)
-{
-    enum { numbers = unit_of<W>::numbers };
-    const uint32_t half = lane_of() % 2;
-    alignas(16) float v[4 * numbers];
-    if constexpr (W::block == ACT_BLOCK) {
-        W::four_units(b, half, v);
-    } else {
-#pragma unroll
-        for (uint32_t k = 0; k < 4; k++) {
-            const bool there = 4 * half + k < units;
-            const in_warp<W::align> unit = b.from(there ? (4 * half + k) * W::bytes : 0);
-            float scale[2];
-            W::scales(unit, 0, scale);
-            v[numbers * k] = there ? scale[0] : 0;
-            if constexpr (W::has_min) v[2 * k + 1] = there ? W::min_of(unit) : 0;
-        }
-    }
-    float4 *to = (float4 *)(s->row[lane_of() / 2] + 4 * numbers * half);
-#pragma unroll
-    for (uint32_t k = 0; k < numbers; k++)
-        to[k] = make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
-}
-
-/* What a lane unpacks: codes and mins of rows g and g + 8, scales of row lane / 2. */
-struct lane_rows {
-    struct stored_row own[2], other;
-};
-
-/* Block `at` of 256 of the rows, which is stored. */
-template <class W, class K>
-static __device__ void unpack(struct lane_weights *w, const struct warp_memory &m,
-                              const struct lane_rows &r, uint32_t at, uint32_t units,
-                              K book)
-{
-    const in_warp<W::align> b[2] = { block_of<W>(r.own[0], at),
-                                     block_of<W>(r.own[1], at) };
-    if constexpr (stored<W>::aligned) unpack_runs<W>(w, m.stored);
-    else if (W::block == ACT_BLOCK || units == UNITS)
-        unpack_codes<W, true>(w, b, units, book);
-    else unpack_codes<W, false>(w, b, units, book);
-    unpack_scales<W>(m.scales, block_of<W>(r.other, at), units);
-    if constexpr (W::has_min && W::block == ACT_BLOCK)
-#pragma unroll
-        for (uint32_t i = 0; i < 2; i++) {
-            w->mins[i] = W::two_mins(b[i], lane_of() % 4);
-            w->min[i] = W::min_of(b[i]);
-        }
-    warp_sync();
-}
 
 /* ---- Multiplying ----------------------------------------------------------------------
  */

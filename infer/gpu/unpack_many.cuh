@@ -10,16 +10,17 @@
  *
  *   is_unsigned    of the bytes that codes() gives
  *   any_scale      a scale may be near the largest float
- *   four_units()   scales of units 4 half to 4 half + 3 of a block of 256
- *   two_mins()     of units t and t + 4, in bytes: two numbers for each, those of its
- *                  halves */
+ *   by_word        codes() takes nothing but words 4 t bytes from a place that is the
+ * same for each t, and they are worth two ways four_units()   scales of units 4 half to 4
+ * half + 3 of a block of 256 two_mins()     of units t and t + 4, in bytes: two numbers
+ * for each, those of its halves */
 #ifndef INFER_GPU_UNPACK_MANY_CUH
 #define INFER_GPU_UNPACK_MANY_CUH
 
 #include "unpack.cuh"
 
 template <uint32_t type> struct many_base : weights<type> {
-    enum { is_unsigned = 0, any_scale = 0 };
+    enum { is_unsigned = 0, any_scale = 0, by_word = 0 };
     template <class B> static __device__ void four_units(B b, uint32_t half, float *s)
     {
         float scale[2];
@@ -48,6 +49,10 @@ template <uint32_t type> struct many_weights : many_base<type> {
 
 template <> struct many_weights<GGF_MXFP4> : many_base<GGF_MXFP4> {
     enum { any_scale = 1 };
+};
+
+template <> struct many_weights<GGF_Q8_0> : many_base<GGF_Q8_0> {
+    enum { by_word = 1 };
 };
 
 /* Four scales, of units 4 half to 4 half + 3; those of odd units are `odd` times smaller,
@@ -116,6 +121,7 @@ template <> struct many_weights<GGF_Q5_K> : many_base<GGF_Q5_K> {
 
 /* Codes times four fill a byte, whose sign is then theirs; scales are a quarter. */
 template <> struct many_weights<GGF_Q6_K> : many_base<GGF_Q6_K> {
+    enum { by_word = 1 };
     static __device__ uint32_t six_bits(uint32_t q, uint32_t high, uint32_t run)
     {
         const uint32_t less = high ^ 0xaaaaaaaa; /* 32, of all four that are there */
