@@ -33,19 +33,17 @@ struct alignas(16) staged {
     uint32_t word[COLUMN_WORDS];
 };
 
-enum { STORED_MOST = 19 }; /* of all types: Q8_0 */
-
-/* Memory of a block, behind the activations: scales of its warps; their stored rows, and
- * the codebook of a type for which there is room then. */
-struct alignas(16) block_memory {
-    struct scales scales[WARPS];
-    uint4 rest[WARPS * 16 * STORED_MOST];
-};
-
-/* A type's, in pieces of 16 bytes. */
+/* Where a type has things in a block's memory, in bytes: first scales of the warps, then
+ * their stored rows, a codebook, and the activations in what is left. */
+enum { LEAST_MEMORY = 48 << 10 };
 template <class W, uint32_t type> struct memory_of {
-    enum { rows = 16 * stored<W>::place, book = shared_book<type>::words / 4 };
-    static_assert(WARPS * rows + book <= WARPS * 16 * STORED_MOST, "room for all");
+    enum {
+        warp = 16 * 16 * stored<W>::place,
+        rows = WARPS * sizeof(struct scales),
+        book = rows + WARPS * warp,
+        columns = book + 4 * shared_book<type>::words
+    };
+    static_assert(columns + MANY_COLUMNS * sizeof(struct staged) <= LEAST_MEMORY, "room");
 };
 
 /* ---- Multiplying ----------------------------------------------------------------------
@@ -264,11 +262,12 @@ template <class W> static __device__ void store_weights(struct copied_row *k)
 /* ---- A tile ---------------------------------------------------------------------------
  */
 
-/* 16 rows and 8 columns for each of `tiles`. */
+/* The warp's 16 rows and 8 columns for each of `tiles`. */
 static __device__ void store_sums(const struct product &p, const struct tile &t,
-                                  uint32_t row, const float y[TILES][4], uint32_t tiles)
+                                  const float y[TILES][4], uint32_t tiles)
 {
-    const uint32_t first = row + lane_of() / 4, pair = 2 * (lane_of() % 4);
+    const uint32_t first = t.row + 16 * warp_of() + lane_of() / 4;
+    const uint32_t pair = 2 * (lane_of() % 4);
     const float scale = t.scale;
     /* Rows and columns from this lane's on; no columns of rows that are not there. */
     const uint32_t rest = t.rows > first ? t.rows - first : 0;
@@ -289,20 +288,22 @@ static __device__ void store_sums(const struct product &p, const struct tile &t,
     }
 }
 
-/* 16 rows a warp.  x: room for blocks of the activations of so many columns.  Where there
- * is not enough for two, the next comes when all warps are done with the one. */
+/* 16 rows a warp.  Where there is not enough memory for two blocks of the activations,
+ * the next comes when all warps are done with the one. */
 template <uint32_t type>
 static __device__ void many_coded(const struct product &p, const struct tile &t,
-                                  struct staged *x, uint32_t room)
+                                  uint8_t *memory, uint32_t bytes)
 {
     typedef many_weights<type> W;
     typedef memory_of<W, type> M;
-    struct block_memory *const block = (struct block_memory *)(x + room);
-    const struct warp_memory m = { block->scales + warp_of(),
-                                   block->rest + warp_of() * M::rows };
-    uint4 *const words = block->rest + WARPS * M::rows;
-    const struct book<M::book != 0> book = {
-        M::book != 0 ? (const uint32_t *)words : global_book<type>(p.grids).words
+    enum { shared = shared_book<type>::words != 0 };
+    const struct warp_memory m = { (struct scales *)memory + warp_of(),
+                                   (uint4 *)(memory + M::rows + warp_of() * M::warp) };
+    struct staged *const x = (struct staged *)(memory + M::columns);
+    const uint32_t room = (bytes - M::columns) / sizeof(struct staged);
+    const uint32_t *const words = global_book<type>(p.grids).words;
+    const struct book<shared> book = {
+        shared ? (const uint32_t *)(memory + M::book) : words
     };
     const uint32_t row = t.row + 16 * warp_of(), blocks = act_blocks(t.n);
     const uint32_t tiles = div_up(t.count, 8);
@@ -320,9 +321,9 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
     columns_begin(&columns, p, t, 8 * tiles, (uint32_t)W::block);
     row_begin<W>(&weights, m.stored, t, row);
     store_weights<W>(&weights);
-    if (M::book != 0)
-        copy_run((uint8_t *)words, (const uint8_t *)global_book<type>(p.grids).words,
-                 16 * M::book, threadIdx.x, THREADS);
+    if (shared)
+        copy_run(memory + M::book, (const uint8_t *)words, M::columns - M::book,
+                 threadIdx.x, THREADS);
     stage(x, &columns);
     for (uint32_t b = 0, now = 0; b < blocks; b++, now = second - now) {
         const bool more = b + 1 < blocks;
@@ -349,7 +350,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
             stage(x, &columns);
         }
     }
-    store_sums(p, t, row, y, tiles);
+    store_sums(p, t, y, tiles);
 }
 
 template <uint32_t type>
@@ -359,7 +360,7 @@ static __device__ void many_floats(const struct product &p, const struct tile &t
     rows_of_floats<type, 8>(p, t, first, 1, min(first + 16, t.rows));
 }
 
-/* Blocks that an SM has memory for. */
+/* Blocks that an SM has memory for, see memory_of_block(). */
 #if defined __CUDA_ARCH__ && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
 enum { BLOCKS = 3 };
 #else
@@ -367,16 +368,15 @@ enum { BLOCKS = 2 };
 #endif
 
 static __global__ void __launch_bounds__(THREADS, BLOCKS)
-    many(const __grid_constant__ struct product p, uint32_t room)
+    many(const __grid_constant__ struct product p, uint32_t memory)
 {
     SHARED_BYTES(bytes);
     SHARED(struct tile, t, );
     after_previous();
     if (!block_tile(p, MANY_COLUMNS, false, &t)) return;
-    struct staged *const x = (struct staged *)bytes;
     switch (t.type) {
 #define CASE(T)                                                                          \
-    case T: many_coded<T>(p, t, x, room); break;
+    case T: many_coded<T>(p, t, bytes, memory); break;
         CODED_TYPES(CASE)
 #undef CASE
 #define CASE(T)                                                                          \
@@ -386,12 +386,23 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     }
 }
 
+/* Bytes of a block's part of an SM's shared memory; of each part the system takes 1 KiB
+ * ("Technical Specifications per Compute Capability" in the CUDA programming guide). */
+static uint32_t memory_of_block(const struct gpu_info *info)
+{
+    const uint32_t most = 67 << 10; /* twice 64 columns, with any type */
+    const bool many = info->major == 9 || info->major == 10;
+    const bool some = info->major == 8 && info->minor == 0;
+    const uint32_t part = info->major == 7 ? 64 << 10
+                          : many           ? (228 << 10) / 3
+                          : some           ? (164 << 10) / 3
+                                           : (100 << 10) / 2;
+    return min((part - (1 << 10) - (uint32_t)sizeof(struct tile)) / 16 * 16, most);
+}
+
 void product_many(struct gpu *g, const struct product *p, uint32_t tiles,
                   uint32_t row_blocks)
 {
-    /* Twice as much where an SM has memory for three such blocks. */
-    const bool wide = g->info.major == 9 || g->info.major == 10;
-    const uint32_t room = wide ? 2 * MANY_COLUMNS : (uint32_t)MANY_COLUMNS;
-    const size_t bytes = room * sizeof(struct staged) + sizeof(struct block_memory);
-    LAUNCH(g, many, dim3(tiles, row_blocks), THREADS, bytes, *p, room);
+    const uint32_t memory = memory_of_block(&g->info);
+    LAUNCH(g, many, dim3(tiles, row_blocks), THREADS, memory, *p, memory);
 }
