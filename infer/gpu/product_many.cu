@@ -199,17 +199,20 @@ static __device__ void columns_begin(struct copied_columns *k, const struct prod
     }
 }
 
-/* The next block. */
+/* The next block; sums only if there are mins. */
+template <class W>
 static __device__ void stage(struct staged *to, struct copied_columns *k)
 {
     const uint32_t c = threadIdx.x / 4, first = threadIdx.x % 4 * 4;
+    const bool rest = W::has_min || SUMS_AT + first >= D_AT;
 #pragma unroll
     for (uint32_t i = 0; i < 2; i++) {
         if (k->there[i])
 #pragma unroll
             for (uint32_t word = 0; word < ACT_WORDS; word += 16)
-                copy_begin<16>(&to[c + COPY_STEP * i].word[first + word],
-                               k->from[i] + word);
+                if (word < SUMS_AT || rest)
+                    copy_begin<16>(&to[c + COPY_STEP * i].word[first + word],
+                                   k->from[i] + word);
         k->from[i] += ACT_WORDS;
     }
     copy_end();
@@ -324,7 +327,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
     if (shared)
         copy_run(memory + M::book, (const uint8_t *)words, M::columns - M::book,
                  threadIdx.x, THREADS);
-    stage(x, &columns);
+    stage<W>(x, &columns);
     for (uint32_t b = 0, now = 0; b < blocks; b++, now = second - now) {
         const bool more = b + 1 < blocks;
         const struct lane_columns c = {
@@ -338,7 +341,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         unpack<W>(&w, m, rows, b, min((uint32_t)UNITS, t.n / 32 - UNITS * b), book);
         if (more) {
             store_weights<W>(&weights);
-            if (second) stage(x + second - now, &columns);
+            if (second) stage<W>(x + second - now, &columns);
         }
 #pragma unroll
         for (uint32_t j = 0; j < TILES; j++) {
@@ -347,7 +350,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
         }
         if (more && !second) {
             block_sync();
-            stage(x, &columns);
+            stage<W>(x, &columns);
         }
     }
     store_sums(p, t, y, tiles);
