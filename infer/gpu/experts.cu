@@ -228,9 +228,7 @@ static __global__ void __launch_bounds__(SUM_THREADS, 1)
         const float4 v = sum_four(s, token, i, row, rows);
         if (s.next.weight_d) *(float4 *)(x + i) = v;
     }
-    if (s.next.weight_d)
-        norm_row(s.next, token, s.n_embd, x,
-                 [x](uint32_t i) { return *(const float4 *)(x + i); });
+    if (s.next.weight_d) norm_row<1>(s.next, token, s.n_embd, x, NULL);
 }
 
 /* ---- All of it

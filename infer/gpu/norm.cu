@@ -9,7 +9,7 @@ static __global__ void __launch_bounds__(MOST_THREADS, 1)
 {
     after_previous();
     const size_t at = (size_t)blockIdx.x * n;
-    norm_sum(to, blockIdx.x, n, x + at, more ? more + at : NULL);
+    norm_row<1>(to, blockIdx.x, n, x + at, more ? more + at : NULL);
 }
 
 void gpu_norm(gpu *g, float *x_d, const float *add_d, uint32_t n, uint32_t tokens,

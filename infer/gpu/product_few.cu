@@ -423,10 +423,21 @@ static __forceinline__ __device__ void few_tile(const struct product &p, uint32_
     if (p.counters) finish_tile(p, y.t);
 }
 
+/* Blocks of one column that a multiprocessor has registers for; 7.5 has shared memory for
+ * few. */
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ < 800
+enum { RESIDENT = 5 };
+#else
+enum { RESIDENT = 6 };
+#endif
+
 template <uint32_t columns>
-static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? 6 : 4)
+static __global__ void __launch_bounds__(FEW_THREADS, columns == 1 ? RESIDENT : 4)
     few(const __grid_constant__ struct product p, uint32_t blocks, uint32_t room)
 {
+    if (p.tail.what == product_tail::TAIL_NORM && blockIdx.x == 0 && blockIdx.y == 0)
+        for (uint32_t i = 32 * threadIdx.x; i < p.tail.n; i += 32 * FEW_THREADS)
+            ask_for(p.tail.norm.weight_d + i); /* for the block that comes last */
     few_tile<columns>(p, blocks, room);
     if (p.tail.what && last_block(p.tail.counter, gridDim.x * gridDim.y))
         product_tail(&p);
