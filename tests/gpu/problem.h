@@ -29,8 +29,9 @@ struct problem_matrix {
     float *w;
 };
 
-static inline struct problem_matrix problem_matrix_new(gpu *g, uint32_t type, uint32_t n,
-                                                       uint32_t rows, float scale)
+static inline struct problem_matrix problem_matrix_of(gpu *g, uint32_t type, uint32_t n,
+                                                      uint32_t rows, float scale,
+                                                      enum row_pattern pattern)
 {
     struct problem_matrix p = {
         .m = { .type = type, .n = n, .rows = rows, .scale = scale }
@@ -40,7 +41,7 @@ static inline struct problem_matrix problem_matrix_new(gpu *g, uint32_t type, ui
     p.w = malloc((size_t)n * rows * sizeof *p.w);
     ck_assert(p.bytes && p.w);
     for (uint32_t r = 0; r < rows; r++) {
-        fill_row(type, p.bytes + r * p.m.row_bytes, n, ROW_RANDOM);
+        fill_row(type, p.bytes + r * p.m.row_bytes, n, pattern);
         decode_for(type)(p.bytes + r * p.m.row_bytes, p.w + (size_t)r * n, n);
     }
     if (scale == 0) {
@@ -52,6 +53,11 @@ static inline struct problem_matrix problem_matrix_new(gpu *g, uint32_t type, ui
     for (size_t i = 0; i < (size_t)n * rows; i++) p.w[i] *= scale;
     p.m.data_d = gpu_memory(g, p.bytes, p.m.row_bytes * rows);
     return p;
+}
+static inline struct problem_matrix problem_matrix_new(gpu *g, uint32_t type, uint32_t n,
+                                                       uint32_t rows, float scale)
+{
+    return problem_matrix_of(g, type, n, rows, scale, ROW_RANDOM);
 }
 static inline void problem_matrix_free(gpu *g, struct problem_matrix *p)
 {

@@ -53,18 +53,26 @@ struct product {
     float *y_d;
 };
 
-static struct product product_new(gpu *g, uint32_t n, uint32_t tokens, uint32_t n_parts,
-                                  const uint32_t *types, const uint32_t *rows)
+/* x: of all tokens, or NULL: random. */
+static struct product product_of(gpu *g, uint32_t n, uint32_t tokens, uint32_t n_parts,
+                                 const uint32_t *types, const uint32_t *rows,
+                                 enum row_pattern pattern, const float *x)
 {
     struct product p = { .l = { .n = n, .width = HOLE, .n_parts = n_parts } };
     for (uint32_t i = 0; i < n_parts; i++) {
-        p.m[i] = problem_matrix_new(g, types[i], n, rows[i], i == 1 ? 1.5f : 1);
+        p.m[i] = problem_matrix_of(g, types[i], n, rows[i], i == 1 ? 1.5f : 1, pattern);
         p.parts[i] = (struct gpu_part){ p.m[i].m, p.l.width };
         p.l.width += rows[i] + HOLE;
     }
-    p.x = problem_acts_new(g, NULL, n, tokens);
+    p.x = problem_acts_new(g, x, n, tokens);
     p.y_d = gpu_memory(g, NULL, (uint64_t)tokens * p.l.width * sizeof(float));
     return p;
+}
+
+static struct product product_new(gpu *g, uint32_t n, uint32_t tokens, uint32_t n_parts,
+                                  const uint32_t *types, const uint32_t *rows)
+{
+    return product_of(g, n, tokens, n_parts, types, rows, ROW_RANDOM, NULL);
 }
 
 static float *product_run(gpu *g, struct product *p, const struct gpu_acts *x)
@@ -122,6 +130,13 @@ static void check_alone(gpu *g, struct product *p, const float *y, uint32_t t)
     free(alone);
 }
 
+static void product_free(gpu *g, struct product *p)
+{
+    for (uint32_t i = 0; i < p->l.n_parts; i++) problem_matrix_free(g, &p->m[i]);
+    problem_acts_free(g, &p->x);
+    gpu_free(g, p->y_d);
+}
+
 static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
                           const uint32_t *types, const uint32_t *rows, uint64_t seed)
 {
@@ -135,9 +150,7 @@ static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
     check_alone(g, &p, y, tokens / 2);
     check_alone(g, &p, y, tokens - 1);
     free(y);
-    for (uint32_t i = 0; i < n_parts; i++) problem_matrix_free(g, &p.m[i]);
-    problem_acts_free(g, &p.x);
-    gpu_free(g, p.y_d);
+    product_free(g, &p);
     gpu_done(g);
     emulator_reset();
 }
@@ -155,6 +168,28 @@ START_TEST(every_type)
     for (int k = 0; k < 7; k++)
         product_check(n_of[blocks32][k], sizes[k][1], 1, &types[_i], &sizes[k][0],
                       7 * (uint64_t)_i + (uint64_t)k);
+}
+END_TEST
+
+/* All bits of codes set, and all codes of activations at one end: sums are as large as
+ * they get. */
+START_TEST(largest_sums)
+{
+    enum { N = 512, TOKENS = 18 };
+    static const uint32_t tokens[] = { 1, 3, TOKENS }, rows = 17;
+    uint32_t types[GGF_TYPE_COUNT];
+    float x[N * TOKENS];
+    if ((uint32_t)_i >= problem_types(types)) return;
+    for (uint32_t i = 0; i < N * TOKENS; i++) x[i] = i / N % 2 ? 3 : -3;
+    gpu *g = gpu_new();
+    for (int k = 0; k < 3; k++) {
+        struct product p = product_of(g, N, tokens[k], 1, &types[_i], &rows, ROW_ONES, x);
+        float *y = product_run(g, &p, &p.x.a);
+        check_values(&p, y);
+        free(y);
+        product_free(g, &p);
+    }
+    gpu_done(g);
 }
 END_TEST
 
@@ -281,6 +316,7 @@ int main(void)
     TCase *products = tcase_create("products");
     tcase_set_timeout(products, 60);
     tcase_add_loop_test(products, every_type, 0, GGF_TYPE_COUNT);
+    tcase_add_loop_test(products, largest_sums, 0, GGF_TYPE_COUNT);
     tcase_add_loop_test(products, parts_of_several_types, 0, 12);
     TCase *then = tcase_create("then");
     tcase_add_loop_test(then, a_norm_follows, 0, FOLLOWED);
