@@ -52,13 +52,37 @@ template <uint32_t N> struct part {
     float max, sum, values[GROUP][N];
 };
 
+/* Rows of N * WARP floats in shared memory: a lane has N numbers of each, in pieces of
+ * four that are 4 WARP apart, so that the lanes' pieces are neighbours.  Where number i
+ * is: */
+template <uint32_t N> static __device__ uint32_t place(uint32_t i)
+{
+    return i % N / 4 * (4 * WARP) + i / N * 4 + i % 4;
+}
+/* A lane's piece j / 4. */
+template <uint32_t N> static __device__ float4 *piece(float *row, uint32_t j)
+{
+    return (float4 *)(row + j * WARP) + lane_of();
+}
+/* A row in its own order gets that one; a warp's work. */
+template <uint32_t N> static __device__ void put_in_place(float *row)
+{
+    float v[N];
+    if (N == 4) return; /* the same */
+    warp_sync();
+#pragma unroll
+    for (uint32_t i = 0; i < N; i++) v[i] = row[lane_of() + WARP * i];
+    warp_sync();
+#pragma unroll
+    for (uint32_t i = 0; i < N; i++) row[place<N>(lane_of() + WARP * i)] = v[i];
+}
+
 /* KEYS keys from key i on meet the queries, [N * WARP] floats a head; those from `end` on
  * count nothing.  scores: [KEYS * GROUP], of the warp. */
 template <uint32_t N>
-static __device__ void meet(const struct attend *a, struct part<N> *p,
-                            const float *queries, const uint8_t *keys,
-                            const uint8_t *values, uint32_t i, uint32_t end,
-                            float *scores)
+static __device__ void meet(const struct attend *a, struct part<N> *p, float *queries,
+                            const uint8_t *keys, const uint8_t *values, uint32_t i,
+                            uint32_t end, float *scores)
 {
     const uint32_t lane = lane_of(), at = lane * N;
     const bool there = at < a->head_dim;
@@ -69,12 +93,11 @@ static __device__ void meet(const struct attend *a, struct part<N> *p,
     if (there) kv_read<N, KEYS>(&a->k, keys, rows, at, x);
 #pragma unroll
     for (uint32_t h = 0; h < GROUP; h++) {
-        const float4 *const q = (const float4 *)(queries + h * N * WARP + at);
 #pragma unroll
         for (uint32_t k = 0; k < KEYS; k++) s[k * GROUP + h] = 0;
 #pragma unroll
         for (uint32_t j = 0; j < N; j += 4) {
-            const float4 y = q[j / 4];
+            const float4 y = *piece<N>(queries + h * N * WARP, j);
 #pragma unroll
             for (uint32_t k = 0; k < KEYS; k++)
                 s[k * GROUP + h] += x[k][j] * y.x + x[k][j + 1] * y.y +
@@ -129,9 +152,16 @@ static __device__ float add_up(const struct part<N> *p, float *rows, float *maxi
         for (uint32_t h = 0; h < GROUP; h++) {
             const float c = lane_get(shrink, h);
 #pragma unroll
-            for (uint32_t j = 0; j < N; j++) {
-                float *const sum = rows + h * N * WARP + lane_of() * N + j;
-                if (w == warp_of()) *sum = (w ? *sum : 0) + c * p->values[h][j];
+            for (uint32_t j = 0; j < N; j += 4) {
+                float4 *const at = piece<N>(rows + h * N * WARP, j);
+                const float *const more = &p->values[h][j];
+                if (w != warp_of()) continue;
+                float4 sum = w ? *at : make_float4(0, 0, 0, 0);
+                sum.x += c * more[0];
+                sum.y += c * more[1];
+                sum.z += c * more[2];
+                sum.w += c * more[3];
+                *at = sum;
             }
         }
         block_sync();
@@ -158,6 +188,7 @@ static __device__ void prepare_block(const struct attend *a, const struct freque
         if (h < heads) query_row(a, &angles, query(a, 0, first + h), row);
         for (uint32_t i = lane_of(); i < N * WARP; i += WARP)
             if (h >= heads || i >= dim) row[i] = 0;
+        put_in_place<N>(row);
     }
 }
 
@@ -188,7 +219,8 @@ static __global__ void __launch_bounds__(WARPS *WARP)
         prepare_block<N>(&a, &f, kv_head, first, heads, end == seen, rows, key_value);
     for (uint32_t i = threadIdx.x; prepared && i < GROUP * N * WARP; i += blockDim.x) {
         const uint32_t h = i / (N * WARP), at = i % (N * WARP);
-        rows[i] = h < heads && at < dim ? query(&a, token, first + h)[at] : 0;
+        rows[h * N * WARP + place<N>(at)] =
+            h < heads && at < dim ? query(&a, token, first + h)[at] : 0;
     }
     block_sync();
 
@@ -204,7 +236,7 @@ static __global__ void __launch_bounds__(WARPS *WARP)
     const float max = add_up(&p, rows, maxima, totals);
     for (uint32_t i = threadIdx.x; i < heads * dim; i += blockDim.x)
         a.parts[part_of(&a, token, first + i / dim, split) * dim + i % dim] =
-            rows[i / dim * N * WARP + i % dim];
+            rows[i / dim * N * WARP + place<N>(i % dim)];
     if (threadIdx.x < heads) {
         float *const sums = a.sums + 2 * part_of(&a, token, first + head, split);
         float total = 0;
