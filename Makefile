@@ -86,7 +86,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 tools: $(addprefix $(BUILD)/,$(TOOLS))
-units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) $(addprefix emulated/,$(EMULATED_TOOLS))) $(if $(filter 1,$(CUDA)),$(PTX_UNITS))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
+units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) $(addprefix emulated/,$(EMULATED_TOOLS))) $(if $(filter 1,$(CUDA)),test_ptx $(PTX_UNITS))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
        $(BUILD)/tests/checkkernels
 
 # ---- Compiling -------------------------------------------------------------
@@ -137,7 +137,7 @@ $(BUILD)/tests/gpu/%.o: tests/gpu/%.cpp
 
 # The same as nvcc compiles them, PTX and all, for a machine of tests/gpu/ptx that runs PTX.
 PTX_ARCH  ?= 75 90
-PTX_OBJ   := $(CU:%.cu=$(BUILD)/ptx/%.o) $(patsubst tests/%.cpp,$(BUILD)/ptx/%.o,$(wildcard tests/gpu/ptx/*.cpp) tests/gpu/emulate.cpp)
+PTX_OBJ   := $(CU:%.cu=$(BUILD)/ptx/%.o) $(patsubst tests/%.cpp,$(BUILD)/ptx/%.o,$(filter-out %/check.cpp,$(wildcard tests/gpu/ptx/*.cpp)) tests/gpu/emulate.cpp)
 PTX_FLAGS = -std=c++17 -O3 -D_GNU_SOURCE -lineinfo --no-compress $(foreach a,$(PTX_ARCH),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
 
 $(BUILD)/ptx/infer/gpu/%.o: infer/gpu/%.cu
@@ -201,7 +201,12 @@ $(PTX_UNITS:%=$(BUILD)/tests/%): $(BUILD)/tests/test_ptx_%: $(BUILD)/tests/gpu/t
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
 
-ptx-units: $(PTX_UNITS:%=$(BUILD)/tests/%)
+$(BUILD)/tests/test_ptx: $(BUILD)/ptx/gpu/ptx/check.o $(filter-out $(CU:%.cu=$(BUILD)/ptx/%.o),$(PTX_OBJ)) $(BUILD)/libquant.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
+
+ptx-units: $(addprefix $(BUILD)/tests/,test_ptx $(PTX_UNITS))
 
 gpu-units: $(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS))
 

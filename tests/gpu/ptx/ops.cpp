@@ -1,98 +1,10 @@
-/* ops.cpp - what operations on registers do, a warp's lanes together. */
-#include "ptx.h"
+/* ops.cpp - what operations do that each lane does for itself. */
+#include "lanes.h"
 
 #include <cfenv>
-#include <unordered_map>
 
 namespace ptx
 {
-
-/* ---- Registers as lanes of a type ------------------------------------------------
- * Numbers of 16 bits lie in 32, the upper half zero. */
-
-template <class T> struct box_of {
-    typedef T type;
-};
-template <> struct box_of<uint16_t> {
-    typedef uint32_t type;
-};
-template <> struct box_of<int16_t> {
-    typedef uint32_t type;
-};
-template <class T> static inline T get(const typename box_of<T>::type *p, uint32_t i)
-{
-    return (T)p[i];
-}
-template <class T> static inline void put(typename box_of<T>::type *p, uint32_t i, T v)
-{
-    if constexpr (sizeof(T) == 2) p[i] = (uint16_t)v;
-    else p[i] = v;
-}
-template <class T>
-static inline typename box_of<T>::type *reg(const warp &w, const instr &in, int k)
-{
-    return (typename box_of<T>::type *)w.at(in.o[k]);
-}
-
-template <class R, class A, class F>
-static inline void map1(warp &w, const instr &in, uint32_t lanes, F f)
-{
-    auto *r = reg<R>(w, in, 0);
-    const auto *a = reg<A>(w, in, 1);
-    if (lanes == ALL)
-        for (uint32_t i = 0; i < WARP; i++) put<R>(r, i, f(get<A>(a, i)));
-    else FOR_LANES(i, lanes) put<R>(r, i, f(get<A>(a, i)));
-}
-template <class R, class A, class B, class F>
-static inline void map2(warp &w, const instr &in, uint32_t lanes, F f)
-{
-    auto *r = reg<R>(w, in, 0);
-    const auto *a = reg<A>(w, in, 1);
-    const auto *b = reg<B>(w, in, 2);
-    if (lanes == ALL)
-        for (uint32_t i = 0; i < WARP; i++) put<R>(r, i, f(get<A>(a, i), get<B>(b, i)));
-    else FOR_LANES(i, lanes) put<R>(r, i, f(get<A>(a, i), get<B>(b, i)));
-}
-template <class R, class A, class B, class C, class F>
-static inline void map3(warp &w, const instr &in, uint32_t lanes, F f)
-{
-    auto *r = reg<R>(w, in, 0);
-    const auto *a = reg<A>(w, in, 1);
-    const auto *b = reg<B>(w, in, 2);
-    const auto *c = reg<C>(w, in, 3);
-    if (lanes == ALL)
-        for (uint32_t i = 0; i < WARP; i++)
-            put<R>(r, i, f(get<A>(a, i), get<B>(b, i), get<C>(c, i)));
-    else FOR_LANES(i, lanes) put<R>(r, i, f(get<A>(a, i), get<B>(b, i), get<C>(c, i)));
-}
-
-/* Predicates are sets of lanes. */
-static inline void put_set(warp &w, uint32_t at, uint32_t lanes, uint32_t set)
-{
-    uint32_t *p = w.words(at);
-    *p = (*p & ~lanes) | (set & lanes);
-}
-template <class A, class F>
-static inline void compare(warp &w, const instr &in, uint32_t lanes, F f)
-{
-    const auto *a = reg<A>(w, in, 1);
-    const auto *b = reg<A>(w, in, 2);
-    uint32_t set = 0;
-    for (uint32_t i = 0; i < WARP; i++)
-        set |= (uint32_t)f(get<A>(a, i), get<A>(b, i)) << i;
-    put_set(w, in.o[0], lanes, set);
-}
-template <class T> static void select(warp &w, const instr &in, uint32_t lanes)
-{
-    auto *r = reg<T>(w, in, 0);
-    const auto *a = reg<T>(w, in, 1), *b = reg<T>(w, in, 2);
-    const uint32_t set = *w.words(in.o[3]);
-    FOR_LANES(i, lanes) r[i] = set >> i & 1 ? a[i] : b[i];
-}
-template <class T> static void copy(warp &w, const instr &in, uint32_t lanes)
-{
-    map1<T, T>(w, in, lanes, [](T a) { return a; });
-}
 
 /* ---- Numbers ----------------------------------------------------------------------- */
 
@@ -111,11 +23,6 @@ static inline uint32_t permute(uint32_t a, uint32_t b, uint32_t s)
         v |= byte << 8 * i;
     }
     return v;
-}
-template <class A, class B> static inline int32_t dot4(uint32_t a, uint32_t b, int32_t c)
-{
-    for (int i = 0; i < 4; i++) c += (A)(a >> 8 * i) * (B)(b >> 8 * i);
-    return c;
 }
 static inline int32_t dot2(uint32_t a, uint32_t b, int32_t c)
 {
@@ -208,96 +115,6 @@ template <class F> static inline void logic(warp &w, const instr &in, uint32_t l
     put_set(w, in.o[0], lanes, f(*w.words(in.o[1]), *w.words(in.o[2])));
 }
 
-/* ---- Among the lanes of a warp
- * ---------------------------------------------------------
- */
-
-template <bool exclusive_or>
-static void shuffle_lanes(warp &w, const instr &in, uint32_t lanes)
-{
-    uint32_t *r = w.words(in.o[0]), from[WARP], good = 0;
-    const uint32_t *a = w.words(in.o[2]), *b = w.words(in.o[3]), *c = w.words(in.o[4]);
-    uint32_t got[WARP];
-    for (uint32_t i = 0; i < WARP; i++) {
-        const uint32_t keep = c[i] >> 8 & 31, most = (i & keep) | (c[i] & 31 & ~keep);
-        from[i] = exclusive_or ? i ^ (b[i] & 31) : (i & keep) | (b[i] & 31 & ~keep);
-        if (from[i] <= most) good |= 1u << i;
-        else from[i] = i;
-        if (!(lanes >> from[i] & 1)) w.fail(in, "lane %u is not there", from[i]);
-        got[i] = a[from[i]];
-    }
-    memcpy(r, got, sizeof got);
-    if (in.o[1] != NONE) put_set(w, in.o[1], lanes, good);
-}
-
-static void ballot(warp &w, const instr &in, uint32_t lanes)
-{
-    const uint32_t set = *w.words(in.o[1]) & lanes;
-    FOR_LANES(i, lanes) w.words(in.o[0])[i] = set;
-}
-
-static void greatest(warp &w, const instr &in, uint32_t lanes)
-{
-    uint32_t most = 0;
-    FOR_LANES(i, lanes) most = maximum(most, w.words(in.o[1])[i]);
-    FOR_LANES(i, lanes) w.words(in.o[0])[i] = most;
-}
-
-static void sync_warp(warp &w, const instr &, uint32_t) { w.syncs++; }
-
-/* ---- Matrix units -------------------------------------------------------------------
- * "Matrix fragments for mma.m16n8k16" and its kin: lane 4 g + t has of A rows g and g +
- * 8, of B column g, of both word t of each 16 bytes; of C columns 2 t and 2 t + 1. */
-
-/* Blocks of 8 rows, halves of 16 columns of A; A, B: bytes with a sign or without. */
-template <int blocks, int halves, class AT, class BT>
-static void mma_bytes(warp &w, const instr &in, uint32_t)
-{
-    enum { N = 2 * blocks, A = N, B = A + blocks * halves, C = B + halves };
-    uint32_t c[N][WARP];
-    for (uint32_t lane = 0; lane < WARP; lane++)
-        for (uint32_t i = 0; i < N; i++) {
-            const uint32_t row = lane / 4, column = 2 * (lane % 4) + i % 2;
-            uint32_t sum = w.words(in.o[C + i])[lane];
-            for (uint32_t half = 0; half < halves; half++)
-                for (uint32_t t = 0; t < 4; t++)
-                    sum = (uint32_t)dot4<AT, BT>(
-                        w.words(in.o[A + blocks * half + i / 2])[4 * row + t],
-                        w.words(in.o[B + half])[4 * column + t], (int32_t)sum);
-            c[i][lane] = sum;
-        }
-    for (uint32_t i = 0; i < N; i++) memcpy(w.words(in.o[i]), c[i], sizeof c[i]);
-}
-
-/* The order in which a unit adds is not told: here the sum is rounded once. */
-template <int halves> /* of 8 columns of A */
-static void mma_halves(warp &w, const instr &in, uint32_t)
-{
-    enum { A = 4, B = A + 2 * halves, C = B + halves };
-    float a[16][16], b[16][8], c[4][WARP];
-    for (uint32_t lane = 0; lane < WARP; lane++) {
-        const uint32_t g = lane / 4, t = lane % 4;
-        for (uint32_t k = 0; k < halves; k++)
-            for (uint32_t j = 0; j < 2; j++) {
-                const uint32_t column = 8 * k + 2 * t + j;
-                for (uint32_t r = 0; r < 2; r++)
-                    a[g + 8 * r][column] = f16_to_f32(
-                        (uint16_t)(w.words(in.o[A + 2 * k + r])[lane] >> 16 * j));
-                b[column][g] =
-                    f16_to_f32((uint16_t)(w.words(in.o[B + k])[lane] >> 16 * j));
-            }
-    }
-    for (uint32_t lane = 0; lane < WARP; lane++)
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-            double sum = ((float *)w.at(in.o[C + i]))[lane];
-            for (uint32_t k = 0; k < 8 * halves; k++)
-                sum += (double)a[row][k] * b[k][column];
-            c[i][lane] = (float)sum;
-        }
-    for (uint32_t i = 0; i < 4; i++) memcpy(w.at(in.o[i]), c[i], sizeof c[i]);
-}
-
 /* ---- Conversions: cvt[.rounding][.sat].to.from ---------------------------------------
  */
 
@@ -337,8 +154,6 @@ struct half {
 
 /* ---- The table ----------------------------------------------------------------------
  */
-
-typedef std::unordered_map<std::string, op_kind> table;
 
 template <class T> static constexpr char letter()
 {
@@ -472,14 +287,6 @@ static void floats(table &t)
     t["setp.nan.f32"] = SETP("pww", float, a != a || b != b);
 }
 
-template <class A, class B> static void byte_units(table &t, const std::string &types)
-{
-    const std::string mma = "mma.sync.aligned.", rest = ".row.col.s32" + types;
-    t[mma + "m8n8k16" + rest] = { "wwwwww", MEET, mma_bytes<1, 1, A, B> };
-    t[mma + "m16n8k16" + rest] = { "wwwwwwwwwww", MEET, mma_bytes<2, 1, A, B> };
-    t[mma + "m16n8k32" + rest] = { "wwwwwwwwwwwwww", MEET, mma_bytes<2, 2, A, B> };
-}
-
 static void others(table &t)
 {
     t["mul.wide.u16"] = OP2(uint32_t, uint16_t, uint16_t, (uint32_t)a * b);
@@ -525,20 +332,6 @@ static void others(table &t)
     t["and.pred"] = LOGIC(a & b);
     t["or.pred"] = LOGIC(a | b);
     t["xor.pred"] = LOGIC(a ^ b);
-
-    t["shfl.sync.bfly.b32"] = { "qwwww", MEET, shuffle_lanes<true> };
-    t["shfl.sync.idx.b32"] = { "qwwww", MEET, shuffle_lanes<false> };
-    t["vote.sync.ballot.b32"] = { "wpw", MEET, ballot };
-    t["redux.sync.max.u32"] = { "www", MEET, greatest };
-    t["bar.warp.sync"] = { "w", MEET, sync_warp };
-    const std::string mma = "mma.sync.aligned.";
-    byte_units<int8_t, int8_t>(t, ".s8.s8.s32");
-    byte_units<uint8_t, int8_t>(t, ".u8.s8.s32");
-    byte_units<int8_t, uint8_t>(t, ".s8.u8.s32");
-    byte_units<uint8_t, uint8_t>(t, ".u8.u8.s32");
-    t[mma + "m16n8k8.row.col.f32.f16.f16.f32"] = { "wwwwwwwwwww", MEET, mma_halves<1> };
-    t[mma + "m16n8k16.row.col.f32.f16.f16.f32"] = { "wwwwwwwwwwwwww", MEET,
-                                                    mma_halves<2> };
 
     t["bra"] = t["bra.uni"] = { "L", BRANCH, NULL };
     t["ret"] = t["exit"] = { "", RETURN, NULL };
@@ -597,6 +390,7 @@ static table all()
     whole<uint64_t, int64_t>(t, "64");
     floats(t);
     others(t);
+    add_warp_operations(t);
     conversions(t);
     return t;
 }

@@ -57,9 +57,12 @@ static uint32_t enter(warp &w, const instr &in, const group &g)
     const module &m = *w.of->k->of;
     const call &c = m.calls[in.target];
     const function &f = m.functions[c.function];
-    for (size_t k = 0; k < c.args.size(); k++)
-        memcpy(w.at(f.params[k].at), w.at(c.args[k].at),
-               (size_t)std::min(f.params[k].bytes, c.args[k].bytes) * WARP);
+    for (size_t k = 0; k < c.args.size(); k++) {
+        const lane_param &from = c.args[k], &to = f.params[k];
+        FOR_LANES(i, g.lanes)
+        memcpy(w.at(to.at) + (size_t)i * to.bytes, w.at(from.at) + (size_t)i * from.bytes,
+               std::min(from.bytes, to.bytes));
+    }
     FOR_LANES(i, g.lanes) w.words(f.return_to)[i] = g.pc + 1;
     return f.first;
 }
@@ -72,18 +75,33 @@ static const function *function_at(const module &m, uint32_t pc)
     return in;
 }
 
-/* Returns whether the group still is one. */
-static bool leave(warp &w, group &g, uint32_t lanes)
+/* Results go to who called. */
+static void give_results(warp &w, const function &f, uint32_t lane, uint32_t to)
+{
+    const module &m = *w.of->k->of;
+    const call &c = m.calls[m.code[to - 1].target];
+    for (size_t k = 0; k < c.results.size(); k++) {
+        const uint32_t bytes = std::min(f.results[k].bytes, c.results[k].bytes);
+        memcpy(w.at(c.results[k].at) + (size_t)lane * c.results[k].bytes,
+               w.at(f.results[k].at) + (size_t)lane * f.results[k].bytes, bytes);
+    }
+}
+
+/* These lanes of a group go back to where they were called, or end. */
+static void leave(warp &w, const group &g, uint32_t lanes)
 {
     const kernel &k = *w.of->k;
+    FOR_LANES(i, g.lanes & ~lanes) w.pc[i] = g.pc + 1;
     if (g.pc >= k.first && g.pc < k.end) {
-        FOR_LANES(i, g.lanes & ~lanes) w.pc[i] = g.pc + 1;
         w.alive &= ~lanes;
-        return false;
+        return;
     }
-    const uint32_t *to = w.words(function_at(*k.of, g.pc)->return_to);
-    FOR_LANES(i, g.lanes) w.pc[i] = lanes >> i & 1 ? to[i] : g.pc + 1;
-    return false;
+    const function &f = *function_at(*k.of, g.pc);
+    FOR_LANES(i, lanes)
+    {
+        w.pc[i] = w.words(f.return_to)[i];
+        give_results(w, f, i, w.pc[i]);
+    }
 }
 
 /* All of the warp are there, or those that are wait. */
@@ -130,8 +148,11 @@ static void run_group(warp &w, group g, uint32_t &steps)
             g.pc = enter(w, in, g);
             break;
         case RETURN:
-            if (!lanes) g.pc++;
-            else if (!leave(w, g, lanes)) return;
+            if (lanes) {
+                leave(w, g, lanes);
+                return;
+            }
+            g.pc++;
             break;
         case MEET:
         case BARRIER:
