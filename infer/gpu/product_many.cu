@@ -207,12 +207,12 @@ static __device__ void stage(struct staged *to, struct copied_columns *k)
     const bool rest = W::has_min || SUMS_AT + first >= D_AT;
 #pragma unroll
     for (uint32_t i = 0; i < 2; i++) {
+        uint32_t *const column = to[c + COPY_STEP * i].word + first;
         if (k->there[i])
 #pragma unroll
-            for (uint32_t word = 0; word < ACT_WORDS; word += 16)
-                if (word < SUMS_AT || rest)
-                    copy_begin<16>(&to[c + COPY_STEP * i].word[first + word],
-                                   k->from[i] + word);
+            for (uint32_t word = 0; word < SUMS_AT; word += 16)
+                copy_begin<16>(column + word, k->from[i] + word);
+        if (k->there[i] && rest) copy_begin<16>(column + SUMS_AT, k->from[i] + SUMS_AT);
         k->from[i] += ACT_WORDS;
     }
     copy_end();
