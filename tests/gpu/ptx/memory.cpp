@@ -167,6 +167,7 @@ static void copy_begin(warp &w, const instr &in, uint32_t lanes)
     const uint32_t bytes = (uint32_t)in.add;
     instr from = in;
     from.where = GLOBAL;
+    from.bytes = (uint8_t)bytes;
     from.base = in.o[1];
     from.base_wide = in.wide >> 1 & 1;
     from.add = 0;
