@@ -87,7 +87,7 @@ uint32_t misses_there(const uint8_t *flags, uint32_t *which, uint32_t n)
         uint32_t at = k;
         for (; at && is_before(flags, i, which[at - 1]); at--) which[at] = which[at - 1];
         which[at] = i;
-        there += flags[i] & DEMAND_HIT;
+        there += (flags[i] & DEMAND_HIT) != 0;
     }
     return there;
 }

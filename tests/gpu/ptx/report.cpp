@@ -1,5 +1,6 @@
 /* report.cpp - what a device would have to do for memory: with PTX_REPORT=FILE a line is
- * appended to it for each line of the source whose accesses cost more than they move.
+ * appended to it for each line of the source and operation: how often, passes or sectors
+ * that were needed, and those that were taken.
  *
  * Shared memory has 32 banks of 4 bytes; a warp's access takes as many passes as one bank
  * has different words to give, where 16 bytes a lane go by quarters of a warp and 8 by
@@ -27,7 +28,6 @@ static std::string lines()
         const module &m = *c.first.first;
         const uint32_t line = c.first.second.first;
         char text[400];
-        if (c.second.taken == c.second.needed) continue;
         snprintf(text, sizeof text, "%s:%u\t%s\t%llu\t%llu\t%llu\n",
                  m.files.size() > line >> 20 ? m.files[line >> 20].c_str() : "?",
                  line & 0xfffff, c.first.second.second.c_str(),
