@@ -271,7 +271,8 @@ static __device__ void rule_tile(const struct gpu_delta *d, const struct run *ru
     const uint32_t column = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
     const float scale = 1.0f / sqrtf((float)d->dim);
     for (uint32_t t = warp_of(); t < run->n; t += RULE_THREADS / WARP) {
-        const float kq = unit_length(tile->q + t * DIM, tile->k + t * DIM, d->dim, d->eps);
+        const float kq =
+            unit_length(tile->q + t * DIM, tile->k + t * DIM, d->dim, d->eps);
         if (lane_of() == 0) tile->kq[t] = kq;
     }
     block_sync();
