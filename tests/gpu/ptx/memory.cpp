@@ -33,13 +33,6 @@ static inline bool within(const uint8_t *p, uint32_t bytes, const uint8_t *first
     return p >= first && p + bytes <= first + n;
 }
 
-static inline uint64_t address(const warp &w, const instr &in, uint32_t lane)
-{
-    if (in.base == NONE) return (uint64_t)in.add;
-    return (uint64_t)in.add +
-           (in.base_wide ? w.longs(in.base)[lane] : w.words(in.base)[lane]);
-}
-
 static inline uint8_t *shared_at(warp &w, const instr &in, uint32_t lane, uint32_t at,
                                  uint32_t bytes, access how)
 {

@@ -11,6 +11,14 @@ const op_kind *find_register_operation(const std::string &name);
 
 enum access { READ, WRITE, ATOMIC };
 
+/* Where a lane's access is; of shared memory the lower 32 bits count. */
+static inline uint64_t address(const warp &w, const instr &in, uint32_t lane)
+{
+    if (in.base == NONE) return (uint64_t)in.add;
+    return (uint64_t)in.add +
+           (in.base_wide ? w.longs(in.base)[lane] : w.words(in.base)[lane]);
+}
+
 /* ---- shadow.cpp: races in shared memory ------------------------------------------- */
 
 /* Ends the program if another thread has written, or reads what is written, with nothing

@@ -76,10 +76,7 @@ static void shared_cost(const warp &w, const instr &in, uint32_t lanes, cost &c)
     lane_words words;
     FOR_LANES(i, lanes)
     {
-        const uint32_t at =
-            (uint32_t)in.add + (in.base == NONE ? 0
-                                : in.base_wide  ? (uint32_t)w.longs(in.base)[i]
-                                                : w.words(in.base)[i]);
+        const uint32_t at = (uint32_t)address(w, in, i);
         for (uint32_t k = at / 4; k <= (at + bytes - 1) / 4; k++)
             words.push_back({ i, k });
     }
@@ -92,9 +89,7 @@ static void global_cost(const warp &w, const instr &in, uint32_t lanes, cost &c)
     std::set<uint64_t> sectors, words;
     FOR_LANES(i, lanes)
     {
-        const uint64_t at = (uint64_t)in.add + (in.base == NONE ? 0
-                                                : in.base_wide  ? w.longs(in.base)[i]
-                                                                : w.words(in.base)[i]);
+        const uint64_t at = address(w, in, i);
         for (uint64_t k = at / 32; k <= (at + bytes - 1) / 32; k++) sectors.insert(k);
         for (uint64_t k = at; k < at + bytes; k++) words.insert(k);
     }
