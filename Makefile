@@ -152,11 +152,16 @@ $(BUILD)/ptx/gpu/%.o: tests/gpu/%.cpp
 # A kernel file with no functions for this machine would make ar complain of nothing.
 $(BUILD)/libgguf.a: $(GGUF_OBJ)
 $(BUILD)/libquant.a: $(QUANT_OBJ)
-$(BUILD)/libinfer.a: $(INFER_OBJ)
+$(BUILD)/libinfer.a: $(INFER_OBJ) $(BUILD)/cuda.$(CUDA)
 $(BUILD)/libcommon.a: $(COMMON_OBJ)
 $(BUILD)/%.a:
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+
+# With CUDA or without: what it was made of before is not what it is made of now.
+$(BUILD)/cuda.$(CUDA):
+	@mkdir -p $(@D)
+	@rm -f $(BUILD)/cuda.* && touch $@
 
 $(BUILD)/$(SONAME): $(GGUF_OBJ) libgguf/libgguf.map
 	$(call say,LD,$@)
