@@ -39,7 +39,7 @@ static struct q3n_ids spell(const char *text)
 /* ids become the first n held tokens and the last `rest` of what they were. */
 static void check(struct q3n_ids held, struct q3n_ids ids, size_t n, size_t rest)
 {
-    int32_t *before = malloc((ids.n + 1) * sizeof *before);
+    int32_t *before = calloc(ids.n + 1, sizeof *before);
     const size_t n_before = ids.n;
     if (n_before) memcpy(before, ids.ids, n_before * sizeof *before);
     ck_assert(q3n_align(qwen, held.ids, held.n, &ids));
