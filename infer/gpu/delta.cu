@@ -11,7 +11,7 @@
  * and again: that is a third more work in a prompt, and one launch less for every layer
  * and token.  What a token gives does not depend on how a text is cut into runs, to the
  * bit. */
-#include "acts.cuh"
+#include "norm.cuh"
 
 constexpr uint32_t PANEL = 16; /* columns of a block: DELTA_PANEL of ops/vec.h */
 constexpr uint32_t SHARE = 8;  /* threads that share a column */
@@ -324,15 +324,14 @@ static __device__ void gated_norm(const struct gpu_delta *d, const float *z, flo
     }
 #pragma unroll
     for (uint32_t k = 0; k < PARTS; k++) {
-        sum[k] = add(fma1(x[k].x, x[k].x, mul(x[k].y, x[k].y)),
-                     fma1(x[k].z, x[k].z, mul(x[k].w, x[k].w)));
+        sum[k] = squares(x[k]);
         all = add(all, sum[k]);
     }
 #pragma unroll
     for (uint32_t k = 0; k < PARTS; k++) {
         const uint32_t i = first + STEP * k;
-        const float squares = warp_sum(pair ? sum[k] : all);
-        const float scale = 1.0f / sqrtf(squares / (float)d->dim + d->eps);
+        const float total = warp_sum(pair ? sum[k] : all);
+        const float scale = 1.0f / sqrtf(total / (float)d->dim + d->eps);
         if (i < n) {
             x[k].x *= scale * w[k][0] * (gate[k][0] * sigmoid(gate[k][0]));
             x[k].y *= scale * w[k][1] * (gate[k][1] * sigmoid(gate[k][1]));

@@ -320,6 +320,18 @@ template <class B> static inline __device__ uint32_t four_mins(B b, uint32_t wor
                 : b.word(8) & 0x3f3f3f3f;
 }
 
+/* Word t of the codes of both halves of unit u of Q4_K, at the place in their bytes where
+ * they are stored: those of odd units are 16 times larger. */
+template <class B>
+static inline __device__ void q4_k_in_place(B b, uint32_t u, uint32_t t, uint32_t *lo,
+                                            uint32_t *hi)
+{
+    const uint32_t mask = u % 2 ? 0xf0f0f0f0 : 0x0f0f0f0f;
+    const B q = b.from(16 + 32 * (u / 2) + 4 * t);
+    *lo = q.word(0) & mask;
+    *hi = q.word(16) & mask;
+}
+
 /* 128 bytes of codes, 32 for two units. */
 WEIGHTS(GGF_Q4_K, 256, 144, 16, 1, 1)
 CODES(GGF_Q4_K)

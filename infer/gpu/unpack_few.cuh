@@ -84,10 +84,7 @@ template <> struct few_weights<GGF_Q4_K> : few_base<GGF_Q4_K> {
     static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
                                  uint32_t *hi)
     {
-        const uint32_t mask = u % 2 ? 0xf0f0f0f0 : 0x0f0f0f0f;
-        const B q = b.from(16 + 32 * (u / 2) + 4 * t);
-        *lo = q.word(0) & mask;
-        *hi = q.word(16) & mask;
+        q4_k_in_place(b, u, t, lo, hi);
     }
     template <class B> static __device__ void scales(B b, uint32_t u, float *s)
     {

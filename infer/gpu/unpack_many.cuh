@@ -10,10 +10,11 @@
  *
  *   is_unsigned    of the bytes that codes() gives
  *   any_scale      a scale may be near the largest float
- *   by_word        codes() takes nothing but words 4 t bytes from a place that is the
- * same for each t, and they are worth two ways four_units()   scales of units 4 half to 4
- * half + 3 of a block of 256 two_mins()     of units t and t + 4, in bytes: two numbers
- * for each, those of its halves */
+ *   by_word        codes() takes nothing but words, 4 t bytes from a place that is the
+ *                  same for each t, and 4-aligned rows are worth a way of their own
+ *   four_units()   scales of units 4 half to 4 half + 3 of a block of 256
+ *   two_mins()     of units t and t + 4, in bytes: two numbers for each, those of its
+ *                  halves */
 #ifndef INFER_GPU_UNPACK_MANY_CUH
 #define INFER_GPU_UNPACK_MANY_CUH
 
@@ -55,45 +56,33 @@ template <> struct many_weights<GGF_Q8_0> : many_base<GGF_Q8_0> {
     enum { by_word = 1 };
 };
 
-/* Four scales, of units 4 half to 4 half + 3; those of odd units are `odd` times smaller,
- * as their codes are larger. */
-template <class B>
-static inline __device__ void scales_4_5(B b, uint32_t half, float odd, float *s)
-{
-    const float d = half_at(b, 0), d_odd = mul(d, odd);
-    const uint32_t four = four_scales(b, half);
-#pragma unroll
-    for (uint32_t k = 0; k < 4; k++) s[k] = times_byte(k % 2 ? d_odd : d, four, k);
-}
-template <class B> static inline __device__ uint32_t two_mins_4_5(B b, uint32_t t)
-{
-    return pick_bytes(four_mins(b, 0), four_mins(b, 1), 0x4400 + 0x1111 * t);
-}
-
-template <> struct many_weights<GGF_Q4_K> : many_base<GGF_Q4_K> {
+/* Scales of odd units are `times` times smaller, as their codes are larger. */
+template <uint32_t type, uint32_t times> struct many_4_5 : many_base<type> {
     enum { is_unsigned = 1 };
+    template <class B> static __device__ void four_units(B b, uint32_t half, float *s)
+    {
+        const float d = half_at(b, 0), d_odd = mul(d, 1.0f / times);
+        const uint32_t four = four_scales(b, half);
+#pragma unroll
+        for (uint32_t k = 0; k < 4; k++) s[k] = times_byte(k % 2 ? d_odd : d, four, k);
+    }
+    template <class B> static __device__ uint32_t two_mins(B b, uint32_t t)
+    {
+        return pick_bytes(four_mins(b, 0), four_mins(b, 1), 0x4400 + 0x1111 * t);
+    }
+};
+
+template <> struct many_weights<GGF_Q4_K> : many_4_5<GGF_Q4_K, 16> {
     template <class B, class K>
     static __device__ void codes(B b, uint32_t u, uint32_t t, K, uint32_t *lo,
                                  uint32_t *hi)
     {
-        const uint32_t mask = u % 2 ? 0xf0f0f0f0 : 0x0f0f0f0f;
-        const B q = b.from(16 + 32 * (u / 2) + 4 * t);
-        *lo = q.word(0) & mask;
-        *hi = q.word(16) & mask;
-    }
-    template <class B> static __device__ void four_units(B b, uint32_t half, float *s)
-    {
-        scales_4_5(b, half, 0.0625f, s);
-    }
-    template <class B> static __device__ uint32_t two_mins(B b, uint32_t t)
-    {
-        return two_mins_4_5(b, t);
+        q4_k_in_place(b, u, t, lo, hi);
     }
 };
 
 /* Odd units: codes times eight, where the fifth bit is the byte's last. */
-template <> struct many_weights<GGF_Q5_K> : many_base<GGF_Q5_K> {
-    enum { is_unsigned = 1 };
+template <> struct many_weights<GGF_Q5_K> : many_4_5<GGF_Q5_K, 8> {
     static __device__ uint32_t five_bits(uint32_t q, uint32_t high, uint32_t u)
     {
         const int to = u % 2 ? 7 : 4, move = to - (int)u;
@@ -108,14 +97,6 @@ template <> struct many_weights<GGF_Q5_K> : many_base<GGF_Q5_K> {
         const B q = b.from(48 + 32 * (u / 2) + 4 * t), high = b.from(16 + 4 * t);
         *lo = five_bits(q.word(0), high.word(0), u);
         *hi = five_bits(q.word(16), high.word(16), u);
-    }
-    template <class B> static __device__ void four_units(B b, uint32_t half, float *s)
-    {
-        scales_4_5(b, half, 0.125f, s);
-    }
-    template <class B> static __device__ uint32_t two_mins(B b, uint32_t t)
-    {
-        return two_mins_4_5(b, t);
     }
 };
 
