@@ -2,9 +2,9 @@
  * what is wrong with others. */
 #include "ptx.h"
 
+#include "../../unit/suite.h"
 #include "../emulator.h"
 
-#include <check.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,7 +189,6 @@ END_TEST
 
 int main()
 {
-    Suite *suite = suite_create("ptx");
     TCase *tc = tcase_create("machine");
     tcase_add_test(tc, lanes_part_and_meet);
     tcase_add_test(tc, functions_return);
@@ -198,10 +197,6 @@ int main()
     tcase_add_test(tc, memory_that_is_not_there);
     tcase_add_test(tc, lanes_that_do_not_come);
     tcase_add_test(tc, kernels_that_start_early);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    TCase *const all[] = { tc, NULL };
+    return suite_run("ptx", all);
 }

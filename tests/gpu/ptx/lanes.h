@@ -4,7 +4,9 @@
 
 #include "memory.h"
 
+#include <tuple>
 #include <unordered_map>
+#include <utility>
 
 namespace ptx
 {
@@ -40,36 +42,22 @@ static inline typename box_of<T>::type *reg(const warp &w, const instr &in, int 
     return (typename box_of<T>::type *)w.at(in.o[k]);
 }
 
-template <class R, class A, class F>
-static inline void map1(warp &w, const instr &in, uint32_t lanes, F f)
+/* Result R of f(A...), lane by lane. */
+template <class R, class... A, class F, size_t... k>
+static inline void map_lanes(warp &w, const instr &in, uint32_t lanes, F f,
+                             std::index_sequence<k...>)
 {
-    auto *r = reg<R>(w, in, 0);
-    const auto *a = reg<A>(w, in, 1);
+    auto *const r = reg<R>(w, in, 0);
+    const std::tuple<const typename box_of<A>::type *...> a{ reg<A>(w, in, k + 1)... };
+    const auto one = [&](uint32_t i) { put<R>(r, i, f(get<A>(std::get<k>(a), i)...)); };
     if (lanes == ALL)
-        for (uint32_t i = 0; i < WARP; i++) put<R>(r, i, f(get<A>(a, i)));
-    else FOR_LANES(i, lanes) put<R>(r, i, f(get<A>(a, i)));
+        for (uint32_t i = 0; i < WARP; i++) one(i);
+    else FOR_LANES(i, lanes) one(i);
 }
-template <class R, class A, class B, class F>
-static inline void map2(warp &w, const instr &in, uint32_t lanes, F f)
+template <class R, class... A, class F>
+static inline void map(warp &w, const instr &in, uint32_t lanes, F f)
 {
-    auto *r = reg<R>(w, in, 0);
-    const auto *a = reg<A>(w, in, 1);
-    const auto *b = reg<B>(w, in, 2);
-    if (lanes == ALL)
-        for (uint32_t i = 0; i < WARP; i++) put<R>(r, i, f(get<A>(a, i), get<B>(b, i)));
-    else FOR_LANES(i, lanes) put<R>(r, i, f(get<A>(a, i), get<B>(b, i)));
-}
-template <class R, class A, class B, class C, class F>
-static inline void map3(warp &w, const instr &in, uint32_t lanes, F f)
-{
-    auto *r = reg<R>(w, in, 0);
-    const auto *a = reg<A>(w, in, 1);
-    const auto *b = reg<B>(w, in, 2);
-    const auto *c = reg<C>(w, in, 3);
-    if (lanes == ALL)
-        for (uint32_t i = 0; i < WARP; i++)
-            put<R>(r, i, f(get<A>(a, i), get<B>(b, i), get<C>(c, i)));
-    else FOR_LANES(i, lanes) put<R>(r, i, f(get<A>(a, i), get<B>(b, i), get<C>(c, i)));
+    map_lanes<R, A...>(w, in, lanes, f, std::index_sequence_for<A...>());
 }
 
 /* Predicates are sets of lanes. */
@@ -97,7 +85,7 @@ template <class T> static void select(warp &w, const instr &in, uint32_t lanes)
 }
 template <class T> static void copy(warp &w, const instr &in, uint32_t lanes)
 {
-    map1<T, T>(w, in, lanes, [](T a) { return a; });
+    map<T, T>(w, in, lanes, [](T a) { return a; });
 }
 
 template <class A, class B> static inline int32_t dot4(uint32_t a, uint32_t b, int32_t c)

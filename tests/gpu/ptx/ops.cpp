@@ -166,19 +166,19 @@ template <class... T> struct letters {
 #define OP1(R, A, e)                                                                     \
     {                                                                                    \
         letters<R, A>::text, PLAIN, [](warp &w, const instr &in, uint32_t lanes) {       \
-            map1<R, A>(w, in, lanes, [](A a) -> R { return (R)(e); });                   \
+            map<R, A>(w, in, lanes, [](A a) -> R { return (R)(e); });                    \
         }                                                                                \
     }
 #define OP2(R, A, B, e)                                                                  \
     {                                                                                    \
         letters<R, A, B>::text, PLAIN, [](warp &w, const instr &in, uint32_t lanes) {    \
-            map2<R, A, B>(w, in, lanes, [](A a, B b) -> R { return (R)(e); });           \
+            map<R, A, B>(w, in, lanes, [](A a, B b) -> R { return (R)(e); });            \
         }                                                                                \
     }
 #define OP3(R, A, B, C, e)                                                               \
     {                                                                                    \
         letters<R, A, B, C>::text, PLAIN, [](warp &w, const instr &in, uint32_t lanes) { \
-            map3<R, A, B, C>(w, in, lanes, [](A a, B b, C c) -> R { return (R)(e); });   \
+            map<R, A, B, C>(w, in, lanes, [](A a, B b, C c) -> R { return (R)(e); });    \
         }                                                                                \
     }
 #define SETP(letters, A, e)                                                              \

@@ -39,7 +39,6 @@ struct parser : scanner {
     std::vector<std::pair<uint32_t, std::string>> jumps;
     std::map<std::string, uint32_t> functions;
     std::map<std::pair<uint64_t, int>, uint32_t> constants;
-    std::map<std::string, const char *> names; /* of operations, kept */
     std::map<std::string, std::pair<const op_kind *, instr>> known;
     uint32_t frame = 0; /* of all functions; a kernel's own follows */
     uint32_t line = 0;
@@ -135,15 +134,16 @@ struct parser : scanner {
         s.bytes = bytes;
         scopes.back()[d.name] = s;
     }
-    void call_param()
+    /* What a call gives or gets, for each lane. */
+    lane_param call_param()
     {
         const declared d = declaration();
-        need(';');
         symbol s;
         s.kind = symbol::SYMBOL_LANE_PARAM;
         s.bytes = (d.bytes + 7) / 8 * 8;
         s.at = take_frame(s.bytes * WARP);
         scopes.back()[d.name] = s;
+        return { s.at, s.bytes };
     }
     /* Of the whole file, or of a kernel. */
     void shared_variable()
@@ -302,6 +302,14 @@ struct parser : scanner {
         if (!at || at->kind != symbol::PREDICATE) bad(("no predicate: " + s).c_str());
         return at->at;
     }
+    void put_value(const std::string &s, int bytes, instr &in, int index)
+    {
+        in.o[index] = value(s, bytes, in, index);
+    }
+    static int width_of(char kind) /* 0: any */
+    {
+        return kind == 'w' ? 4 : kind == 'h' ? 2 : kind == 'd' ? 8 : 0;
+    }
     void operands(const char *kinds, const std::vector<std::string> &list, instr &in)
     {
         size_t i = 0;
@@ -311,33 +319,17 @@ struct parser : scanner {
             const std::string &s = list[i];
             switch (*kinds) {
             case 'w':
-                in.o[o] = value(s, 4, in, o);
-                o++;
-                break;
             case 'h':
-                in.o[o] = value(s, 2, in, o);
-                o++;
-                break;
             case 'd':
-                in.o[o] = value(s, 8, in, o);
-                o++;
-                break;
-            case 'x':
-                in.o[o] = value(s, 0, in, o);
-                o++;
-                break;
+            case 'x': put_value(s, width_of(*kinds), in, o++); break;
             case 'p': in.o[o++] = predicate(s); break;
             case 'q': {
                 const size_t bar = s.find('|');
-                in.o[o] = value(s.substr(0, bar), 4, in, o);
-                in.o[o + 1] = bar == s.npos ? NONE : predicate(s.substr(bar + 1));
-                o += 2;
+                put_value(s.substr(0, bar), 4, in, o++);
+                in.o[o++] = bar == s.npos ? NONE : predicate(s.substr(bar + 1));
                 break;
             }
-            case 'A':
-                in.o[o] = value(s.substr(1, s.size() - 2), 0, in, o);
-                o++;
-                break;
+            case 'A': put_value(s.substr(1, s.size() - 2), 0, in, o++); break;
             case 'm': address(s, in); break;
             case 'i': in.add = (int64_t)number(s); break;
             case 'L': jumps.push_back({ (uint32_t)m.code.size(), s }); break;
@@ -403,7 +395,7 @@ struct parser : scanner {
             const op_kind *op =
                 name.rfind("call", 0) == 0 ? NULL : find_operation(name, empty);
             if (!op && name.rfind("call", 0)) unknown(name);
-            empty.name = names[name] = strdup(name.c_str());
+            empty.name = strdup(name.c_str()); /* kept */
             if (op) empty.run = op->run, empty.kind = op->kind;
             at = known.emplace(name, std::make_pair(op, empty)).first;
         }
@@ -436,7 +428,7 @@ struct parser : scanner {
         else if (w == ".loc") location();
         else if (w == ".pragma") until(';');
         else if (w == ".local") local_variable();
-        else if (w == ".param") call_param();
+        else if (w == ".param") call_param(), need(';');
         else if (w == ".shared") shared_variable();
         else if (w.empty() || w[0] == '.') bad("what is this");
         else if (take(':')) labels[w] = (uint32_t)m.code.size();
@@ -468,13 +460,7 @@ struct parser : scanner {
         while (!take(')')) {
             take(',');
             if (word() != ".param") bad("no parameter");
-            const declared d = declaration();
-            symbol s;
-            s.kind = symbol::SYMBOL_LANE_PARAM;
-            s.bytes = (d.bytes + 7) / 8 * 8;
-            s.at = take_frame(s.bytes * WARP);
-            scopes.back()[d.name] = s;
-            v.push_back({ s.at, s.bytes });
+            v.push_back(call_param());
         }
         return v;
     }

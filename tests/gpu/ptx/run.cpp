@@ -161,7 +161,7 @@ static void run_group(warp &w, group g, uint32_t &steps)
             if (w.alive != ALL) w.fail(in, "lanes of the warp have ended");
             if (in.run) in.run(w, in, g.lanes);
             g.pc++;
-            if (in.kind == PLAIN || in.kind == MEET) break;
+            if (in.kind == MEET) break;
             w.at_barrier = true;
             save(w, g);
             return;
