@@ -2,6 +2,7 @@
 #include "../infer/now.h"
 #include "common/formopt.h"
 #include "common/gpuopt.h"
+#include "common/interrupt.h"
 #include "common/kvopt.h"
 #include "common/memopt.h"
 #include "common/modelopt.h"
@@ -14,7 +15,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static struct {
     int ctx, batch;
@@ -240,27 +240,6 @@ static int check_options(void)
     return r == OPT_GO ? form_options(&program, &opt.form, &grammar) : r;
 }
 
-/* ==== Ctrl-C ============================================================== */
-
-static volatile sig_atomic_t stop;
-
-static void on_interrupt(int sig)
-{
-    if (stop) {
-        ggf_discard_outputs();
-        _exit(128 + sig);
-    }
-    stop = 1;
-}
-
-/* The first Ctrl-C ends what is being computed, the second the program.  A read that
- * waits is not restarted. */
-static void handle_interrupt(void)
-{
-    struct sigaction action = { .sa_handler = on_interrupt };
-    sigaction(SIGINT, &action, NULL);
-}
-
 /* ==== What a run needs ==================================================== */
 
 /* The size of --tokens is the context, unless that is given. */
@@ -308,7 +287,7 @@ static int prepare_text(struct run *run, ggf_error *err)
     g->ignore_eos = opt.ignore_eos;
     g->emit = run_emit;
     g->user = run;
-    g->stop = &stop;
+    g->stop = run->stop;
     return r;
 }
 
@@ -383,15 +362,15 @@ int main(int argc, char **argv)
     if (r == OPT_GO) r = check_options();
     if (r != OPT_GO) return r;
     out_handle_signals();
-    handle_interrupt();
 
-    struct run run = { .o = &opt.run, .stop = &stop };
+    struct run run = { .o = &opt.run };
     ggf_error err;
-    r = opt.plan ? plan(&run, &err) : run_all(&run, &err);
+    r = interrupt_handle(&run.stop, &err);
+    if (!r) r = opt.plan ? plan(&run, &err) : run_all(&run, &err);
     int status = r ? out_error(RUN_NAME, &err) : 0;
     if (!r && !opt.plan) {
         run_print_stats(&run, opt.run.json);
-        if (stop) status = 128 + SIGINT;
+        if (*run.stop) status = 128 + SIGINT;
     }
     close_all(&run);
     return out_close_stdout(RUN_NAME, status);

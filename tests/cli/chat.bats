@@ -159,7 +159,7 @@ need_terminal() { python3 -c 'import os; os.openpty()' 2>err || skip "no pseudo-
     first=$(chat -n 3 --ignore-eos <<<hello 2>/dev/null | awk '{print $1; exit}')
     # stops the reply; the next turn works; what was typed is dropped; twice ends
     terminal prompt "keys help\x7f\x7f\x7fello\n" "wait $first" "keys \x03" prompt \
-        "type again" "wait again" "pause 0.2" "keys \x03" prompt "keys dropped\x03" "wait ends the chat" \
+        "type again" $'wait again\r\n' "pause 0.2" "keys \x03" prompt "keys dropped\x03" "wait ends the chat" \
         prompt "type /save c.json" "wait Saved" prompt "keys \x1b[A\n" "wait exists" \
         "keys \x03" "wait ends the chat" prompt "keys \x03" \
         -- q3n-run -m "$MODEL" -t 1 -cnv --ignore-eos --temp 0 >shown || [ $? -eq 130 ]

@@ -1,6 +1,8 @@
 /* line.c - see line.h. */
 #include "line.h"
 
+#include "interrupt.h"
+
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 enum { HISTORY = 1000 }; /* lines */
 
@@ -26,6 +29,27 @@ static const char *prompt(EditLine *edit)
     struct line_reader *r = NULL;
     el_get(edit, EL_CLIENTDATA, (void *)&r);
     return r->goes_on ? ". " : "> ";
+}
+
+/* A character, in libedit's place: there a Ctrl-C just before it begins to wait for one
+ * would not be seen until the next key. */
+static int read_character(EditLine *edit, wchar_t *c)
+{
+    (void)edit;
+    mbstate_t state = { 0 };
+    for (;;) {
+        char byte;
+        if (!interrupt_or_input(STDIN_FILENO)) {
+            errno = EINTR;
+            return -1;
+        }
+        const ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (n <= 0) return (int)n;
+        const size_t used = mbrtowc(c, &byte, 1, &state);
+        if (used <= 1) return 1;
+        if (used == (size_t)-1) state = (mbstate_t){ 0 }; /* no character: left out */
+    }
 }
 
 /* Colours and the like come from the terminal's description: one that can do nothing
@@ -48,6 +72,7 @@ static int open_terminal(struct line_reader *r, const char *program, ggf_error *
     history(r->history, &event, H_SETUNIQUE, 1);
     el_set(r->edit, EL_CLIENTDATA, r);
     el_set(r->edit, EL_PROMPT, prompt);
+    el_set(r->edit, EL_GETCFN, read_character);
     el_set(r->edit, EL_EDITOR, "emacs");
     el_set(r->edit, EL_HIST, history, r->history);
     el_set(r->edit, EL_SIGNAL, 0); /* they are the program's */
