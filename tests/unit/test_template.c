@@ -360,6 +360,68 @@ START_TEST(limits)
 }
 END_TEST
 
+/* What a template makes of nothing; NULL: it is refused. */
+static char *rendered(const char *source)
+{
+    json_t *none = json_array();
+    const struct q3n_conversation c = { .messages = none };
+    struct q3n_rendered p = { 0 };
+    q3n_template *t;
+    int r = q3n_template_parse(&t, source, strlen(source), NULL);
+    if (!r) r = q3n_template_apply(t, &c, &p, NULL);
+    q3n_template_free(t);
+    json_decref(none);
+    free(p.spans);
+    return r ? NULL : p.text;
+}
+
+/* As long as digits fit into memory, and longer: the sanitizer sees who writes behind. */
+START_TEST(long_numbers)
+{
+    for (int n = 1; n < 130; n++) {
+        char source[160];
+        const int at = sprintf(source, "{{ %.*d", n, 1);
+        strcpy(source + at, "e+5 > 9 }}");
+        char *text = rendered(source);
+        ck_assert(text || n >= 60);
+        if (text) ck_assert_str_eq(text, "True");
+        free(text);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *source, *text;
+} ranges[] = {
+    { "{{ range(3) | list }}{{ range(2, 4) | list }}{{ range(0) | list }}",
+      "[0, 1, 2][2, 3][]" },
+    { "{{ range(5, 2) | list }}{{ range(5, 2, -2) | list }}{{ range(0, 7, 3) | list }}",
+      "[][5, 3][0, 3, 6]" },
+    { "{{ range(-9223372036854775807, 9223372036854775807, 9223372036854775807) | list "
+      "}}",
+      "[-9223372036854775807, 0]" },
+    { "{{ range(9223372036854775807, -9223372036854775807, -9223372036854775807) | list "
+      "}}",
+      "[9223372036854775807, 0]" },
+    { "{{ range(9223372036854775805, 9223372036854775807) | length }}", "2" },
+    { "{{ range(100000) | length }}", "100000" },
+    { "{{ range(100001) | length }}", NULL },
+    { "{{ range(3, 9, 0) | length }}", NULL },
+    /* A short one takes no more than it is long. */
+    { "{% set n = namespace(s=0) %}{% for i in range(2000) %}"
+      "{% set n.s = n.s + range(i % 3)|length %}{% endfor %}{{ n.s }}",
+      "1999" },
+};
+
+START_TEST(range)
+{
+    char *text = rendered(ranges[_i].source);
+    ck_assert_msg(!text == !ranges[_i].text, "%s", ranges[_i].source);
+    if (text) ck_assert_str_eq(text, ranges[_i].text);
+    free(text);
+}
+END_TEST
+
 START_TEST(clock_of_the_caller)
 {
     q3n_template *t = parse("{{ strftime_now('%Y-%m-%d %H:%M') }}");
@@ -499,6 +561,8 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, corpus);
     tcase_add_test(t, language);
+    tcase_add_test(t, long_numbers);
+    tcase_add_loop_test(t, range, 0, N(ranges));
     tcase_add_test(t, clock_of_the_caller);
     tcase_add_test(t, traits);
     tcase_add_test(t, string_arguments);

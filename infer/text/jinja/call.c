@@ -95,6 +95,16 @@ static bool call_namespace(struct render *r, struct scope *s, const struct node 
     return true;
 }
 
+/* How many numbers there are from `from` on before `to`, in steps that are not 0. */
+static uint64_t range_length(int64_t from, int64_t to, int64_t step)
+{
+    if (step > 0 ? from >= to : from <= to) return 0;
+    const uint64_t way =
+        step > 0 ? (uint64_t)to - (uint64_t)from : (uint64_t)from - (uint64_t)to;
+    const uint64_t stride = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
+    return (way - 1) / stride + 1;
+}
+
 static bool call_range(struct render *r, struct scope *s, const struct node *n,
                        struct value *out)
 {
@@ -107,15 +117,13 @@ static bool call_range(struct render *r, struct scope *s, const struct node *n,
             return render_fail(r, "range: %s is not an integer",
                                value_kind_name(&args[k]));
     if (!count || !i[2]) return render_fail(r, "range needs an end, and a step but 0");
-    struct list *l = list_new(r, MAX_RANGE);
+    const uint64_t length = range_length(i[0], i[1], i[2]);
+    if (length > MAX_RANGE)
+        return render_fail(r, "range: more than %d numbers", MAX_RANGE);
+    struct list *l = list_new(r, length);
     if (!l) return false;
-    l->n = 0;
-    for (int64_t x = i[0]; i[2] > 0 ? x < i[1] : x > i[1];) {
-        if (l->n == MAX_RANGE)
-            return render_fail(r, "range: more than %d numbers", MAX_RANGE);
-        l->items[l->n++] = value_int(x);
-        if (__builtin_add_overflow(x, i[2], &x)) break;
-    }
+    for (uint64_t k = 0; k < length; k++)
+        l->items[k] = value_int((int64_t)((uint64_t)i[0] + k * (uint64_t)i[2]));
     *out = value_list(l);
     return true;
 }

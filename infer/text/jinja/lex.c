@@ -151,7 +151,7 @@ static int lex_number(struct lexer *x)
     char digits[64];
     size_t n = 0, i = x->at;
     bool is_float = false;
-    for (; i < x->n && n + 1 < sizeof digits; i++) {
+    for (; i < x->n && n + 2 < sizeof digits; i++) { /* one turn may add two */
         const char c = x->s[i], next = i + 1 < x->n ? x->s[i + 1] : 0;
         const bool exponent = c == 'e' || c == 'E';
         if (c == '_' && is_digit(next)) continue;
