@@ -151,6 +151,10 @@ void cut_typical(struct candidates *c, float p)
     }
 }
 
+/* What lies so far below the best was no number, or minus infinity (sample.c): it says
+ * nothing of how logits are spread. */
+#define FAR_BELOW 1e29
+
 void cut_top_n_sigma(struct candidates *c, float n)
 {
     if (n <= 0 || c->n < 2) return;
@@ -159,7 +163,7 @@ void cut_top_n_sigma(struct candidates *c, float n)
     uint32_t count = 0;
     for (uint32_t i = 0; i < c->n; i++) {
         const double below = (double)best - (double)logit_at(c, i);
-        if (!(below < INFINITY)) continue;
+        if (!(below < FAR_BELOW)) continue;
         sum += below;
         squares += below * below;
         count++;

@@ -141,6 +141,22 @@ START_TEST(min_p)
 }
 END_TEST
 
+/* What can never come says nothing of how far logits lie apart: with or without a token
+ * that is minus infinity, as an end of the reply that is not wanted, or no number, the
+ * same are kept. */
+START_TEST(top_n_sigma)
+{
+    static const float never[] = { -INFINITY, NAN };
+    struct q3n_sample_params p = plain();
+    p.top_n_sigma = 1.1f; /* logarithms of the chances are 1.385 apart */
+    check_kept(&p, 0.1);  /* 0.4 / e^(1.1 * 1.385) = 0.087 */
+    for (int i = 0; i < 2; i++) {
+        logits[2] = never[i]; /* those of the others 1.088 */
+        check_kept(&p, 0.15); /* 0.121 */
+    }
+}
+END_TEST
+
 /* Among the top 3, 0.4 is half of the probability: top-p is taken after top-k. */
 START_TEST(top_p_counts_what_top_k_left)
 {
@@ -481,6 +497,7 @@ int main(void)
     tcase_add_test(tc, top_k_of_many);
     tcase_add_test(tc, top_p);
     tcase_add_test(tc, min_p);
+    tcase_add_test(tc, top_n_sigma);
     tcase_add_test(tc, top_p_counts_what_top_k_left);
     tcase_add_test(tc, temperature);
     tcase_add_test(tc, greedy);
