@@ -62,6 +62,15 @@ static void count_layer(struct q3n_model *m, const struct layer *l, uint32_t ind
     }
 }
 
+/* A tensor of the file, or what takes its place. */
+static const struct ggf_tensor *tensor_in_use(const struct q3n_model *m, uint64_t i)
+{
+    const struct ggf_tensor *t = ggf_tensor(m->file, i);
+    const struct ggf_tensor *over =
+        m->overlay ? ggf_find_tensor(m->overlay, t->name) : NULL;
+    return over ? over : t;
+}
+
 static void count(struct q3n_model *m)
 {
     const struct hparams *hp = &m->hp;
@@ -78,8 +87,9 @@ static void count(struct q3n_model *m)
     info->macs_logits = linear_macs(&m->head);
     for (uint32_t i = 0; i < hp->n_layer; i++) count_layer(m, &m->layers[i], i);
     for (uint64_t i = 0; i < ggf_tensor_count(m->file); i++) {
-        info->n_params += ggf_tensor(m->file, i)->count;
-        info->bytes += ggf_tensor(m->file, i)->bytes;
+        const struct ggf_tensor *t = tensor_in_use(m, i);
+        info->n_params += t->count;
+        info->bytes += t->bytes;
     }
     for (uint32_t i = 0; i < ggf_shard_count(m->file); i++)
         info->bytes_files += ggf_shard(m->file, i)->size;

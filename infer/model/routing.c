@@ -60,10 +60,11 @@ struct ranked {
     uint32_t item; /* layer * n_expert + expert */
 };
 
-/* Experts that a device has are there already. */
+/* Experts that a device has are there already, and those that are mapped take no memory
+ * of the store. */
 static bool is_read(const q3n_model *m, uint32_t layer)
 {
-    return m->tiers[layer] != Q3N_EXPERTS_DEVICE;
+    return !expert_store_mapped(m->experts, layer);
 }
 
 static int hottest_first(const void *a, const void *b)
@@ -77,6 +78,17 @@ static int in_file_order(const void *a, const void *b)
 {
     const struct ranked *x = a, *y = b;
     return x->item < y->item ? -1 : 1;
+}
+
+/* All experts of the model; those that are not read count as not used. */
+static void rank(const q3n_model *m, const uint64_t *counts, struct ranked *r)
+{
+    uint32_t i = 0;
+    for (uint32_t l = 0; l < m->hp.n_layer; l++) {
+        const bool read = is_read(m, l);
+        for (const uint32_t end = i + m->hp.n_expert; i < end; i++)
+            r[i] = (struct ranked){ read ? counts[i] : 0, i };
+    }
 }
 
 /* In runs of experts of one layer. */
@@ -121,8 +133,7 @@ int q3n_model_warm(q3n_model *m, const uint64_t *counts, uint32_t *loaded, ggf_e
     int e = r && ids ? 0 : ggf_no_memory(err);
     if (!e) {
         expert_store_seed(m->experts, counts);
-        for (uint32_t i = 0; i < n; i++)
-            r[i] = (struct ranked){ is_read(m, i / m->hp.n_expert) ? counts[i] : 0, i };
+        rank(m, counts, r);
         qsort(r, n, sizeof *r, hottest_first);
         *loaded = fitting(m, r, n);
         qsort(r, *loaded, sizeof *r, in_file_order);

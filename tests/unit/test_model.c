@@ -110,6 +110,16 @@ START_TEST(quantized)
 }
 END_TEST
 
+static struct q3n_model_info info_of(const char *file, const struct q3n_model_options *o)
+{
+    q3n_model *model;
+    ggf_error err;
+    ck_assert_msg(!q3n_model_open(&model, file, o, &err), "%s", err.message);
+    const struct q3n_model_info info = *q3n_model_info(model);
+    q3n_model_close(model);
+    return info;
+}
+
 /* A tensor of an overlay counts, those that it does not have are the file's. */
 START_TEST(overlay)
 {
@@ -119,15 +129,21 @@ START_TEST(overlay)
     ggf_error err;
     if (!tiny_tensors[_i].matrix) return;
     logits_of(&(struct tiny){ .type_of = name, .type = GGF_Q8_0 }, whole);
+    const struct q3n_model_info want = info_of(path, NULL);
     tiny_write(path, &(struct tiny){ 0 });
     snprintf(other, sizeof other, "%s-overlay", path);
     tiny_write(other,
                &(struct tiny){ .only_tensor = name, .type_of = name, .type = GGF_Q8_0 });
     const struct q3n_model_options o = { .overlay = other };
     const int e = tiny_run(path, &o, laid_over, &err);
+    const struct q3n_model_info got = info_of(path, &o);
     unlink(other);
     ck_assert_msg(!e, "%s", err.message);
     ck_assert_mem_eq(whole, laid_over, sizeof whole);
+    ck_assert_uint_eq(got.n_params, want.n_params);
+    ck_assert_uint_eq(got.bytes, want.bytes);
+    ck_assert_uint_eq(got.bytes_experts, want.bytes_experts);
+    ck_assert_uint_eq(got.bytes_dense, want.bytes_dense);
 }
 END_TEST
 

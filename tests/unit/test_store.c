@@ -305,6 +305,33 @@ START_TEST(truncated)
 }
 END_TEST
 
+/* Experts to begin with are such as are read: those of a layer that is mapped take no
+ * room away from them. */
+START_TEST(warm)
+{
+    static const uint8_t tiers[2][2] = { { Q3N_EXPERTS_ANYWHERE, Q3N_EXPERTS_ANYWHERE },
+                                         { Q3N_EXPERTS_MAPPED, Q3N_EXPERTS_ANYWHERE } };
+    const uint32_t room = _i ? USED + 1 : 2 * USED + 1;
+    const struct q3n_model_options o = { .experts_cache_bytes = room * RECORD,
+                                         .expert_tiers = tiers[_i],
+                                         .n_expert_tiers = 2 };
+    uint64_t counts[2 * EXPERTS];
+    struct q3n_expert_stats stats;
+    uint32_t loaded;
+    ggf_error err;
+    q3n_model *model;
+    make(&sources[0], 0);
+    ck_assert_msg(!q3n_model_open(&model, dense, &o, &err), "%s", err.message);
+    for (int i = 0; i < 2 * EXPERTS; i++) counts[i] = 1;
+    ck_assert_msg(!q3n_model_warm(model, counts, &loaded, &err), "%s", err.message);
+    q3n_model_expert_stats(model, &stats);
+    ck_assert_uint_eq(loaded, room);
+    ck_assert_uint_eq(stats.slot_bytes_free, 0);
+    ck_assert_uint_eq(stats.read_bytes, room * RECORD);
+    q3n_model_close(model);
+}
+END_TEST
+
 /* What the disk gives is found out without a trace but the figure. */
 START_TEST(measured)
 {
@@ -391,6 +418,7 @@ int main(void)
     tcase_add_loop_test(pack_case, many_evictions, 0, 2);
     tcase_add_loop_test(pack_case, damaged_when_read, 0, 4 * EXPERTS);
     tcase_add_loop_test(pack_case, truncated, 0, 2);
+    tcase_add_loop_test(pack_case, warm, 0, 2);
     tcase_add_loop_test(pack_case, measured, 0, 3);
     tcase_add_loop_test(pack_case, refused, 0, sizeof refusals / sizeof *refusals);
     tcase_add_test(pack_case, within_ram);
