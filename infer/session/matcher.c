@@ -210,7 +210,10 @@ static bool fill_mask(q3n_matcher *m, uint32_t *mask)
         const uint32_t depth = node->depth;
         uint32_t to = m->way[path[depth - 1]][node->byte];
         if (to == UNKNOWN && depth > 1 && m->work > MOST_WORK) to = DEAD;
-        if (to == UNKNOWN) to = follow(m, path, depth, node->byte);
+        if (to == UNKNOWN) {
+            to = follow(m, path, depth, node->byte);
+            m->here = path[0]; /* it may have got another number */
+        }
         if (to == UNKNOWN) return false;
         if (to == DEAD) {
             i = node->skip;
@@ -220,7 +223,6 @@ static bool fill_mask(q3n_matcher *m, uint32_t *mask)
         for (uint32_t k = node->first; k < node[1].first; k++) set_bit(mask, t->ids[k]);
         i++;
     }
-    m->here = path[0];
     for (int i = 0; i < t->n_eog && q3n_matcher_done(m); i++) set_bit(mask, t->eog[i]);
     return true;
 }

@@ -81,6 +81,7 @@ static int check_kind(const ggf_file *file, const char *key, const char *known,
 
 int q3n_tokenizer_load(q3n_tokenizer **out, const ggf_file *file, ggf_error *err)
 {
+    *out = NULL;
     int r = check_kind(file, "tokenizer.ggml.model", "gpt2", err);
     if (!r) r = check_kind(file, "tokenizer.ggml.pre", "qwen2", err);
     if (r) return r;
