@@ -17,9 +17,12 @@
 typedef struct q3n_model q3n_model;
 typedef struct q3n_session q3n_session;
 
+#define Q3N_CTX_TRAINED UINT32_MAX
+
 struct q3n_session_options {
     uint32_t n_ctx;    /* most tokens the session can hold; 0: 4096 or the training
-                          context, whichever is less */
+                          context, whichever is less; Q3N_CTX_TRAINED: all of that,
+                          divided by n_seq */
     uint32_t n_ubatch; /* most tokens computed at once; 0: 512 */
     /* What keys and values are stored as: GGF_F32 (0), F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1,
      * Q4_0 or IQ4_NL. */

@@ -44,7 +44,8 @@ static const struct opt options[] = {
     { .kind = OPT_HEADING, .help = "Model" },
     MODEL_OPTIONS(opt.model, "the model, or the dense part of a packed one"),
     { "-c, --ctx-size", "N", OPT_INT, &opt.ctx,
-      "tokens of context (4096, or what the model was\ntrained for if that is less)" },
+      "tokens of context, 0: what the model was trained for\n(4096, or that if it is "
+      "less)" },
     { "-b, --batch-size", "N", OPT_INT, &opt.batch,
       "prompt tokens between two looks at Ctrl-C (2048)" },
     COMPUTE_OPTIONS(opt.model),
@@ -247,7 +248,9 @@ static struct q3n_session_options session_options(const struct run *run)
 {
     const uint32_t batch = (uint32_t)opt.batch, ubatch = model_ubatch(&opt.model);
     struct q3n_session_options o = {
-        .n_ctx = opt.ctx != OPT_NOT_GIVEN ? (uint32_t)opt.ctx : run->n_ids,
+        .n_ctx = opt.ctx == OPT_NOT_GIVEN ? run->n_ids
+                 : opt.ctx                ? (uint32_t)opt.ctx
+                                          : Q3N_CTX_TRAINED,
         .n_ubatch = ubatch < batch ? ubatch : batch,
         .type_k = cache_types.type_k,
         .type_v = cache_types.type_v,
@@ -368,10 +371,9 @@ int main(int argc, char **argv)
     r = interrupt_handle(&run.stop, &err);
     if (!r) r = opt.plan ? plan(&run, &err) : run_all(&run, &err);
     int status = r ? out_error(RUN_NAME, &err) : 0;
-    if (!r && !opt.plan) {
-        run_print_stats(&run, opt.run.json);
-        if (*run.stop) status = 128 + SIGINT;
-    }
+    if (!r && !opt.plan) run_print_stats(&run, opt.run.json);
     close_all(&run);
-    return out_close_stdout(RUN_NAME, status);
+    status = out_close_stdout(RUN_NAME, status);
+    if (!status && *run.stop) out_end_by(SIGINT);
+    return status;
 }

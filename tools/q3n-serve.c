@@ -65,8 +65,8 @@ static const struct opt options[] = {
     { .kind = OPT_HEADING, .help = "Model" },
     MODEL_OPTIONS(opt.model, "the model, or the dense part of a packed one"),
     { "-c, --ctx-size", "N", OPT_INT, &opt.ctx,
-      "tokens of context of all slots together (4096 for\neach, or what the model was "
-      "trained for if that is less)" },
+      "tokens of context of all slots together, 0: what the\nmodel was trained for "
+      "(4096 for each, or that if it\nis less)" },
     { "-np, --parallel", "N", OPT_INT, &opt.parallel,
       "slots: requests that are answered at once (4)" },
     { "-b, --batch-size", "N", OPT_INT, &opt.batch,
@@ -161,7 +161,7 @@ static int check_numbers(void)
         if (n[i].value < n[i].least || n[i].value > n[i].most)
             return opt_error(&program, "%s must be from %d to %d", n[i].name, n[i].least,
                              n[i].most);
-    if (opt.ctx != OPT_NOT_GIVEN && opt.ctx < opt.parallel)
+    if (opt.ctx != OPT_NOT_GIVEN && opt.ctx && opt.ctx < opt.parallel)
         return opt_error(&program, "--ctx-size must be at least that of --parallel");
     if (opt.body < 1024) return opt_error(&program, "--body-limit must be 1K or more");
     return OPT_GO;
@@ -194,6 +194,8 @@ struct keys {
 
 static int add_key(struct keys *k, const char *key, ggf_error *err)
 {
+    if (!*key)
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "--api-key is an empty key");
     const char **more = realloc(k->list, (k->n + 1) * sizeof *more);
     if (!more) return ggf_no_memory(err);
     k->list = more;
@@ -244,8 +246,9 @@ static void *wait_for_signals(void *user)
         pthread_cond_signal(&state.changed);
         pthread_mutex_unlock(&state.lock);
         if (!now) continue;
+        if (n > 1) out_end_by(sig);
         ggf_discard_outputs();
-        _exit(n > 1 ? 128 + sig : 0);
+        _exit(0);
     }
     return NULL;
 }
@@ -258,7 +261,7 @@ static int watch_signals(ggf_error *err)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
+    if (!out_hangup_ignored()) sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     if (pthread_create(&thread, NULL, wait_for_signals, &signals))
@@ -321,9 +324,10 @@ static int open_server(struct work *w, ggf_error *err)
         .save_path = opt.save_path,
     };
     r = q3n_server_open(&w->server, &w->serve, err);
+    const bool colons = strchr(opt.host, ':'); /* an address of IPv6 */
     if (!r)
-        fprintf(stderr, NAME ": listening on http://%s:%d\n", opt.host,
-                q3n_server_port(w->server));
+        fprintf(stderr, NAME ": listening on http://%s%s%s:%d\n", colons ? "[" : "",
+                opt.host, colons ? "]" : "", q3n_server_port(w->server));
     return r;
 }
 
@@ -339,7 +343,9 @@ static uint64_t cache_bytes(void)
 static int open_model(struct work *w, ggf_error *err)
 {
     const uint32_t n = (uint32_t)opt.parallel;
-    session.n_ctx = opt.ctx != OPT_NOT_GIVEN ? (uint32_t)opt.ctx / n : 0;
+    session.n_ctx = opt.ctx == OPT_NOT_GIVEN ? 0
+                    : opt.ctx                ? (uint32_t)opt.ctx / n
+                                             : Q3N_CTX_TRAINED;
     session.n_ubatch = model_ubatch(&opt.model) + n;
     session.n_logits = n;
     session.n_seq = n;

@@ -56,6 +56,7 @@ struct q3n_session_options q3n_session_complete(const q3n_model *model,
     const uint32_t train = model->hp.n_ctx_train;
     struct q3n_session_options o = options ? *options : (struct q3n_session_options){ 0 };
     if (!o.n_ctx) o.n_ctx = train < DEFAULT_CTX ? train : DEFAULT_CTX;
+    if (o.n_ctx == Q3N_CTX_TRAINED) o.n_ctx = train / (o.n_seq ? o.n_seq : 1);
     if (!o.n_ubatch) o.n_ubatch = DEFAULT_BATCH;
     if (o.n_ubatch > o.n_ctx) o.n_ubatch = o.n_ctx;
     if (o.n_ubatch > MAX_BATCH) o.n_ubatch = MAX_BATCH;

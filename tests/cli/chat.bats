@@ -61,6 +61,11 @@ need_terminal() { python3 -c 'import os; os.openpty()' 2>err || skip "no pseudo-
     [[ "$(echo one | chat -n 5 --chat-template-file thinks.jinja 2>/dev/null)" == "<think>"* ]]
 }
 
+@test "lines of a file may end in CR LF" {
+    printf 'one\r\n\r\ntwo\\\r\nthree\r\n/save c.json\r\n/exit\r\n' | objects -n 1 >out
+    jq -e '[.messages[] | select(.role == "user").content] == ["one", "two\nthree"]' c.json
+}
+
 @test "a line that goes on, lines in quotes, a message with a slash" {
     printf 'one\\\ntwo\n"""one\ntwo"""\n"""\none\ntwo\n"""\n//help\n"""no end' | objects -n 1 >out
     [ "$(wc -l <out)" -eq 5 ]
@@ -174,6 +179,26 @@ need_terminal() { python3 -c 'import os; os.openpty()' 2>err || skip "no pseudo-
     terminal --stdout said prompt "type hello" prompt "keys \x04" \
         -- q3n-run -m "$MODEL" -t 1 -cnv --temp 0 -n 3 >shown
     [ "$(cat said)" = "$(chat -n 3 <<<hello 2>/dev/null)" ]
+}
+
+@test "a terminal: characters where no language is set, and what is none" {
+    need_terminal
+    LC_ALL=C terminal prompt 'keys h\xc3\xa9x\x7f\xe9\n' prompt "type /save c.json" "wait Saved" \
+        prompt "keys \x04" -- q3n-run -m "$MODEL" -t 1 -cnv --temp 0 -n 3
+    jq -e '.messages[0].content == "hé"' c.json
+}
+
+@test "a terminal is as it was when a signal ends the program; Ctrl-C ends a loop" {
+    need_terminal
+    # shellcheck disable=SC2016
+    terminal prompt "signal 15" "wait status 143" -- bash -c 'trap : TERM; stty -a >before
+        q3n-run -m "$MODEL" -t 1 -cnv; echo "status $?"; stty -a >after'
+    cmp before after
+    # shellcheck disable=SC2016
+    terminal "wait again and again" "pause 0.3" "keys \x03" -- bash -c 'while :; do
+        echo turn >>turns; q3n-run -m "$MODEL" -t 1 -p "again and again" --ignore-eos; done' >shown ||
+        [ $? -eq 130 ]
+    [ "$(wc -l <turns)" -eq 1 ]
 }
 
 @test "thoughts are dimmed where there are colours" {

@@ -4,9 +4,11 @@
 
 A step is "wait TEXT" (until the program has shown it since the last step), "prompt"
 (until it edits a line behind "> "), "more" (the same behind ". "), "type TEXT" (and
-Enter; without it: "keys TEXT", with \\x03 for Ctrl-C and so on) or "pause SECONDS".
-What was shown goes to standard output; the exit status is the program's, 99 if something
-did not come.  With --stdout the program's standard output is that file."""
+Enter; without it: "keys TEXT", with \\x03 for Ctrl-C and so on), "signal NUMBER" (to all
+that is in the foreground) or "pause SECONDS".
+What was shown goes to standard output; the exit status is the program's, as a shell has
+it, 99 if something did not come.  With --stdout the program's standard output is that
+file."""
 import os
 import pty
 import select
@@ -84,6 +86,8 @@ for step in steps:
         os.write(terminal, data + b"\n")
     elif verb == "keys":
         os.write(terminal, data)
+    elif verb == "signal":
+        os.killpg(os.tcgetpgrp(terminal), int(text))
     elif verb == "pause":
         time.sleep(float(text))
     else:
@@ -95,4 +99,5 @@ while read(max(0, end - time.monotonic())):
 os.write(1, shown)
 if time.monotonic() >= end:
     give_up("does not end")
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.exit(code if code >= 0 else 128 - code)

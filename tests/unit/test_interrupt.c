@@ -70,6 +70,6 @@ int main(void)
     tcase_add_test(tc, before_the_wait);
     tcase_add_test(tc, in_another_thread);
     tcase_add_test(tc, what_was_seen_is_over);
-    tcase_add_exit_test(tc, twice, 128 + SIGINT);
+    tcase_add_test_raise_signal(tc, twice, SIGINT);
     return SUITE_RUN("interrupt", tc);
 }

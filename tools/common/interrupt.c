@@ -18,10 +18,7 @@ static int wake[2] = { -1, -1 };
 static void on_interrupt(int sig)
 {
     const int saved = errno;
-    if (stop) {
-        ggf_discard_outputs();
-        _exit(128 + sig);
-    }
+    if (stop) out_end_by(sig);
     stop = 1;
     const ssize_t n = write(wake[1], "", 1); /* full: then it wakes anyway */
     (void)n;

@@ -2,9 +2,11 @@
 #include "line.h"
 
 #include "interrupt.h"
+#include "out.h"
 
 #include <errno.h>
 #include <histedit.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,9 +48,13 @@ static int read_character(EditLine *edit, wchar_t *c)
         const ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (n <= 0) return (int)n;
-        const size_t used = mbrtowc(c, &byte, 1, &state);
+        size_t used = mbrtowc(c, &byte, 1, &state);
+        if (used == (size_t)-1) { /* what is no character is left out, not what follows */
+            state = (mbstate_t){ 0 };
+            used = mbrtowc(c, &byte, 1, &state);
+            if (used == (size_t)-1) state = (mbstate_t){ 0 };
+        }
         if (used <= 1) return 1;
-        if (used == (size_t)-1) state = (mbstate_t){ 0 }; /* no character: left out */
     }
 }
 
@@ -61,10 +67,20 @@ static bool at_terminal(void)
            strcmp(term, "dumb") != 0;
 }
 
+/* Characters are more than bytes.  Where no language is set (containers, ssh) they would
+ * be those of ASCII only, and all others be dropped. */
+static void set_characters(void)
+{
+    setlocale(LC_CTYPE, "");
+    if (MB_CUR_MAX == 1 && !strcmp(nl_langinfo(CODESET), "ANSI_X3.4-1968"))
+        setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 static int open_terminal(struct line_reader *r, const char *program, ggf_error *err)
 {
     HistEvent event;
-    setlocale(LC_CTYPE, ""); /* characters are more than bytes */
+    out_keep_terminal(STDIN_FILENO);
+    set_characters();
     r->edit = el_init(program, stdin, stderr, stderr);
     r->history = history_init();
     if (!r->edit || !r->history) return ggf_no_memory(err);
@@ -128,12 +144,14 @@ static enum line_result stream_line(struct line_reader *r, const char **line, si
     return errno == EINTR ? LINE_INTERRUPTED : LINE_FAILED;
 }
 
-/* The next line without what ends it. */
+/* The next line without what ends it, which may be CR LF in files. */
 static enum line_result next_line(struct line_reader *r, const char **line, size_t *len)
 {
     const enum line_result e =
         r->edit ? edit_line(r, line, len) : stream_line(r, line, len);
-    if (e == LINE_MESSAGE && *len && (*line)[*len - 1] == '\n') --*len;
+    if (e != LINE_MESSAGE || !*len || (*line)[*len - 1] != '\n') return e;
+    --*len;
+    if (!r->edit && *len && (*line)[*len - 1] == '\r') --*len;
     return e;
 }
 

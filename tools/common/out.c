@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,38 +16,6 @@ int out_error(const char *program, const ggf_error *err)
 {
     fprintf(stderr, "%s: %s\n", program, err->message);
     return 1;
-}
-
-static void on_signal(int sig)
-{
-    ggf_discard_outputs();
-    _exit(128 + sig);
-}
-
-/* A page of a mapped file could not be read. */
-static void on_bus_error(int sig)
-{
-    static const char what[] = ": a file that is in use cannot be read any more: it has "
-                               "been cut short, or its disk has failed\n";
-    const char *name = program_invocation_short_name;
-    const bool said = write(STDERR_FILENO, name, strlen(name)) >= 0 &&
-                      write(STDERR_FILENO, what, sizeof what - 1) >= 0;
-    (void)said;
-    (void)sig;
-    ggf_discard_outputs();
-    _exit(1);
-}
-
-void out_handle_signals(void)
-{
-    struct sigaction end = { .sa_handler = on_signal },
-                     ignore = { .sa_handler = SIG_IGN },
-                     bus = { .sa_handler = on_bus_error };
-    sigaction(SIGBUS, &bus, NULL);
-    sigaction(SIGINT, &end, NULL);
-    sigaction(SIGTERM, &end, NULL);
-    sigaction(SIGHUP, &end, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL); /* write() then fails with EFBIG */
 }
 
 int out_close_stdout(const char *program, int status)

@@ -5,15 +5,24 @@
 #include "../../infer/text/json_out.h"
 #include "../../libgguf/libgguf.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 /* "name: message" on stderr; returns 1, the exit status of failed work. */
 int out_error(const char *program, const ggf_error *err);
 
-/* Install handlers for SIGINT, SIGTERM, SIGHUP that remove unfinished outputs and end
- * the process with 128 + signal.  SIGXFSZ becomes a failing write; SIGBUS, a mapped file
- * that was cut short, removes outputs too, says so and ends with 1. */
+/* Install handlers for SIGINT, SIGTERM, SIGHUP that end the process by out_end_by(); a
+ * SIGHUP that is ignored (nohup) stays so.  SIGXFSZ becomes a failing write; SIGBUS, a
+ * mapped file that was cut short, removes outputs too, says so and ends with 1. */
 void out_handle_signals(void);
+bool out_hangup_ignored(void);
+
+/* Remove unfinished outputs, and end by this signal as if nobody had caught it: a shell
+ * sees 128 + sig and, after Ctrl-C, ends the loop that it is in. */
+void out_end_by(int sig) __attribute__((noreturn));
+
+/* What is set of this terminal now comes back when a signal ends the program. */
+void out_keep_terminal(int fd);
 
 /* Flush standard output: `status`, or 1 with a message if what was printed got lost
  * (a full disk). */
