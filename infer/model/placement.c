@@ -42,6 +42,14 @@ static int check_slots(const struct q3n_model *m, const struct q3n_model_options
 {
     const uint64_t least = expert_store_least(m->experts, true);
     const uint64_t most = expert_store_most(m->experts, true);
+    const uint64_t context = q3n_session_bytes(m, &o->session);
+    if (slots < least && !o->experts_cache_bytes)
+        return ggf_fail(
+            err, GGF_E_ARG, GGF_NO_OFFSET,
+            "%" PRIu64 " MiB of memory are too few: the context takes %" PRIu64
+            " MiB, the experts of one token %" PRIu64 " MiB, everything else %" PRIu64
+            " MiB, so %" PRIu64 " MiB in all are the least that works",
+            have >> 20, mib(context), mib(least), mib(rest - context), mib(rest + least));
     if (slots < least)
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                         "%" PRIu64 " MiB for experts are too few: those of one token "

@@ -47,7 +47,7 @@ assert s["decode_tokens"] == 2 and s["prompt_tokens"] >= 1 and s["bytes_per_toke
     [[ "$output" == *"the context is full"* ]]
     run q3n-run -m "$MODEL" -p "one two three four five six seven" -c 4
     [ "$status" -eq 1 ]
-    [[ "$output" == *"do not fit"* ]]
+    [[ "$output" == "q3n-run: the 7 tokens of the prompt do not fit into the context of 4 (-c)" ]]
 }
 
 @test "--tokens --logits: a row for each, whatever the cuts" {
@@ -191,6 +191,24 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
     grep -q '^memory ' "$BATS_TEST_TMPDIR/err"
 }
 
+@test "a hangup ends it, but not under nohup" {
+    for how in env nohup; do
+        $how q3n-run -m "$MODEL" -p "x" -n 200 --ignore-eos --temp 0 >"$BATS_TEST_TMPDIR/$how" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+        pid=$!
+        for _ in $(seq 100); do [ -s "$BATS_TEST_TMPDIR/$how" ] && break; sleep 0.05; done
+        kill -HUP $pid
+        status=0; wait $pid || status=$?
+        [ "$status" -eq "$([ $how = env ] && echo 129 || echo 0)" ]
+    done
+    [ "$(stat -c %s "$BATS_TEST_TMPDIR/nohup")" -gt "$(stat -c %s "$BATS_TEST_TMPDIR/env")" ]
+    grep -q '^memory ' "$BATS_TEST_TMPDIR/err"
+}
+
+@test "-c 0: what the model was trained for" {
+    q3n-run -m "$MODEL" --plan --json -c 0 | jq -e '.context == 32768'
+    q3n-run -m "$MODEL" --plan --json | jq -e '.context == 4096'
+}
+
 @test "options without effect are errors" {
     for args in "-p a --temp 0 --top-k 5" "-p a --temp 0 -s 1" "-p a -sys b" "-f x --no-escape" \
         "-p a --force" "-cnv --no-display-prompt" "--tokens x --logits y --temp 1" \
@@ -263,7 +281,7 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
 }
 
 @test "senseless numbers are usage errors" {
-    for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
+    for args in "-n -2" "-c -1" "-b 0" "-ub 0" "-t 0" "-t 1025" "--temp -1" "--top-p 2" "--min-p -1" "-s x" \
         "--repeat-penalty 0" "--samplers top_k;magic" "--sampling-seq kk" "--logit-bias 5" \
         "--logit-bias x+1" "--logit-bias 5+nan" "--dry-multiplier -1" "--typical 2" \
         "--xtc-probability 2" "--dynatemp-range -1" "--repeat-last-n -2"; do

@@ -274,7 +274,12 @@ END
     grep -q '"Loading model", "type": "unavailable_error"' "$BATS_TEST_TMPDIR/body"
     [ "$(code "$url/v1/completions" -d '{}')" = 503 ]
     kill "$pid"; wait "$pid"
+    trap '' HUP # as nohup does
     start -np 1 -c 4096
+    trap - HUP
+    kill -HUP "$pid"
+    sleep 0.1
+    [ "$(code "$url/health")" = 200 ]
     post /v1/completions '{"prompt": "a", "ignore_eos": true, "stream": true}' -N >cancelled &
     client=$!
     wait_for cancelled data
@@ -292,8 +297,18 @@ END
     run q3n-serve -m "$MODEL" --port "${url##*:}"
     [ "$status" -eq 1 ]
     [[ "$output" == *"cannot listen"* ]]
+    run q3n-serve -m "$MODEL" --port 0 --api-key ""
+    [ "$status" -eq 1 ]
     run q3n-serve --port 0
     [ "$status" -eq 2 ]
+    start -np 2 -c 0
+    [ "$(curl -s "$url/props" | field '.default_generation_settings.n_ctx')" = 16384 ]
+    kill "$pid"; wait "$pid"
+    python3 -c 'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' || skip "no IPv6 here"
+    start -np 1 -c 64 --host ::1
+    [[ "$url" == "http://[::1]:"* ]]
+    [ "$(code "$url/health")" = 200 ]
+    kill "$pid"; wait "$pid"
 }
 
 @test "a packed model, its experts in little memory: the same texts, and figures of it" {

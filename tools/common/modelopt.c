@@ -7,8 +7,8 @@ int model_options(const struct opt_program *program, const struct model_options 
     if (!o->path) return opt_error(program, "-m MODEL.gguf is missing");
     if (o->ubatch != OPT_NOT_GIVEN && o->ubatch < 1)
         return opt_error(program, "--ubatch-size must be 1 or more");
-    if (o->threads != OPT_NOT_GIVEN && o->threads < 1)
-        return opt_error(program, "--threads must be 1 or more");
+    if (o->threads != OPT_NOT_GIVEN && (o->threads < 1 || o->threads > 1024))
+        return opt_error(program, "--threads must be 1 to 1024");
     out->experts = o->experts;
     out->threads = o->threads == OPT_NOT_GIVEN ? 0 : o->threads;
     out->exact = o->exact;

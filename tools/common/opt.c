@@ -24,7 +24,8 @@ int opt_error(const struct opt_program *p, const char *format, ...)
 
 static void print_help(const struct opt_program *p)
 {
-    printf("Usage: %s %s\n\n%s\n\n", p->name, p->usage, p->about);
+    printf("Usage: %s %s\n\n%s\n", p->name, p->usage, p->about);
+    if (p->options->kind != OPT_HEADING) putchar('\n');
     for (const struct opt *o = p->options; o->names || o->help; o++) {
         if (o->kind == OPT_HEADING) {
             printf("\n%s\n", o->help);
@@ -34,7 +35,8 @@ static void print_help(const struct opt_program *p)
         snprintf(left, sizeof left, "%s%s%s", o->names, o->arg ? " " : "",
                  o->arg ? o->arg : "");
         const int wide = strlen(left) > 30;
-        printf("  %-30s %s", left, wide ? "\n" : "");
+        if (wide) printf("  %s\n", left);
+        else printf("  %-30s ", left);
         for (const char *h = o->help; *h; h++) {
             if (h == o->help && wide) printf("%33s", "");
             putchar(*h);

@@ -3,6 +3,7 @@
 
 #include "out.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,7 +72,8 @@ static int talk(struct dialog *d, bool over, ggf_error *err)
         size_t len;
         const enum line_result e = line_read(d->lines, &text, &len);
         if (e == LINE_FAILED)
-            return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read the next message");
+            return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
+                            "cannot read the next message: %s", strerror(errno));
         if (e == LINE_INTERRUPTED && line_is_terminal(d->lines) && !interrupted) {
             fputs("\nCtrl-C again, or Ctrl-D, ends the chat.\n", stderr);
             *d->run->stop = 0;

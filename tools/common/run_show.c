@@ -4,6 +4,7 @@
 
 #include "out.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,7 +106,8 @@ int show_end(struct dialog *d, ggf_error *err)
     if (d->dim && d->dimmed) fputs("\033[0m", stdout);
     if (!d->run->o->json) putchar('\n');
     if (fflush(stdout) || ferror(stdout))
-        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write to standard output");
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
+                        "cannot write to standard output: %s", strerror(errno));
     return r || !d->failed ? r : ggf_no_memory(err);
 }
 

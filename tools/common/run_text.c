@@ -121,6 +121,11 @@ int run_text(struct run *run, ggf_error *err)
     if (!r && bos >= 0 && !q3n_ids_push(&ids, bos)) r = ggf_no_memory(err);
     if (!r) r = q3n_encode(run->tokenizer, in.bytes, in.len, true, &ids, err);
     if (!r && !ids.n) r = ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "the prompt is empty");
+    if (!r && ids.n > q3n_session_ctx(run->g.session))
+        r = ggf_fail(
+            err, GGF_E_ARG, GGF_NO_OFFSET,
+            "the %zu tokens of the prompt do not fit into the context of %u (-c)", ids.n,
+            q3n_session_ctx(run->g.session));
     if (!r && !run->o->no_display_prompt) print(in.bytes, in.len);
     if (!r) r = reply(run, &ids, err);
     if (!r) r = run_save_cache(run, err);
