@@ -284,8 +284,10 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
     q3n_server *s = user;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (what == MHD_CONNECTION_NOTIFY_CLOSED) watch_leave(s->watch, *state);
-    else *state = info ? watch_join(s->watch, info->connect_fd) : NULL;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        watch_leave(s->watch, *state);
+        door_left(s->door);
+    } else *state = info ? watch_join(s->watch, info->connect_fd) : NULL;
 }
 
 /* ---- The daemon -------------------------------------------------------------------- */
@@ -296,29 +298,28 @@ int http_start(q3n_server *s, ggf_error *err)
 {
     s->daemon = MHD_start_daemon(
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
-            MHD_USE_ITC,
-        0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, s->listener,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, s, MHD_OPTION_CONNECTION_LIMIT, s->o.connections,
+            MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET,
+        0, NULL, NULL, on_request, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
+        2 * s->o.connections + 64, /* the door keeps the limit */
         MHD_OPTION_CONNECTION_TIMEOUT, s->o.timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HEADER_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-    if (s->daemon) return 0;
-    return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "the HTTP server cannot be started: %s",
-                    strerror(errno));
+    if (!s->daemon)
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
+                        "the HTTP server cannot be started: %s", strerror(errno));
+    const int e = door_open(&s->door, s->listener, s->daemon, s->o.connections, err);
+    if (!e) s->listener = -1;
+    return e;
 }
 
-void http_stop(q3n_server *s)
-{
-    if (s->daemon && MHD_quiesce_daemon(s->daemon) != MHD_INVALID_SOCKET) {
-        close(s->listener);
-        s->listener = -1;
-    }
-}
+void http_stop(q3n_server *s) { door_close(s->door); }
 
 void http_close(q3n_server *s)
 {
-    if (s->daemon) MHD_stop_daemon(s->daemon); /* closes the listener if it is there */
-    else if (s->listener >= 0) close(s->listener);
+    if (s->daemon) MHD_stop_daemon(s->daemon);
+    if (s->listener >= 0) close(s->listener);
+    door_free(s->door);
     s->daemon = NULL;
+    s->door = NULL;
     s->listener = -1;
 }

@@ -4,6 +4,7 @@
 
 #include "../text/json_out.h"
 #include "../text/template.h"
+#include "door.h"
 #include "scheduler.h"
 #include "serve.h"
 #include "watch.h"
@@ -15,8 +16,9 @@ enum server_state { SERVER_LOADING, SERVER_READY, SERVER_STOPPING };
 
 struct q3n_server {
     struct q3n_serve_options o;
-    int listener, port;
+    int listener, port; /* -1: the door has it, or nobody */
     struct MHD_Daemon *daemon;
+    struct door *door;
     struct watch *watch;
     time_t started;
     FILE *nowhere;    /* takes what there is no memory for */

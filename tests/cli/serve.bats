@@ -224,6 +224,27 @@ END
     python3 "$BATS_TEST_DIRNAME/../serve/hostile.py" "$url"
 }
 
+@test "more connections than are taken at once wait" {
+    start -np 1 -c 64 --threads-http 4
+    python3 "$BATS_TEST_DIRNAME/../serve/crowd.py" "$url" 4
+    kill "$pid"; wait "$pid"
+    (ulimit -n 32; start -np 1 -c 64; echo "$pid $url" >few)
+    read -r pid url <few
+    # The last ones wait for a file descriptor, without haste.
+    python3 - "${url##*:}" "$pid" <<'END'
+import os, socket, sys, time
+crowd = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5) for _ in range(40)]
+def seconds():
+    f = open(f"/proc/{sys.argv[2]}/stat").read().rpartition(")")[2].split()
+    return (int(f[11]) + int(f[12])) / os.sysconf("SC_CLK_TCK")
+before = seconds()
+time.sleep(0.5)
+assert seconds() - before < 0.1
+END
+    [ "$(code "$url/health" --max-time 5)" = 200 ]
+    kill "$pid"
+}
+
 @test "slots are saved, erased, restored" {
     post /v1/completions '{"prompt": "And God said, Let there be", "max_tokens": 2, "id_slot": 1}' >/dev/null
     [ "$(post '/slots/1?action=save' '{"filename": "s"}' | field '.n_saved')" -gt 4 ]
