@@ -71,7 +71,10 @@ static inline int gpu_suite_run(const char *name, TCase *const *list)
 {
     ggf_error err;
     Suite *suite = suite_create(name);
-    while (*list) suite_add_tcase(suite, *list++);
+    for (; *list; list++) {
+        tcase_set_timeout(*list, 120); /* PTX, on a busy machine */
+        suite_add_tcase(suite, *list);
+    }
     SRunner *runner = srunner_create(suite);
     int failed = 0;
     if (emulated() || gpu_count(&err) > 0) {

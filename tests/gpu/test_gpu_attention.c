@@ -460,7 +460,6 @@ END_TEST
 int main(void)
 {
     TCase *tc = tcase_create("attention");
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, bytes_are_the_cpus, 0, SHAPES);
     tcase_add_loop_test(tc, by_definition, 0, 2 * TYPES + 3);
     tcase_add_loop_test(tc, same_bits_in_any_company, 0, 6);

@@ -377,7 +377,6 @@ END_TEST
 int main(void)
 {
     TCase *tc = tcase_create("delta");
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, by_definition, 0, SHAPES);
     tcase_add_loop_test(tc, states_move, 0, SHAPES);
     tcase_add_test(tc, a_token_is_one_launch);

@@ -428,7 +428,6 @@ END_TEST
 int main(void)
 {
     TCase *tc = tcase_create("experts");
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, each_expert_its_own_types, 0, 6);
     tcase_add_loop_test(tc, one_type_for_all, 0, 6);
     tcase_add_loop_test(tc, no_shared_expert, 0, 6);

@@ -400,7 +400,6 @@ int main(void)
 {
     TCase *tc = tcase_create("few");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, the_same_bits);
     tcase_add_test(tc, the_host_computes);
     tcase_add_test(tc, copies_are_limited);

@@ -354,7 +354,6 @@ int main(void)
     tcase_add_test(fit, contradictions);
     TCase *faults = tcase_create("faults");
     tcase_add_checked_fixture(faults, setup, teardown);
-    tcase_set_timeout(faults, 60);
     tcase_add_loop_test(faults, every_allocation_fails, 0, VARIANTS);
     tcase_add_loop_test(faults, the_device_is_lost, 0, VARIANTS);
     tcase_add_loop_test(faults, what_is_lost_stays_lost, 0, VARIANTS);

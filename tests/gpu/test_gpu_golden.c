@@ -29,7 +29,6 @@ int main(void)
 {
     if (!find_cases()) return 1;
     TCase *tc = tcase_create("logits");
-    tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, agrees, 0, n_cases);
     const int failed = GPU_SUITE_RUN("gpu_golden", tc);
     free_cases();

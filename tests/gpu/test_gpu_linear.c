@@ -314,7 +314,6 @@ int main(void)
     tcase_add_test(rows, which_types);
     tcase_add_loop_test(rows, rows_are_decoded_to_the_same_bits, 0, GGF_TYPE_COUNT);
     TCase *products = tcase_create("products");
-    tcase_set_timeout(products, 60);
     tcase_add_loop_test(products, every_type, 0, GGF_TYPE_COUNT);
     tcase_add_loop_test(products, largest_sums, 0, GGF_TYPE_COUNT);
     tcase_add_loop_test(products, parts_of_several_types, 0, 12);

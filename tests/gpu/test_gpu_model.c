@@ -435,13 +435,11 @@ int main(void)
 {
     TCase *tc = tcase_create("placements");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, placements_agree, 0, MODELS);
     tcase_add_loop_test(tc, batches_are_cut, 0, SOME);
     tcase_add_loop_test(tc, sequences_share_batches, 0, SOME);
     TCase *states = tcase_create("states");
     tcase_add_checked_fixture(states, setup, teardown);
-    tcase_set_timeout(states, 60);
     tcase_add_loop_test(states, snapshots_are_restored, 0, SOME);
     tcase_add_loop_test(states, states_move_between_host_and_device, 0, SOME);
     tcase_add_loop_test(states, routing_is_watched, 0, SOME);

@@ -57,7 +57,6 @@ int main(void)
 {
     TCase *tc = tcase_create("pool");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, the_same_bits);
     tcase_add_test(tc, too_few_slots);
     return GPU_SUITE_RUN("gpu_pool", tc);

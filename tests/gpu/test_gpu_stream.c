@@ -317,7 +317,6 @@ int main(void)
 {
     TCase *tc = tcase_create("stream");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, the_same_bits);
     tcase_add_test(tc, each_is_copied_once);
     tcase_add_test(tc, copies_are_beside_kernels);

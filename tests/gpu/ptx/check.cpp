@@ -23,29 +23,32 @@ static std::string kernel(const char *body, const char *outside = "")
 
 enum { THREADS = 64, TIMES = 32 };
 
-/* Some of the blocks look for races. */
-static void run_times(const std::string &text, uint32_t *v, bool early)
+/* Some of the launches look for races. */
+static void run_times(const std::string &text, uint32_t *v, bool early,
+                      unsigned blocks = 1)
 {
     const auto m = ptx::parse(text.c_str());
     const uint64_t params[3] = { (uint64_t)v };
     emu_place place = {};
     place.threads = dim3(THREADS, 1, 1);
-    place.blocks = dim3(1, 1, 1);
+    place.blocks = dim3(blocks, 1, 1);
     place.waited = !early;
     for (int i = 0; i < TIMES; i++)
-        ptx::run(*m->kernels[0], (const uint8_t *)params, 0, place);
+        for (place.block.x = 0; place.block.x < blocks; place.block.x++)
+            ptx::run(*m->kernels[0], (const uint8_t *)params, 0, place);
 }
 
-static uint32_t *memory()
+static uint32_t *memory(unsigned words = THREADS)
 {
     void *p;
-    ck_assert_int_eq(cudaMalloc(&p, THREADS * 4), cudaSuccess);
-    memset(p, 0, THREADS * 4);
+    ck_assert_int_eq(cudaMalloc(&p, words * 4), cudaSuccess);
+    memset(p, 0, words * 4);
     return (uint32_t *)p;
 }
 
 /* What it says before it ends; nothing, if it does not. */
-static std::string complaint(const std::string &text, bool early = false)
+static std::string complaint(const std::string &text, bool early = false,
+                             unsigned blocks = 1)
 {
     int ends[2];
     char what[1000] = "";
@@ -53,7 +56,7 @@ static std::string complaint(const std::string &text, bool early = false)
     const pid_t child = fork();
     if (!child) {
         dup2(ends[1], 2);
-        run_times(text, memory(), early);
+        run_times(text, memory(blocks * THREADS + blocks - 1), early, blocks);
         _exit(0);
     }
     close(ends[1]);
@@ -153,6 +156,78 @@ START_TEST(races)
 }
 END_TEST
 
+/* Of two blocks, each with 64 words, every thread writes one; they count themselves, and
+ * the one that comes last reads the words of the other, each thread one that neither it
+ * nor its warp would have written. */
+static std::string last_block(const char *before, const char *behind)
+{
+    const char *const words =
+        "mov.u32 %r2, %ctaid.x; mul.wide.u32 %rd3, %r2, 256; add.s64 %rd4, %rd2, %rd3;\n"
+        "xor.b32 %r3, %r2, 1; mul.wide.u32 %rd5, %r3, 256; add.s64 %rd5, %rd5, %rd1;\n"
+        "xor.b32 %r4, %r1, 33; mul.wide.u32 %rd6, %r4, 4; add.s64 %rd5, %rd5, %rd6;\n"
+        "setp.ne.u32 %p1, %r1, 0; mov.u32 %r5, s; st.global.u32 [%rd4], %r1;\n";
+    const char *const counts =
+        "@%p1 bra counted; atom.global.inc.u32 %r6, [%rd1+512], 1;\n"
+        "st.shared.u32 [%r5], %r6;\ncounted: bar.sync 0; ld.shared.u32 %r6, [%r5];\n"
+        "setp.ne.u32 %p2, %r6, 1; @%p2 bra out;\n";
+    return kernel((std::string(words) + before + counts + behind +
+                   "ld.global.u32 %r7, [%rd5];\nout:\n")
+                      .c_str());
+}
+static std::string of_two_blocks(const std::string &text)
+{
+    return complaint(text, false, 2);
+}
+#define ck_race(text, what)                                                              \
+    do {                                                                                 \
+        const std::string said = of_two_blocks(text);                                    \
+        ck_assert_msg(said.find("races with") != said.npos &&                            \
+                          said.find("which " what) != said.npos,                         \
+                      "said: %s", said.c_str());                                         \
+    } while (0)
+
+/* The fence before the count may be each thread's, with a barrier behind it, or of the
+ * one who counts, with a barrier before it; and the other way round for who reads. */
+START_TEST(blocks_in_order)
+{
+    const char *const each = "membar.gl; bar.sync 0;\n",
+                      *const one = "bar.sync 0; @!%p1 membar.gl;\n";
+    for (const char *before : { each, one })
+        for (const char *behind : { "membar.gl;\n", "@!%p1 membar.gl; bar.sync 0;\n" })
+            ck_assert_str_eq(of_two_blocks(last_block(before, behind)).c_str(), "");
+    ck_assert_str_eq(of_two_blocks(kernel("st.global.u32 [%rd2], %r1;\n")).c_str(), "");
+}
+END_TEST
+
+START_TEST(blocks_that_race)
+{
+    const char *const fence = "membar.gl;\n", *const both = "membar.gl; bar.sync 0;\n";
+    ck_race(last_block("bar.sync 0;\n", fence), "wrote");
+    ck_race(last_block(fence, fence), "wrote");
+    ck_race(last_block("@!%p1 membar.gl; bar.sync 0;\n", fence), "wrote");
+    ck_race(last_block(both, ""), "wrote");
+    ck_race(last_block(both, "@!%p1 membar.gl;\n"), "wrote");
+    ck_race(last_block("", "membar.gl; bar.sync 0;\n"), "wrote");
+    ck_race(kernel("mov.u32 %r2, %ctaid.x; st.global.u32 [%rd2], %r2;\n"), "wrote");
+    ck_race(kernel("mov.u32 %r2, %ctaid.x; setp.ne.u32 %p1, %r2, 0;\n"
+                   "@!%p1 ld.global.u32 %r3, [%rd2];\n"
+                   "@%p1 st.global.u32 [%rd2], %r1;\n"),
+            "read");
+}
+END_TEST
+
+/* In memory of the device, each block for itself. */
+START_TEST(threads_that_race)
+{
+    const std::string put = "xor.b32 %r2, %r1, 32; mul.wide.u32 %rd3, %r2, 4;\n"
+                            "add.s64 %rd3, %rd3, %rd1; st.global.u32 [%rd2], %r1;\n",
+                      get = "ld.global.u32 %r3, [%rd3];\n";
+    ck_says(kernel((put + get).c_str()), "races with");
+    ck_assert_str_eq(complaint(kernel((put + "bar.sync 0;\n" + get).c_str())).c_str(),
+                     "");
+}
+END_TEST
+
 START_TEST(memory_that_is_not_there)
 {
     ck_says(kernel("st.global.u32 [%rd2+4], %r1;\n"), "not in an allocation");
@@ -194,6 +269,9 @@ int main()
     tcase_add_test(tc, functions_return);
     tcase_add_test(tc, copies_take_their_time);
     tcase_add_test(tc, races);
+    tcase_add_test(tc, blocks_in_order);
+    tcase_add_test(tc, blocks_that_race);
+    tcase_add_test(tc, threads_that_race);
     tcase_add_test(tc, memory_that_is_not_there);
     tcase_add_test(tc, lanes_that_do_not_come);
     tcase_add_test(tc, kernels_that_start_early);

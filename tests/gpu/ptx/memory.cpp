@@ -44,8 +44,9 @@ static inline uint8_t *shared_at(warp &w, const instr &in, uint32_t lane, uint32
     return b.shared + at;
 }
 
-/* What a lane reads or writes there. */
-static uint8_t *place(warp &w, const instr &in, uint32_t lane, uint32_t bytes, access how)
+/* What a lane reads or writes there; value: that it writes. */
+static uint8_t *place(warp &w, const instr &in, uint32_t lane, uint32_t bytes, access how,
+                      const uint8_t *value = NULL)
 {
     block &b = *w.of;
     uint64_t at = address(w, in, lane);
@@ -68,6 +69,8 @@ static uint8_t *place(warp &w, const instr &in, uint32_t lane, uint32_t bytes, a
     const bool waited = w.waited >> lane & 1;
     if (!waited && how != READ) w.fail(in, "lane %u writes before it has waited", lane);
     if (!waited || in.constant) emu_read_put(w.of->k->name.c_str(), p, bytes);
+    else if (b.ordered && how == ATOMIC) order_atomic(w, lane, p);
+    else if (b.ordered) order_touch(w, in, lane, p, bytes, how, value);
     return p;
 }
 
@@ -106,11 +109,13 @@ static void store(warp &w, const instr &in, uint32_t lanes)
     count_access(w, in, lanes);
     FOR_LANES(i, lanes)
     {
-        uint8_t *p = place(w, in, i, bytes, WRITE);
+        uint64_t v[4];
+        uint8_t *const value = (uint8_t *)v;
         for (uint32_t k = 0; k < in.n; k++) {
-            const uint64_t v = w.value(in, k, i);
-            memcpy(p + k * in.bytes, &v, in.bytes);
+            const uint64_t one = w.value(in, k, i);
+            memcpy(value + k * in.bytes, &one, in.bytes);
         }
+        memcpy(place(w, in, i, bytes, WRITE, value), value, bytes);
     }
 }
 
@@ -192,6 +197,10 @@ static void copy_wait(warp &w, const instr &in, uint32_t lanes)
  */
 
 static void nothing(warp &, const instr &, uint32_t) {}
+static void fence_memory(warp &w, const instr &, uint32_t lanes)
+{
+    if (w.of->ordered) order_fence(w, lanes);
+}
 static void wait_for_previous(warp &w, const instr &in, uint32_t lanes)
 {
     if (w.of->early && w.waited & lanes) w.fail(in, "waits twice for what comes before");
@@ -252,7 +261,7 @@ const op_kind *find_operation(const std::string &name, instr &in)
                          wait = { "i", PLAIN, copy_wait },
                          previous = { "", PLAIN, wait_for_previous },
                          next = { "", PLAIN, nothing }, ask = { "m", PLAIN, nothing },
-                         fence = { "", PLAIN, nothing };
+                         fence = { "", PLAIN, fence_memory };
     if (starts(name, "ld.") || starts(name, "st.")) return load_or_store(name, in);
     in.where = name.find(".shared") != name.npos   ? SHARED
                : name.find(".global") != name.npos ? GLOBAL

@@ -28,6 +28,16 @@ void shadow_touch(warp &w, const instr &in, uint32_t lane, uint32_t at, uint32_t
 struct shadow *shadow_new(uint32_t bytes);
 void shadow_free(struct shadow *s);
 
+/* ---- order.cpp: races in the device's memory --------------------------------------- */
+
+/* Before each block of a launch; false: none of this launch is looked at. */
+bool order_begin(const kernel *k, const emu_place &place);
+/* As shadow_touch(), but not for atomic operations; value: that is written. */
+void order_touch(const warp &w, const instr &in, uint32_t lane, const uint8_t *p,
+                 uint32_t bytes, access how, const uint8_t *value);
+void order_fence(const warp &w, uint32_t lanes);
+void order_atomic(const warp &w, uint32_t lane, const uint8_t *p);
+
 /* ---- report.cpp: what a device would have to do for an access --------------------- */
 
 void count_access(warp &w, const instr &in, uint32_t lanes);

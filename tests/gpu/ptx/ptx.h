@@ -190,6 +190,7 @@ struct block {
     uint32_t barriers;     /* that all threads have passed */
     bool early;            /* it began before the one before it had ended */
     struct shadow *shadow; /* of shared memory; NULL: races are not looked for */
+    bool ordered;          /* races in the device's memory are */
 };
 
 /* Run one block. */

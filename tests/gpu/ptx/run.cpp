@@ -273,6 +273,7 @@ void run(const kernel &k, const uint8_t *params, size_t asked, const emu_place &
     b.shared = (uint8_t *)poisoned(b.shared_bytes);
     if (!b.shared) die("no memory");
     b.early = !place.waited;
+    b.ordered = order_begin(&k, place);
     if (next_random() % 4 == 0) b.shadow = shadow_new(b.shared_bytes);
     set_up(b, place);
     for (uint32_t i = 0; i < b.warps.size(); i++) order.push_back(i);
