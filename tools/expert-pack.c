@@ -445,5 +445,5 @@ int main(int argc, char **argv)
     s.options.bad = on_damage;
     s.options.user = &s;
     out_handle_signals();
-    return run(&s, args[0]);
+    return out_close_stdout(program_name, run(&s, args[0]));
 }

@@ -116,6 +116,7 @@ int main(int argc, char **argv)
     if ((keys || other) && is_pack(args[0]))
         return opt_error(
             &program, "--kv and --diff are about models, %s is an expert pack", args[0]);
+    out_handle_signals();
     struct json json = { .f = stdout };
     struct inspect in = { .path = args[0],
                           .full = full,

@@ -206,5 +206,5 @@ int main(int argc, char **argv)
     if (r == OPT_GO) r = run(&job, &err) ? out_error(quant_program.name, &err) : 0;
     quant_options_free(&job);
     quant_args_free();
-    return r;
+    return out_close_stdout(quant_program.name, r);
 }

@@ -234,5 +234,5 @@ int main(int argc, char **argv)
     for (int i = 0; i < synth.overrides.count; i++) pcre2_code_free(synth.patterns[i]);
     free(synth.overrides.items);
     free(synth.tensors);
-    return status;
+    return out_close_stdout(program.name, status);
 }

@@ -259,6 +259,7 @@ int main(int argc, char **argv)
     int r = opt_parse(&program, argc, argv, &args, &n_args);
     if (r == OPT_GO) r = check_options(n_args);
     if (r != OPT_GO) return r;
+    out_handle_signals();
 
     ggf_error err;
     ggf_file *file;
@@ -278,7 +279,5 @@ int main(int argc, char **argv)
                      : tokenize(t, &err);
     q3n_tokenizer_free(t);
     ggf_close(file);
-    if (!r && fflush(stdout))
-        r = ggf_fail(&err, GGF_E_IO, GGF_NO_OFFSET, "cannot write to standard output");
-    return r ? out_error(program.name, &err) : 0;
+    return out_close_stdout(program.name, r ? out_error(program.name, &err) : 0);
 }

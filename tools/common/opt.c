@@ -2,6 +2,7 @@
 #include "opt.h"
 
 #include "../../libgguf/libgguf.h"
+#include "out.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -168,11 +169,11 @@ static int take_option(const struct opt_program *p, int argc, char **argv, int *
     const size_t len = equals ? (size_t)(equals - word) : strlen(word);
     if (is_named("-h, --help", word, len) && !find(p, word, len)) {
         print_help(p);
-        return OPT_DONE;
+        return out_close_stdout(p->name, OPT_DONE);
     }
     if (is_named("--version", word, len)) {
         printf("%s %s\n", p->name, ggf_version());
-        return OPT_DONE;
+        return out_close_stdout(p->name, OPT_DONE);
     }
     const struct opt *o = find(p, word, len);
     if (!o) return opt_error(p, "unknown option %s", word);

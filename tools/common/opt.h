@@ -53,12 +53,13 @@ struct opt_program {
 enum opt_result {
     OPT_GO = -1, /* run; otherwise the program ends with the value as exit status: */
     OPT_DONE = 0,
+    OPT_UNSAID = 1, /* --help or --version could not be printed */
     OPT_USAGE = 2,
 };
 
 /* Parse argv.  Positional arguments are moved to the front: args[0..*n_args-1].
- * After --help and --version returns OPT_DONE; after a mistake, one sentence on
- * stderr, OPT_USAGE. */
+ * After --help and --version returns OPT_DONE or OPT_UNSAID; after a mistake, one
+ * sentence on stderr, OPT_USAGE. */
 int opt_parse(const struct opt_program *program, int argc, char **argv, char ***args,
               int *n_args);
 

@@ -11,8 +11,8 @@
 /* "name: message" on stderr; returns 1, the exit status of failed work. */
 int out_error(const char *program, const ggf_error *err);
 
-/* Install handlers for SIGINT, SIGTERM, SIGHUP that end the process by out_end_by(); a
- * SIGHUP that is ignored (nohup) stays so.  SIGXFSZ becomes a failing write; SIGBUS, a
+/* Install handlers for SIGINT, SIGTERM, SIGHUP, SIGPIPE that end the process by
+ * out_end_by(); a SIGHUP (nohup) or SIGPIPE that is ignored stays so.  SIGXFSZ becomes a failing write; SIGBUS, a
  * mapped file that was cut short, removes outputs too, says so and ends with 1. */
 void out_handle_signals(void);
 bool out_hangup_ignored(void);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
@@ -56,11 +57,13 @@ static void on_bus_error(int sig)
     _exit(1);
 }
 
-bool out_hangup_ignored(void)
+static bool is_ignored(int sig)
 {
     struct sigaction before;
-    return !sigaction(SIGHUP, NULL, &before) && before.sa_handler == SIG_IGN;
+    return !sigaction(sig, NULL, &before) && before.sa_handler == SIG_IGN;
 }
+
+bool out_hangup_ignored(void) { return is_ignored(SIGHUP); }
 
 void out_handle_signals(void)
 {
@@ -70,6 +73,8 @@ void out_handle_signals(void)
     sigaction(SIGBUS, &bus, NULL);
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGTERM, &end, NULL);
-    if (!out_hangup_ignored()) sigaction(SIGHUP, &end, NULL);
+    if (!is_ignored(SIGHUP)) sigaction(SIGHUP, &end, NULL);
+    if (!is_ignored(SIGPIPE)) sigaction(SIGPIPE, &end, NULL);
     sigaction(SIGXFSZ, &ignore, NULL); /* write() then fails with EFBIG */
+    atexit(ggf_discard_outputs);       /* OpenMP exits if it can start no thread */
 }

@@ -103,7 +103,7 @@ static void print_row(const struct table *t, FILE *f, const int *widths,
 bool table_print(struct table *t, FILE *f, bool bold)
 {
     int *widths = t->failed ? NULL : measure(t);
-    if (widths && *t->heads) {
+    if (widths && t->count) {
         if (bold) fputs("\033[1m", f);
         print_row(t, f, widths, NULL);
         fputs(bold ? "\033[0m\n" : "\n", f);

@@ -20,8 +20,9 @@ void table_cell(struct table *t, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* A line across before the next row, for a sum. */
 void table_rule(struct table *t);
-/* Print, with bold heads if bold, and free.  Columns without any text are left out.
- * False: out of memory, and nothing was printed. */
+/* Print, with bold heads if bold, and free.  Columns without any text are left out, all
+ * of them and their heads if there are no rows.  False: out of memory, and nothing was
+ * printed. */
 bool table_print(struct table *t, FILE *f, bool bold);
 
 #endif
