@@ -58,6 +58,7 @@ void cache_drop(struct expert_store *s, struct record *r)
     policy_remove(&s->policy, number);
     slots_give(&s->slots, r->run);
     r->run = NO_RUN;
+    r->guessed = false;
     free(r->error);
     r->error = NULL;
     atomic_store_explicit(&r->stage, EXPERT_NOWHERE, memory_order_relaxed);
