@@ -51,7 +51,8 @@ static uint32_t pages_of(const struct expert_store *s, const struct record *r)
     return s->slots.runs[r->run].pages;
 }
 
-void cache_drop(struct expert_store *s, struct record *r)
+/* Forget a record that nobody uses. */
+static void drop(struct expert_store *s, struct record *r)
 {
     const uint32_t number = record_number(s, r);
     if (policy_is_cold(&s->policy, number)) s->cold_pages -= pages_of(s, r);
@@ -85,7 +86,7 @@ void cache_unpin(struct expert_store *s, struct record *r)
 {
     if (--r->pins) return;
     if (atomic_load_explicit(&r->stage, memory_order_relaxed) == EXPERT_FAILED)
-        cache_drop(s, r);
+        drop(s, r);
     pthread_cond_broadcast(&s->moved);
 }
 
@@ -112,7 +113,7 @@ bool cache_evict(struct expert_store *s)
     const uint32_t victim = policy_victim(&s->policy, cache_may_move, s);
     if (victim == POLICY_NONE) return false;
     if (s->records[victim].guessed) s->stats.guesses_wasted++;
-    cache_drop(s, &s->records[victim]);
+    drop(s, &s->records[victim]);
     s->stats.evictions++;
     return true;
 }
@@ -170,7 +171,7 @@ void cache_settle_guesses(struct expert_store *s)
             if (r->reads == 2) reader_cancel(&s->readers, &r->jobs[1]);
             s->stats.guesses_cancelled++;
             r->pins = 0;
-            cache_drop(s, r);
+            drop(s, r);
             continue;
         }
         cache_unpin(s, r);

@@ -85,8 +85,6 @@ void cache_unpin(struct expert_store *s, struct record *r);
 void cache_use(struct expert_store *s, struct record *r);
 /* It stays for good; it is in memory. */
 void cache_keep(struct expert_store *s, struct record *r);
-/* Forget a record that nobody uses. */
-void cache_drop(struct expert_store *s, struct record *r);
 /* Forget the one that should make room; false if all are in use. */
 bool cache_evict(struct expert_store *s);
 /* Find out how many misses may be waited for at once. */

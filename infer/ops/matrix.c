@@ -67,7 +67,8 @@ void matrix_mul(const struct matrix *m, uint32_t row, uint32_t rows, const struc
         for (uint32_t r = 0; r < rows; r++) y[t * y_stride + r] *= m->scale;
 }
 
-uint32_t matrix_chunk(const struct matrix *m)
+/* Rows that make a good piece of work: some tens of kilobytes of weights. */
+static uint32_t chunk_rows(const struct matrix *m)
 {
     const size_t rows = CHUNK_BYTES / m->row_bytes / CHUNK_ROWS * CHUNK_ROWS;
     return rows < CHUNK_ROWS ? CHUNK_ROWS : (uint32_t)rows;
@@ -113,14 +114,14 @@ bool linear_plan(struct linear *l)
 {
     l->n_chunks = 0;
     for (uint32_t p = 0; p < l->n_parts; p++) {
-        const uint32_t chunk = matrix_chunk(&l->parts[p].m);
+        const uint32_t chunk = chunk_rows(&l->parts[p].m);
         l->n_chunks += (l->parts[p].m.rows + chunk - 1) / chunk;
     }
     l->chunks = calloc(l->n_chunks, sizeof *l->chunks);
     if (!l->chunks) return false;
     struct linear_chunk *c = l->chunks;
     for (uint32_t p = 0; p < l->n_parts; p++) {
-        const uint32_t rows = l->parts[p].m.rows, chunk = matrix_chunk(&l->parts[p].m);
+        const uint32_t rows = l->parts[p].m.rows, chunk = chunk_rows(&l->parts[p].m);
         for (uint32_t r = 0; r < rows; r += chunk)
             *c++ = (struct linear_chunk){ p, r, rows - r < chunk ? rows - r : chunk };
     }

@@ -45,9 +45,6 @@ void acts_encode(const struct acts *a, unsigned kinds, size_t t, const float *x)
 void matrix_mul(const struct matrix *m, uint32_t row, uint32_t rows, const struct acts *x,
                 size_t token, size_t tokens, float *y, size_t y_stride);
 
-/* Rows that make a good piece of work: some tens of kilobytes of weights. */
-uint32_t matrix_chunk(const struct matrix *m);
-
 /* When weights are used once, for few tokens, it is long stretches of them that memory
  * gives fastest.  Several matrices are then counted off in groups of GROUP_ROWS rows, the
  * last one of a matrix maybe smaller; a piece of work is a stretch of groups. */

@@ -163,14 +163,6 @@ enum job_state job_wait(struct job *job, double seconds, struct job_piece *piece
     return state;
 }
 
-struct job_counts job_counts(struct job *job)
-{
-    pthread_mutex_lock(&job->lock);
-    const struct job_counts c = job->counts;
-    pthread_mutex_unlock(&job->lock);
-    return c;
-}
-
 enum job_state job_state(struct job *job)
 {
     pthread_mutex_lock(&job->lock);

@@ -96,7 +96,6 @@ void job_end(struct job *job, enum q3n_stop why, const struct job_counts *counts
  * contents are freed, becomes what came; the state that of the job.  After JOB_ENDED the
  * job's other members may be read without lock. */
 enum job_state job_wait(struct job *job, double seconds, struct job_piece *piece);
-struct job_counts job_counts(struct job *job);
 enum job_state job_state(struct job *job);
 
 #endif

@@ -284,22 +284,6 @@ int q3n_matcher_new(q3n_matcher **out, const q3n_grammar *grammar, const q3n_tri
     return 0;
 }
 
-int q3n_matcher_clone(q3n_matcher **out, const q3n_matcher *m, ggf_error *err)
-{
-    const int r = q3n_matcher_new(out, m->threads.grammar, m->trie, err);
-    if (r) return r;
-    const struct place *p = &m->places[m->here];
-    const struct thread_set set = { threads_of(m, p), p->n, p->done };
-    drop_places(*out);
-    const bool ok = threads_copy(&(*out)->threads, &m->threads) &&
-                    intern(*out, &(struct thread_set){ 0 }) == DEAD;
-    if (ok) (*out)->here = intern(*out, &set);
-    if (ok && (*out)->here != UNKNOWN) return 0;
-    q3n_matcher_free(*out);
-    *out = NULL;
-    return ggf_no_memory(err);
-}
-
 void q3n_matcher_free(q3n_matcher *m)
 {
     if (!m) return;

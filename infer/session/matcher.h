@@ -17,8 +17,6 @@ typedef struct q3n_matcher q3n_matcher;
 
 int q3n_matcher_new(q3n_matcher **out, const q3n_grammar *grammar, const q3n_trie *trie,
                     ggf_error *err);
-/* Another at the same place. */
-int q3n_matcher_clone(q3n_matcher **out, const q3n_matcher *m, ggf_error *err);
 void q3n_matcher_free(q3n_matcher *m);  /* NULL is allowed */
 void q3n_matcher_reset(q3n_matcher *m); /* to the beginning */
 

@@ -44,15 +44,6 @@ void recent_free(struct recent *r)
     free(r->match);
 }
 
-void recent_copy(struct recent *r, const struct recent *from)
-{
-    r->n = from->n;
-    r->n_broken = from->n_broken;
-    r->n_tail = from->n_tail;
-    memcpy(r->tail, from->tail, sizeof r->tail);
-    if (r->size) memcpy(r->ids, from->ids, r->size * sizeof *r->ids);
-}
-
 void recent_clear(struct recent *r)
 {
     r->n = r->n_broken = 0;

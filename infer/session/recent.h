@@ -25,8 +25,6 @@ struct recent {
 int recent_init(struct recent *r, uint32_t n_vocab, const struct q3n_sample_params *p,
                 ggf_error *err);
 void recent_free(struct recent *r);
-/* Become a copy of another, made with the same parameters. */
-void recent_copy(struct recent *r, const struct recent *from);
 void recent_clear(struct recent *r);
 
 /* `text` is the token's. */

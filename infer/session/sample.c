@@ -126,12 +126,6 @@ void q3n_sampler_forget(q3n_sampler *s)
     if (s->matcher) q3n_matcher_reset(s->matcher);
 }
 
-void q3n_sampler_reset(q3n_sampler *s)
-{
-    s->random = s->p.seed;
-    q3n_sampler_forget(s);
-}
-
 /* ==== Making one ========================================================== */
 
 /* Have the parameters point to copies. */
@@ -179,19 +173,6 @@ int q3n_sampler_new(q3n_sampler **out, uint32_t n_vocab, const q3n_tokenizer *to
     if (r) q3n_sampler_free(s);
     else *out = s;
     return r;
-}
-
-int q3n_sampler_clone(q3n_sampler **out, const q3n_sampler *s, ggf_error *err)
-{
-    const int r = q3n_sampler_new(out, s->c.n_vocab, s->tokenizer, &s->p, err);
-    if (r) return r;
-    (*out)->random = s->random;
-    recent_copy(&(*out)->recent, &s->recent);
-    (*out)->trie = s->trie;
-    if (!s->matcher || !q3n_matcher_clone(&(*out)->matcher, s->matcher, err)) return 0;
-    q3n_sampler_free(*out);
-    *out = NULL;
-    return GGF_E_NOMEM;
 }
 
 int q3n_sampler_constrain(q3n_sampler *s, const q3n_grammar *grammar,

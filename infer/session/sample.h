@@ -93,8 +93,6 @@ typedef struct q3n_sampler q3n_sampler;
  * vocabulary; nothing is allocated later. */
 int q3n_sampler_new(q3n_sampler **out, uint32_t n_vocab, const q3n_tokenizer *tokenizer,
                     const struct q3n_sample_params *params, ggf_error *err);
-/* Another with the same parameters, in the same state. */
-int q3n_sampler_clone(q3n_sampler **out, const q3n_sampler *s, ggf_error *err);
 void q3n_sampler_free(q3n_sampler *s); /* NULL is allowed */
 
 /* From now on let only tokens be chosen that go on in the grammar, and the end of the
@@ -102,10 +100,6 @@ void q3n_sampler_free(q3n_sampler *s); /* NULL is allowed */
  * caller's and must live longer; NULL for both: no grammar.  GGF_E_NOMEM. */
 int q3n_sampler_constrain(q3n_sampler *s, const q3n_grammar *grammar,
                           const q3n_trie *trie, ggf_error *err);
-
-/* As new: no tokens seen, the generator at its seed, a grammar at its
- * beginning. */
-void q3n_sampler_reset(q3n_sampler *s);
 
 /* No tokens seen and a grammar at its beginning, but the generator goes on: for another
  * reply, to a prompt that is told anew. */

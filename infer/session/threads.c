@@ -203,15 +203,6 @@ bool threads_init(struct threads *t, const q3n_grammar *grammar)
     return grow_calls(t, 64) && grow_seen(t, 256);
 }
 
-bool threads_copy(struct threads *t, const struct threads *from)
-{
-    if (t->call_room < from->call_room && !grow_calls(t, from->call_room)) return false;
-    memcpy(t->calls, from->calls, from->n_calls * sizeof *t->calls);
-    t->n_calls = from->n_calls;
-    place_calls(t);
-    return true;
-}
-
 void threads_clear(struct threads *t)
 {
     t->n_calls = 1;

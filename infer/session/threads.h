@@ -41,9 +41,6 @@ struct threads {
 /* False if out of memory; release with threads_free() in any case. */
 bool threads_init(struct threads *t, const q3n_grammar *grammar);
 void threads_free(struct threads *t);
-/* Take over the stacks of another of the same grammar. */
-bool threads_copy(struct threads *t, const struct threads *from);
-
 /* The threads at the beginning; at once, no stacks are kept before. */
 bool threads_start(struct threads *t, struct thread_set *out);
 void threads_clear(struct threads *t);

@@ -155,13 +155,6 @@ size_t map_find(const struct map *map, const struct value *key, uint64_t *work)
     return i;
 }
 
-size_t map_find_name(const struct map *map, const char *name)
-{
-    size_t i = 0;
-    while (i < map->n && !value_is(&map->keys[i], name)) i++;
-    return i;
-}
-
 static bool map_grow(struct map *map, struct arena *arena)
 {
     const size_t n = map->capacity ? 2 * map->capacity : 4;

@@ -114,7 +114,6 @@ struct value value_slice(const struct value *string, size_t from, size_t to);
 
 /* Where a key is, or map->n.  Keys are equal as Python has it. */
 size_t map_find(const struct map *map, const struct value *key, uint64_t *work);
-size_t map_find_name(const struct map *map, const char *name);
 /* Put in or replace; false: no room in the arena. */
 bool map_put(struct map *map, struct arena *arena, struct value key, struct value value,
              uint64_t *work);
