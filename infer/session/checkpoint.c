@@ -60,7 +60,7 @@ static int add_pages(struct kept *k, const struct state_dir_entry *list, size_t 
 {
     size_t known = 0; /* sorted */
     for (size_t i = 0; i < n && list[i].r.kind == RECORD_PAGE; i++) {
-        const struct record *r = &list[i].r;
+        const struct kept_record *r = &list[i].r;
         if (i && r->start != list[i - 1].r.start) {
             known = *n_pages;
             qsort(pages, known, sizeof *pages, by_key);
@@ -80,7 +80,7 @@ static int add_states(struct kept *k, const struct state_dir_entry *list, size_t
                       struct page **pages, size_t n_pages)
 {
     for (size_t i = 0; i < n; i++) {
-        const struct record *r = &list[i].r;
+        const struct kept_record *r = &list[i].r;
         struct page *p = page_of(k, pages, n_pages, r->parent);
         if (r->kind != RECORD_STATE || !p || p->end != r->start) continue;
         struct state *s = state_add(k, p, r->tokens, r->n_tokens);
@@ -92,7 +92,7 @@ static int add_states(struct kept *k, const struct state_dir_entry *list, size_t
     return 0;
 }
 
-static bool is_needed(struct kept *k, const struct record *r, struct page **pages,
+static bool is_needed(struct kept *k, const struct kept_record *r, struct page **pages,
                       size_t n_pages)
 {
     const bool page = r->kind == RECORD_PAGE;
@@ -190,7 +190,7 @@ static int write_pages(struct q3n_checkpoints *c, const struct page *p, ggf_erro
     if (!p->parent || p->users[TIER_DISK]) return 0;
     const int e = write_pages(c, p->parent, err);
     if (e) return e;
-    const struct record r = page_record(&c->kept, p);
+    const struct kept_record r = page_record(&c->kept, p);
     return state_dir_write(&c->dir, &r, err);
 }
 
@@ -198,7 +198,7 @@ static int write_state(struct q3n_checkpoints *c, struct state *s, ggf_error *er
 {
     if (s->in[TIER_DISK]) return 0;
     int e = write_pages(c, s->page, err);
-    const struct record r = state_record(&c->kept, s);
+    const struct kept_record r = state_record(&c->kept, s);
     if (!e) e = state_dir_write(&c->dir, &r, err);
     if (!e) {
         state_hold(&c->kept, s, TIER_DISK);
@@ -361,10 +361,10 @@ static void lose_page(struct q3n_checkpoints *c, struct page *p)
     page_tidy(k, p);
 }
 
-int checkpoints_read(const struct q3n_checkpoints *c, const struct record *wanted,
+int checkpoints_read(const struct q3n_checkpoints *c, const struct kept_record *wanted,
                      uint8_t **bytes, const uint8_t **data, ggf_error *err)
 {
-    struct record r;
+    struct kept_record r;
     int e = state_dir_read(&c->dir, wanted->kind, wanted->key, &r, bytes, err);
     if (!e && r.data_bytes != wanted->data_bytes)
         e = ggf_fail(
@@ -378,7 +378,7 @@ static int restore_page(struct q3n_checkpoints *c, const struct page *p, q3n_ses
                         ggf_error *err)
 {
     const uint32_t first = p->end - PAGE_TOKENS;
-    const struct record wanted = page_record(&c->kept, p);
+    const struct kept_record wanted = page_record(&c->kept, p);
     const uint8_t *data = p->data;
     uint8_t *bytes = NULL;
     const int e = data ? 0 : checkpoints_read(c, &wanted, &bytes, &data, err);
@@ -404,7 +404,7 @@ static int restore_pages(struct q3n_checkpoints *c, struct page *p, q3n_session 
 static int restore_rest(struct q3n_checkpoints *c, const struct state *state,
                         q3n_session *s, ggf_error *err)
 {
-    const struct record wanted = state_record(&c->kept, state);
+    const struct kept_record wanted = state_record(&c->kept, state);
     const uint32_t first = state->page->end, n = state->n_tail;
     const uint8_t *data = state->data;
     uint8_t *bytes = NULL;

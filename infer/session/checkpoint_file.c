@@ -16,7 +16,7 @@ struct saving {
 };
 
 /* With its data, wherever that is. */
-static int write_record(struct saving *f, struct record r, ggf_error *err)
+static int write_record(struct saving *f, struct kept_record r, ggf_error *err)
 {
     uint8_t *bytes = NULL;
     int e = r.data ? 0 : checkpoints_read(f->c, &r, &bytes, &r.data, err);
@@ -81,7 +81,7 @@ static int wrong(const char *path, const char *what, int code, ggf_error *err)
     return ggf_fail(err, code, GGF_NO_OFFSET, "%.200s: %s", path, what);
 }
 
-static int take_state(struct loading *l, const struct record *r, ggf_error *err)
+static int take_state(struct loading *l, const struct kept_record *r, ggf_error *err)
 {
     struct state *s = NULL;
     struct kept *k = &l->c->kept;
@@ -96,7 +96,7 @@ static int take_state(struct loading *l, const struct record *r, ggf_error *err)
     return 0;
 }
 
-static int take(struct loading *l, const struct record *r, const char *path,
+static int take(struct loading *l, const struct kept_record *r, const char *path,
                 ggf_error *err)
 {
     struct kept *k = &l->c->kept;
@@ -117,7 +117,7 @@ static int take(struct loading *l, const struct record *r, const char *path,
 static int take_all(struct loading *l, const char *path, ggf_error *err)
 {
     struct state_file f;
-    struct record r;
+    struct kept_record r;
     int e = state_file_open(&f, path, err);
     if (e) return e;
     while (!(e = state_file_next(&f, &r, err)) && !(e = take(l, &r, path, err)))

@@ -27,7 +27,7 @@ int checkpoints_state(struct kept *k, struct state **out, struct page *p,
 void checkpoints_limit(q3n_checkpoints *c, uint64_t bytes, uint32_t states,
                        const struct state *spare);
 /* A record of the folder, checked: its data, in *bytes, which are to be freed. */
-int checkpoints_read(const q3n_checkpoints *c, const struct record *wanted,
+int checkpoints_read(const q3n_checkpoints *c, const struct kept_record *wanted,
                      uint8_t **bytes, const uint8_t **data, ggf_error *err);
 
 #endif

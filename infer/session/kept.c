@@ -44,28 +44,28 @@ uint64_t state_bytes(const struct kept *k, const struct state *s)
     return k->token_bytes * s->n_tail + k->fixed_bytes;
 }
 
-struct record page_record(const struct kept *k, const struct page *p)
+struct kept_record page_record(const struct kept *k, const struct page *p)
 {
-    struct record r = { .kind = RECORD_PAGE,
-                        .start = p->parent->end,
-                        .n_tokens = PAGE_TOKENS,
-                        .tokens = p->tokens,
-                        .data = p->data,
-                        .data_bytes = page_bytes(k) };
+    struct kept_record r = { .kind = RECORD_PAGE,
+                             .start = p->parent->end,
+                             .n_tokens = PAGE_TOKENS,
+                             .tokens = p->tokens,
+                             .data = p->data,
+                             .data_bytes = page_bytes(k) };
     memcpy(r.root, k->root.key, KEY_BYTES);
     memcpy(r.parent, p->parent->key, KEY_BYTES);
     memcpy(r.key, p->key, KEY_BYTES);
     return r;
 }
 
-struct record state_record(const struct kept *k, const struct state *s)
+struct kept_record state_record(const struct kept *k, const struct state *s)
 {
-    struct record r = { .kind = RECORD_STATE,
-                        .start = s->page->end,
-                        .n_tokens = s->n_tail,
-                        .tokens = s->tail,
-                        .data = s->data,
-                        .data_bytes = state_bytes(k, s) };
+    struct kept_record r = { .kind = RECORD_STATE,
+                             .start = s->page->end,
+                             .n_tokens = s->n_tail,
+                             .tokens = s->tail,
+                             .data = s->data,
+                             .data_bytes = state_bytes(k, s) };
     memcpy(r.root, k->root.key, KEY_BYTES);
     memcpy(r.parent, s->page->key, KEY_BYTES);
     memcpy(r.key, s->key, KEY_BYTES);
@@ -90,7 +90,7 @@ struct page *page_add(struct kept *k, struct page *parent, const int32_t *tokens
     p->end = parent->end + PAGE_TOKENS;
     memcpy(p->tokens, tokens, sizeof p->tokens);
     parent->children = p;
-    struct record r = page_record(k, p);
+    struct kept_record r = page_record(k, p);
     record_set_key(&r);
     memcpy(p->key, r.key, KEY_BYTES);
     return p;
@@ -129,7 +129,7 @@ void page_hold(struct kept *k, struct page *p, enum tier tier)
     for (; p->parent; p = p->parent) {
         if (p->users[tier]++) return;
         if (tier == TIER_DISK) {
-            const struct record r = page_record(k, p);
+            const struct kept_record r = page_record(k, p);
             k->bytes[TIER_DISK] += record_bytes(&r);
         }
     }
@@ -143,7 +143,7 @@ void page_drop(struct kept *k, struct page *p, enum tier tier)
             forget_data(k, p);
             continue;
         }
-        const struct record r = page_record(k, p);
+        const struct kept_record r = page_record(k, p);
         k->bytes[TIER_DISK] -= record_bytes(&r);
         k->remove(k->user, RECORD_PAGE, p->key);
     }
@@ -180,7 +180,7 @@ struct state *state_add(struct kept *k, struct page *p, const int32_t *tail, uin
     s->page = p;
     s->n_tail = n;
     if (n) memcpy(s->tail, tail, n * sizeof *tail);
-    struct record r = state_record(k, s);
+    struct kept_record r = state_record(k, s);
     record_set_key(&r);
     memcpy(s->key, r.key, KEY_BYTES);
     return k->states[k->n_states++] = s;
@@ -188,7 +188,7 @@ struct state *state_add(struct kept *k, struct page *p, const int32_t *tail, uin
 
 void state_hold(struct kept *k, struct state *s, enum tier tier)
 {
-    const struct record r = state_record(k, s);
+    const struct kept_record r = state_record(k, s);
     if (s->in[tier]) return;
     s->in[tier] = true;
     k->bytes[tier] += tier == TIER_RAM ? r.data_bytes : record_bytes(&r);
@@ -207,7 +207,7 @@ static void forget_state(struct kept *k, struct state *s)
 
 bool state_drop(struct kept *k, struct state *s, enum tier tier)
 {
-    const struct record r = state_record(k, s);
+    const struct kept_record r = state_record(k, s);
     if (s->in[tier]) {
         k->bytes[tier] -= tier == TIER_RAM ? r.data_bytes : record_bytes(&r);
         s->in[tier] = false;

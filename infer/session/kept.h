@@ -50,8 +50,8 @@ uint32_t state_pos(const struct state *s);
 uint64_t page_bytes(const struct kept *k);                         /* of data */
 uint64_t state_bytes(const struct kept *k, const struct state *s); /* likewise */
 /* As it is on disk; data may be NULL. */
-struct record page_record(const struct kept *k, const struct page *p);
-struct record state_record(const struct kept *k, const struct state *s);
+struct kept_record page_record(const struct kept *k, const struct page *p);
+struct kept_record state_record(const struct kept *k, const struct state *s);
 
 /* The page of these tokens behind another one; NULL if there is none. */
 struct page *page_find(const struct page *parent, const int32_t *tokens);

@@ -24,7 +24,7 @@ enum {
     AT_SHA256 = 128, /* of all bytes of the record but these */
 };
 
-void record_set_key(struct record *r)
+void record_set_key(struct kept_record *r)
 {
     struct {
         uint32_t kind, start;
@@ -37,12 +37,15 @@ void record_set_key(struct record *r)
     ggf_sha256_of(&all, sizeof all - rest, r->key);
 }
 
-static uint64_t head_bytes(const struct record *r)
+static uint64_t head_bytes(const struct kept_record *r)
 {
     return RECORD_HEADER + r->n_tokens * sizeof *r->tokens;
 }
 
-uint64_t record_bytes(const struct record *r) { return head_bytes(r) + r->data_bytes; }
+uint64_t record_bytes(const struct kept_record *r)
+{
+    return head_bytes(r) + r->data_bytes;
+}
 
 /* ---- Writing ------------------------------------------------------------------- */
 
@@ -59,7 +62,8 @@ static int hash(uint8_t out[GGF_SHA256_BYTES], const uint8_t *head, size_t head_
     return 0;
 }
 
-int record_write(ggf_output *out, uint64_t *at, const struct record *r, ggf_error *err)
+int record_write(ggf_output *out, uint64_t *at, const struct kept_record *r,
+                 ggf_error *err)
 {
     uint8_t head[RECORD_HEAD_MOST] = { 0 };
     const size_t len = head_bytes(r);
@@ -88,16 +92,16 @@ static int wrong(ggf_error *err, const char *name, const char *what)
     return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET, "%.200s: %s", name, what);
 }
 
-static bool possible(const struct record *r)
+static bool possible(const struct kept_record *r)
 {
     if (r->start % PAGE_TOKENS || r->start > INT32_MAX) return false;
     if (r->kind == RECORD_PAGE) return r->n_tokens == PAGE_TOKENS;
     return r->kind == RECORD_STATE && r->n_tokens < PAGE_TOKENS;
 }
 
-static int check_key(const struct record *r, const char *name, ggf_error *err)
+static int check_key(const struct kept_record *r, const char *name, ggf_error *err)
 {
-    struct record other = *r;
+    struct kept_record other = *r;
     record_set_key(&other);
     if (memcmp(r->key, other.key, KEY_BYTES) != 0)
         return ggf_fail(err, GGF_E_HASH, AT_KEY, "%.200s: tokens and key differ", name);
@@ -106,10 +110,10 @@ static int check_key(const struct record *r, const char *name, ggf_error *err)
     return 0;
 }
 
-int record_read_head(struct record *r, const uint8_t *p, size_t len, const char *name,
-                     ggf_error *err)
+int record_read_head(struct kept_record *r, const uint8_t *p, size_t len,
+                     const char *name, ggf_error *err)
 {
-    *r = (struct record){ 0 };
+    *r = (struct kept_record){ 0 };
     if (len < RECORD_HEADER || memcmp(p, magic, sizeof magic) != 0)
         return wrong(err, name, "not a kept state");
     if (get_u32(p + AT_VERSION) != VERSION)
@@ -135,7 +139,7 @@ int record_read_head(struct record *r, const uint8_t *p, size_t len, const char 
     return check_key(r, name, err);
 }
 
-int record_read(struct record *r, const uint8_t *p, size_t len, const char *name,
+int record_read(struct kept_record *r, const uint8_t *p, size_t len, const char *name,
                 ggf_error *err)
 {
     uint8_t sum[GGF_SHA256_BYTES];

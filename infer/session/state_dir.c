@@ -107,7 +107,7 @@ static int read_at(const struct state_file *f, uint8_t *into, uint64_t len,
 }
 
 /* The head of the next record, into memory of its own. */
-static int read_head(struct state_file *f, struct record *r, ggf_error *err)
+static int read_head(struct state_file *f, struct kept_record *r, ggf_error *err)
 {
     const uint64_t left = f->size - f->at;
     const uint64_t len = left < RECORD_HEAD_MOST ? left : RECORD_HEAD_MOST;
@@ -120,7 +120,7 @@ static int read_head(struct state_file *f, struct record *r, ggf_error *err)
     return ggf_fail(err, GGF_E_FORMAT, f->size, "%.200s is cut off in a record", f->path);
 }
 
-int state_file_next(struct state_file *f, struct record *r, ggf_error *err)
+int state_file_next(struct state_file *f, struct kept_record *r, ggf_error *err)
 {
     if (f->at && f->at == f->size)
         return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET, "the end of %.200s",
@@ -138,7 +138,8 @@ int state_file_next(struct state_file *f, struct record *r, ggf_error *err)
 
 /* ---- Files of one ------------------------------------------------------------- */
 
-int state_dir_write(const struct state_dir *d, const struct record *r, ggf_error *err)
+int state_dir_write(const struct state_dir *d, const struct kept_record *r,
+                    ggf_error *err)
 {
     ggf_output *out;
     uint64_t at = 0;
@@ -153,7 +154,7 @@ int state_dir_write(const struct state_dir *d, const struct record *r, ggf_error
     return e;
 }
 
-static int check_is(const struct record *r, enum record_kind kind,
+static int check_is(const struct kept_record *r, enum record_kind kind,
                     const uint8_t key[KEY_BYTES], const struct state_file *f,
                     ggf_error *err)
 {
@@ -163,7 +164,7 @@ static int check_is(const struct record *r, enum record_kind kind,
 }
 
 int state_dir_read(const struct state_dir *d, enum record_kind kind,
-                   const uint8_t key[KEY_BYTES], struct record *r, uint8_t **bytes,
+                   const uint8_t key[KEY_BYTES], struct kept_record *r, uint8_t **bytes,
                    ggf_error *err)
 {
     struct state_file f;
@@ -236,7 +237,7 @@ static int look_at(struct listing *l, const struct state_dir *d, const char *nam
     char expected[FILE_NAME];
     struct state_file f;
     struct stat st;
-    struct record r;
+    struct kept_record r;
     char *path = path_of(d, name);
     struct state_dir_entry *entry = one_more(l);
     int e = path && entry ? state_file_open(&f, path, err) : ggf_no_memory(err);

@@ -15,10 +15,11 @@ struct state_dir {
 int state_dir_open(struct state_dir *d, const char *path, ggf_error *err);
 void state_dir_close(struct state_dir *d);
 
-int state_dir_write(const struct state_dir *d, const struct record *r, ggf_error *err);
+int state_dir_write(const struct state_dir *d, const struct kept_record *r,
+                    ggf_error *err);
 /* The whole record, checked.  *bytes is what it lies in, to be freed. */
 int state_dir_read(const struct state_dir *d, enum record_kind kind,
-                   const uint8_t key[KEY_BYTES], struct record *r, uint8_t **bytes,
+                   const uint8_t key[KEY_BYTES], struct kept_record *r, uint8_t **bytes,
                    ggf_error *err);
 /* Neither fails: it is a cache. */
 void state_dir_remove(const struct state_dir *d, enum record_kind kind,
@@ -27,8 +28,8 @@ void state_dir_touch(const struct state_dir *d, enum record_kind kind,
                      const uint8_t key[KEY_BYTES]);
 
 struct state_dir_entry {
-    struct record r; /* without data */
-    int64_t used;    /* when, nanoseconds since 1970 */
+    struct kept_record r; /* without data */
+    int64_t used;         /* when, nanoseconds since 1970 */
     int32_t tokens[PAGE_TOKENS];
 };
 
@@ -49,7 +50,7 @@ struct state_file {
 };
 int state_file_open(struct state_file *f, const char *path, ggf_error *err);
 /* The next one, checked, or GGF_E_NOT_FOUND at the end; good until the next call. */
-int state_file_next(struct state_file *f, struct record *r, ggf_error *err);
+int state_file_next(struct state_file *f, struct kept_record *r, ggf_error *err);
 void state_file_close(struct state_file *f);
 
 #endif

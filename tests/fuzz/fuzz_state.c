@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 static void look_at(uint8_t *bytes, size_t len)
 {
     enum { AT_KEY = 96, AT_SHA256 = 128 };
-    struct record head, r;
+    struct kept_record head, r;
     ggf_error err = { 0 };
     record_read(&r, bytes, len, "file", &err);
     const int e = record_read_head(&head, bytes, len, "file", &err);
