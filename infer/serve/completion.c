@@ -63,10 +63,12 @@ static int text_ids(const q3n_server *s, const json_t *prompt, struct q3n_ids *i
     if (json_is_array(prompt) && json_array_size(prompt) == 1 &&
         !json_is_integer(json_array_get(prompt, 0)))
         prompt = json_array_get(prompt, 0);
-    if (json_is_array(prompt)) return completion_ids(s, prompt, "prompt", ids, err);
+    if (json_is_array(prompt) &&
+        (!json_array_size(prompt) || json_is_number(json_array_get(prompt, 0))))
+        return completion_ids(s, prompt, "prompt", ids, err);
     if (!json_is_string(prompt))
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "prompt must be one text, or an array of token ids");
+                        "prompt must be one text, or one array of token ids");
     if (bos >= 0 && !q3n_ids_push(ids, bos)) return ggf_no_memory(err);
     return q3n_encode(s->m.tokenizer, json_string_value(prompt),
                       json_string_length(prompt), true, ids, err);

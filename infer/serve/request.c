@@ -13,49 +13,6 @@ static int wrong(ggf_error *err, const char *name, const char *what)
     return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s %s", name, what);
 }
 
-/* ---- JSON -------------------------------------------------------------------------- */
-
-/* The parser recurses: what is nested too deep is refused before it runs. */
-static bool too_deep(const char *text, size_t len)
-{
-    int depth = 0;
-    bool string = false;
-    for (size_t i = 0; i < len; i++) {
-        const char c = text[i];
-        if (string) {
-            if (c == '\\') i++;
-            else string = c != '"';
-        } else if (c == '"') {
-            string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > REQUEST_MOST_DEPTH) return true;
-        } else if (c == '}' || c == ']') {
-            depth--;
-        }
-    }
-    return false;
-}
-
-int request_json(json_t **out, const char *text, size_t len, ggf_error *err)
-{
-    json_error_t e;
-    *out = NULL;
-    if (too_deep(text, len))
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "the body is nested deeper than %d levels", REQUEST_MOST_DEPTH);
-    json_t *body = json_loadb(text, len, 0, &e);
-    if (!body)
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "the body is not JSON: %.150s, line %d, column %d", e.text,
-                        e.line, e.column);
-    if (!json_is_object(body)) {
-        json_decref(body);
-        return wrong(err, "the body", "must be a JSON object");
-    }
-    *out = body;
-    return 0;
-}
-
 /* ---- Numbers and switches ---------------------------------------------------------- */
 
 enum kind { BOOL, INT, INT64, U32, FLOAT };
@@ -83,7 +40,7 @@ static const struct member members[] = {
     { "temperature", FLOAT, AT(sample.temp), 0, 1e6 },
     { "dynatemp_range", FLOAT, AT(sample.dynatemp_range), 0, 1e6 },
     { "dynatemp_exponent", FLOAT, AT(sample.dynatemp_exponent), 0, 1e6 },
-    { "top_k", INT, AT(sample.top_k), 0, MANY },
+    { "top_k", INT, AT(sample.top_k), -1, MANY },
     { "top_p", FLOAT, AT(sample.top_p), 0, 1 },
     { "min_p", FLOAT, AT(sample.min_p), 0, 1 },
     { "typical_p", FLOAT, AT(sample.typical_p), 0, 1 },
@@ -101,6 +58,16 @@ static const struct member members[] = {
     { "dry_penalty_last_n", INT, AT(sample.dry_last_n), -1, MANY },
 };
 
+/* Some clients write 2 as 2.0. */
+static bool whole_number(int64_t *out, const json_t *v)
+{
+    const double x = json_real_value(v);
+    if (json_is_integer(v)) *out = json_integer_value(v);
+    else if (json_is_real(v) && fabs(x) < 0x1p53 && x == floor(x)) *out = (int64_t)x;
+    else return false;
+    return true;
+}
+
 static int not_in_range(ggf_error *err, const struct member *m, bool whole)
 {
     return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s must be a %s from %.10g to %.10g",
@@ -117,14 +84,15 @@ static int read_member(struct request *r, const struct member *m, const json_t *
         return 0;
     }
     const bool whole = m->kind != FLOAT;
-    if (whole ? !json_is_integer(v) : !json_is_number(v))
+    int64_t n = 0;
+    if (whole ? !whole_number(&n, v) : !json_is_number(v))
         return not_in_range(err, m, whole);
     const double x = json_number_value(v);
     if (!(x >= m->least && x <= m->most)) return not_in_range(err, m, whole);
     switch (m->kind) {
-    case INT: *(int *)to = (int)json_integer_value(v); break;
-    case INT64: *(int64_t *)to = json_integer_value(v); break;
-    case U32: *(uint32_t *)to = (uint32_t)json_integer_value(v); break;
+    case INT: *(int *)to = (int)n; break;
+    case INT64: *(int64_t *)to = n; break;
+    case U32: *(uint32_t *)to = (uint32_t)n; break;
     case FLOAT: *(float *)to = (float)x; break;
     case BOOL: break;
     }
@@ -208,9 +176,9 @@ static int read_samplers(struct request *r, const json_t *v, ggf_error *err)
 
 static int read_seed(struct request *r, const json_t *v, bool new_one, ggf_error *err)
 {
-    if (v && !json_is_integer(v)) return wrong(err, "seed", "must be a whole number");
-    if (v && json_integer_value(v) != -1)
-        r->sample.seed = (uint64_t)json_integer_value(v);
+    int64_t seed = -1;
+    if (v && !whole_number(&seed, v)) return wrong(err, "seed", "must be a whole number");
+    if (seed != -1) r->sample.seed = (uint64_t)seed;
     else if ((v || new_one) && getrandom(&r->sample.seed, sizeof r->sample.seed, 0) < 0)
         return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "no random seed can be had");
     return 0;
@@ -272,10 +240,8 @@ static int read_sampling(struct request *r, bool new_seed, ggf_error *err)
 static int count_of(int64_t *out, const json_t *v, const char *name, ggf_error *err)
 {
     const struct member m = { name, INT64, 0, 0, Q3N_MAX_LOGPROBS };
-    if (!json_is_integer(v) || json_integer_value(v) < 0 ||
-        json_integer_value(v) > Q3N_MAX_LOGPROBS)
+    if (!whole_number(out, v) || *out < 0 || *out > Q3N_MAX_LOGPROBS)
         return not_in_range(err, &m, true);
-    *out = json_integer_value(v);
     return 0;
 }
 
@@ -476,10 +442,13 @@ static int read_chat(struct request *r, const struct request_defaults *d, ggf_er
 /* Members that may only say what is so anyway. */
 static int check_refused(const struct request *r, ggf_error *err)
 {
-    static const char *const none[] = { "suffix", "functions", "function_call", "audio",
+    static const char *const none[] = { "functions", "function_call", "audio",
                                         "prediction" };
-    const json_t *best = get(r, "best_of");
-    if (best && json_integer_value(best) != r->n_choices)
+    const json_t *best = get(r, "best_of"), *suffix = get(r, "suffix");
+    int64_t n;
+    if (suffix && (!json_is_string(suffix) || json_string_length(suffix)))
+        return wrong(err, "suffix", "is not supported");
+    if (best && (!whole_number(&n, best) || n != r->n_choices))
         return wrong(err, "best_of", "must be n: all replies are given out");
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         if (get(r, none[i])) return wrong(err, none[i], "is not supported");

@@ -54,7 +54,8 @@ struct request {
     json_t *template_args; /* object, owned; NULL: none */
 };
 
-/* Text to JSON: an object, UTF-8, not too deep.  GGF_E_ARG, and a sentence. */
+/* Text to JSON: an object, UTF-8, not too deep, and of its strings only "messages",
+ * "prompt" and "content" may have zeros.  GGF_E_ARG, and a sentence. */
 int request_json(json_t **out, const char *text, size_t len, ggf_error *err);
 
 /* A chat, or else a completion of a text.  Release with request_free(), also after it

@@ -158,7 +158,7 @@ int q3n_sample_check(const struct q3n_sample_params *p, ggf_error *err)
         { "temperature range", p->dynatemp_range, p->dynatemp_range >= 0, positive },
         { "temperature exponent", p->dynatemp_exponent, p->dynatemp_exponent >= 0,
           positive },
-        { "top-k", (float)p->top_k, p->top_k >= 0, positive },
+        { "top-k", (float)p->top_k, p->top_k >= -1, count },
         { "top-p", p->top_p, p->top_p >= 0 && p->top_p <= 1, share },
         { "min-p", p->min_p, p->min_p >= 0 && p->min_p <= 1, share },
         { "typical-p", p->typical_p, p->typical_p >= 0 && p->typical_p <= 1, share },

@@ -154,6 +154,9 @@ END
     ids=$(post /tokenize '{"content": "h\u00e9llo"}' | jq -c .tokens)
     [ "$(post /detokenize "{\"tokens\": $ids}" | field '.content')" = héllo ]
     post /tokenize '{"content": "é", "with_pieces": true}' | grep -q '"piece"'
+    ids=$(post /tokenize '{"content": "a\u0000b"}' | jq -c .tokens) # as in files that tools read
+    [ "$(post /detokenize "{\"tokens\": $ids}" | jq -c .content)" = '"a\u0000b"' ]
+    post /apply-template '{"messages": [{"role": "user", "content": "a\u0000b"}]}' | jq -e '.prompt | contains("a\u0000b")'
 }
 
 @test "what is wrong is said, with the name of it" {
@@ -165,7 +168,9 @@ END
     refused /v1/completions '{"prompt": ' "not JSON"
     refused /v1/completions '[]' "object"
     refused /v1/completions '{}' "prompt is missing"
-    refused /v1/completions '{"prompt": ["a", "b"]}' "prompt"
+    refused /v1/completions '{"prompt": ["a", "b"]}' "must be one text"
+    refused /v1/completions '{"prompt": [[1, 2], [3]]}' "must be one text"
+    refused /v1/completions '{"prompt": "a", "suffix": "b"}' "suffix"
     refused /v1/completions '{"prompt": [1, 4096]}' 'prompt\[1\]'
     refused /v1/completions '{"prompt": "a", "temperature": "hot"}' temperature
     refused /v1/completions '{"prompt": "a", "n": 0}' "n must be"

@@ -67,7 +67,7 @@ bodies = {
     "half of an object": b'{"prompt": "a',
     "no UTF-8": b'{"prompt": "\xff\xfe"}',
     "half a surrogate": b'{"prompt": "\\ud800"}',
-    "a NUL": b'{"prompt": "\\u0000"}',
+    "a NUL": b'{"prompt": "a", "stop": "b\\u0000"}',
     "100,000 brackets": b"[" * 100000,
     "1,000 objects deep": b'{"a":' * 1000 + b"1" + b"}" * 1000,
     "a number too large": b'{"prompt": "a", "max_tokens": 1e999}',

@@ -313,7 +313,7 @@ START_TEST(senseless_parameters)
         ck_assert_msg(strstr(err.message, bad[i].says) != NULL, "%s", err.message);
         ck_assert_ptr_null(s);
     }
-    p = plain(), p.top_k = -1;
+    p = plain(), p.top_k = -2;
     ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);
     p = plain(), p.penalty_last_n = -2;
     ck_assert_int_eq(q3n_sample_check(&p, NULL), GGF_E_ARG);

@@ -50,6 +50,16 @@ START_TEST(members_are_taken)
     ck_assert_int_eq(r.limit, 77);
     ck_assert_int_eq(r.n_logprobs, -1);
     request_free(&r);
+    parse(&r,
+          "{\"prompt\": \"a\\u0000b\", \"max_tokens\": 2.0, \"seed\": 1e3, \"top_k\": -1,"
+          " \"suffix\": \"\", \"logprobs\": 3.0}",
+          false);
+    ck_assert_int_eq(r.limit, 2);
+    ck_assert_int_eq(r.sample.seed, 1000);
+    ck_assert_int_eq(r.sample.top_k, -1);
+    ck_assert_int_eq(r.n_logprobs, 3);
+    ck_assert_uint_eq(json_string_length(r.prompt), 3);
+    request_free(&r);
 }
 END_TEST
 
