@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zstd.h>
 
 void pack_zero_padding(const struct ggf_pack_record *r, uint8_t *raw)
@@ -73,6 +74,19 @@ int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_error *err
                     ggf_shard(dense, 0)->path, pack->info.path);
 }
 
+/* The file of this name in the folder of `path`; NULL if out of memory. */
+static char *beside(const char *path, const struct ggf_str *name)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
+    char *out = malloc(folder + name->len + 1);
+    if (!out) return NULL;
+    memcpy(out, path, folder);
+    memcpy(out + folder, name->data, name->len);
+    out[folder + name->len] = 0;
+    return out;
+}
+
 int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err)
 {
     struct ggf_str name;
@@ -84,12 +98,16 @@ int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err)
         memchr(name.data, 0, name.len))
         return ggf_fail(err, GGF_E_FORMAT, GGF_NO_OFFSET,
                         "expert_pack.file is not the name of a file in the same folder");
-    const char *path = ggf_shard(dense, 0)->path, *slash = strrchr(path, '/');
-    const size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
-    *out = malloc(folder + name.len + 1);
-    if (!*out) return ggf_no_memory(err);
-    memcpy(*out, path, folder);
-    memcpy(*out + folder, name.data, name.len);
-    (*out)[folder + name.len] = 0;
+    const char *path = ggf_shard(dense, 0)->path;
+    if (!(*out = beside(path, &name))) return ggf_no_memory(err);
+    if (!access(*out, F_OK)) return 0;
+    char *real = realpath(path, NULL), *other = real ? beside(real, &name) : NULL;
+    free(real);
+    if (other && !access(other, F_OK)) { /* else the first is what is missing */
+        free(*out);
+        *out = other;
+        return 0;
+    }
+    free(other);
     return 0;
 }

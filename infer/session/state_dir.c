@@ -54,6 +54,9 @@ int state_dir_open(struct state_dir *d, const char *path, ggf_error *err)
                         strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "%.200s is not a folder", path);
+    if (access(path, W_OK | X_OK))
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write in %.200s: %s", path,
+                        strerror(errno));
     d->path = strdup(path);
     return d->path ? 0 : ggf_no_memory(err);
 }

@@ -27,6 +27,21 @@ there_and_back() {
     [[ $output == *" records, 0 damages"* ]]
 }
 
+@test "a model that is a symbolic link: its pack is beside the link, or beside the model" {
+    mkdir real links
+    synth
+    expert-pack m.gguf -o real/m 2>/dev/null
+    ln -s ../real/m.gguf links/m.gguf
+    expert-pack --unpack links/m.gguf -o back.gguf
+    cmp back.gguf m.gguf
+    mv real/m.xpack links/
+    expert-pack --unpack --force links/m.gguf -o back.gguf
+    rm links/m.xpack
+    run expert-pack --unpack --force links/m.gguf -o back.gguf
+    [ "$status" -eq 1 ]
+    [[ $output == *"links/m.xpack"* ]]
+}
+
 @test "pack and unpack: the same bytes" {
     synth
     there_and_back

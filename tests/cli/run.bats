@@ -328,6 +328,8 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
     [ "$status" -eq 1 ]; [[ "$output" == *"damaged"* ]]; [ "$(sha256sum <"$c")" = "$sum" ]
     run q3n-run -m "$MODEL" -p "one" -n 0 --prompt-cache "$c.none" --prompt-cache-ro
     [ "$status" -eq 1 ]
+    run q3n-run -m "$MODEL" -p "one" -n 1 --prompt-cache "$c.d/none"
+    [ "$status" -eq 1 ]; [[ "$output" == "oneq3n-run: cannot write $c.d/none: "* ]]
     run q3n-run -m "$MODEL" -p "one" --prompt-cache-all
     [ "$status" -eq 2 ]
 }

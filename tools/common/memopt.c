@@ -105,8 +105,11 @@ void memory_print(FILE *f, const struct q3n_model_info *info,
                 s->device_hits + s->device_misses, s->device_computed,
                 out_size(size, s->device_bytes));
     if (!info->bytes_slots) return;
+    /* Where all of them are, there is some room between. */
+    const uint64_t held =
+        info->bytes_slots < info->bytes_experts ? info->bytes_slots : info->bytes_experts;
     fprintf(f, "experts  %10s of %s in memory%s, %.1f %% of %" PRIu64 " were there\n",
-            out_size(size, info->bytes_slots), out_size(all, info->bytes_experts),
+            out_size(size, held), out_size(all, info->bytes_experts),
             info->locked ? ", locked" : "", 100 * share(s->hits, s->misses),
             s->hits + s->misses);
     fprintf(f, "disk     %10s read, %.2f GB/s while reading",

@@ -63,17 +63,26 @@ static int parse_list(struct rules *r, const char *list, ggf_error *err)
     return e;
 }
 
+static const char all_experts[] = "\\.ffn_(up|down|gate|gate_up)_exps";
+
 static int parse(struct rules *r, const struct override_options *o, ggf_error *err)
 {
-    static const char all[] = "\\.ffn_(up|down|gate|gate_up)_exps";
-    char layer[64];
     int e = 0;
     for (int i = 0; i < o->tensors.count && !e; i++)
         e = parse_list(r, o->tensors.items[i], err);
-    if (!e && o->cpu_moe) e = add_rule(r, all, strlen(all), Q3N_EXPERTS_MEMORY, err);
-    for (int i = 0; i < o->n_cpu_moe && !e; i++) {
-        const int n = snprintf(layer, sizeof layer, "^blk\\.%d%s", i, all);
-        e = add_rule(r, layer, (size_t)n, Q3N_EXPERTS_MEMORY, err);
+    if (e || !o->cpu_moe) return e;
+    return add_rule(r, all_experts, strlen(all_experts), Q3N_EXPERTS_MEMORY, err);
+}
+
+/* Those of --n-cpu-moe; more than there are, as in "99", are all of them. */
+static int add_layers(struct rules *r, const struct override_options *o, uint32_t n,
+                      ggf_error *err)
+{
+    char layer[64];
+    int e = 0;
+    for (int i = 0; i < o->n_cpu_moe && (uint32_t)i < n && !e; i++) {
+        const int len = snprintf(layer, sizeof layer, "^blk\\.%d%s", i, all_experts);
+        e = add_rule(r, layer, (size_t)len, Q3N_EXPERTS_MEMORY, err);
     }
     return e;
 }
@@ -231,6 +240,7 @@ static int apply(struct override_options *o, struct rules *r, const ggf_file *fi
     out->n_expert_tiers = n;
     out->device.places = o->places;
     out->device.n_places = n + 1;
+    if ((e = add_layers(r, o, n, err))) return e;
     return find_all(r, file, out->device.n_gpu_layers != 0, o, n, err);
 }
 

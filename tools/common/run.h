@@ -71,6 +71,8 @@ int run_watch_stops(struct run *run, ggf_error *err);
 int run_read(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
              ggf_error *err);
 int run_save_cache(struct run *run, ggf_error *err);
+/* Could that file be written?  Asked at the beginning, since it is written at the end. */
+int run_check_cache(const char *path, ggf_error *err);
 
 /* For g.emit; `user` is the run: text to standard output, statistics when it is time. */
 int run_emit(void *user, const char *text, size_t len);

@@ -1,7 +1,23 @@
 /* run_cache.c - a prompt whose beginning is in a file; see run.h. */
 #include "run.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int run_check_cache(const char *path, ggf_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    const int r = !folder ? ggf_no_memory(err)
+                  : access(folder, W_OK | X_OK)
+                      ? ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write %.200s: %s",
+                                 path, strerror(errno))
+                      : 0;
+    free(folder);
+    return r;
+}
 
 static int open_cache(struct run *run, ggf_error *err)
 {
@@ -14,7 +30,8 @@ static int open_cache(struct run *run, ggf_error *err)
     if (r) return r;
     r = q3n_checkpoints_load(run->cache, run->o->cache, &tokens, &n, err);
     free(tokens);
-    return r == GGF_E_NOT_FOUND && !run->o->cache_ro ? 0 : r;
+    if (r != GGF_E_NOT_FOUND || run->o->cache_ro) return r;
+    return run_check_cache(run->o->cache, err);
 }
 
 /* All but the last token, of which the logits are wanted. */
@@ -39,10 +56,6 @@ int run_read(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
              ggf_error *err)
 {
     if (!run->o->cache) return q3n_prefill(&run->g, ids->ids, ids->n, why, err);
-    if (ids->n > q3n_session_ctx(run->g.session)) /* said better before than after */
-        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                        "a prompt of %zu tokens does not fit into the context of %u",
-                        ids->n, q3n_session_ctx(run->g.session));
     int r = open_cache(run, err);
     if (!r) r = read_most(run, ids, why, err);
     if (r || *why != Q3N_STOP_LIMIT) return r;

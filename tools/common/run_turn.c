@@ -22,7 +22,7 @@ static int load_cache(struct dialog *d, ggf_error *err)
     uint32_t n = 0;
     if (!o->cache) return 0;
     const int r = q3n_checkpoints_load(d->run->cache, o->cache, &tokens, &n, err);
-    if (r == GGF_E_NOT_FOUND && !o->cache_ro) return 0;
+    if (r == GGF_E_NOT_FOUND && !o->cache_ro) return run_check_cache(o->cache, err);
     if (!r) d->held = (struct q3n_ids){ tokens, n, n };
     return r;
 }
