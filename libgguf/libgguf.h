@@ -332,6 +332,10 @@ GGF_API int ggf_output_resize(ggf_output *out, uint64_t size, ggf_error *err);
 GGF_API int ggf_output_sync(ggf_output *out, ggf_error *err);
 /* Sync, rename to the final name, free.  On failure the temporary file is gone too. */
 GGF_API int ggf_output_commit(ggf_output *out, ggf_error *err);
+/* The same for several, of which all appear or none: if one cannot get its name those
+ * that have theirs go again, and what they replaced is back (on file systems that can
+ * exchange names).  ggf_discard_outputs() waits while the names change. */
+GGF_API int ggf_outputs_commit(ggf_output *const *outs, size_t n, ggf_error *err);
 /* Remove the temporary file and free.  NULL is allowed. */
 GGF_API void ggf_output_discard(ggf_output *out);
 /* Remove the temporary files of all outputs not committed yet.  May be called from
@@ -397,11 +401,11 @@ GGF_API int ggf_writer_write(ggf_writer *w, uint64_t index, uint64_t offset,
 GGF_API int ggf_writer_copy(ggf_writer *w, uint64_t index, uint64_t offset, int fd,
                             uint64_t from, uint64_t len, ggf_error *err);
 
-/* Bring what was written to disk; finishing after this takes no time. */
-GGF_API int ggf_writer_sync(ggf_writer *w, ggf_error *err);
 /* Check that all bytes came, sync, rename to the final name and free.  Whatever the
  * result, w is gone afterwards. */
 GGF_API int ggf_writer_finish(ggf_writer *w, ggf_error *err);
+/* The same for the files of a set: all appear or none, as with ggf_outputs_commit(). */
+GGF_API int ggf_writers_finish(ggf_writer *const *writers, size_t n, ggf_error *err);
 /* Give up: nothing is left on disk.  NULL is allowed. */
 GGF_API void ggf_writer_discard(ggf_writer *w);
 

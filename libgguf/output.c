@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,43 +16,49 @@
 struct ggf_output {
     int fd;
     bool force;
+    bool replaced;   /* the file that had the name has the temporary one now */
     char *path;      /* final name */
     char *temporary; /* beside it */
-    _Atomic(ggf_output *) next;
+    ggf_output *next;
 };
 
-/* Unfinished outputs.  Changed under the lock; ggf_discard_outputs(), in a signal
- * handler, walks them without.  An output leaves the list first and is freed only when
- * nobody walks: a walker that could still see it is over by then, or has ended the
- * process. */
-static _Atomic(ggf_output *) unfinished;
-static atomic_int walkers;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Unfinished outputs, and the names of files that are being committed together: both are
+ * touched under the lock only.  A signal handler takes it too, ggf_discard_outputs() in
+ * whatever thread.  So it is no mutex, and whoever holds it has all signals blocked: a
+ * handler never interrupts its own thread there, and the others let go soon. */
+static ggf_output *unfinished;
+static atomic_flag locked = ATOMIC_FLAG_INIT;
 
-static void enlist(ggf_output *o)
+static void lock(sigset_t *before)
 {
-    pthread_mutex_lock(&lock);
-    atomic_store(&o->next, atomic_load(&unfinished));
-    atomic_store(&unfinished, o);
-    pthread_mutex_unlock(&lock);
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, before);
+    while (atomic_flag_test_and_set(&locked)) sched_yield();
 }
 
-static void delist(ggf_output *o)
+static void unlock(const sigset_t *before)
 {
-    pthread_mutex_lock(&lock);
-    _Atomic(ggf_output *) *link = &unfinished;
-    while (atomic_load(link) != o) link = &atomic_load(link)->next;
-    atomic_store(link, atomic_load(&o->next));
-    pthread_mutex_unlock(&lock);
-    while (atomic_load(&walkers)) sched_yield();
+    atomic_flag_clear(&locked);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+static void delist(const ggf_output *o)
+{
+    sigset_t before;
+    lock(&before);
+    ggf_output **link = &unfinished;
+    while (*link != o) link = &(*link)->next;
+    *link = o->next;
+    unlock(&before);
 }
 
 void ggf_discard_outputs(void)
 {
-    atomic_fetch_add(&walkers, 1);
-    for (ggf_output *o = atomic_load(&unfinished); o; o = atomic_load(&o->next))
-        unlink(o->temporary);
-    atomic_fetch_sub(&walkers, 1);
+    sigset_t before;
+    lock(&before);
+    for (const ggf_output *o = unfinished; o; o = o->next) unlink(o->temporary);
+    unlock(&before);
 }
 
 static void free_output(ggf_output *o)
@@ -97,6 +104,20 @@ static int create_temporary(ggf_output *o, ggf_error *err)
     return system_error(err, "create", o->path);
 }
 
+/* In one step: a signal finds no file that is not listed. */
+static int create_and_enlist(ggf_output *o, ggf_error *err)
+{
+    sigset_t before;
+    lock(&before);
+    const int s = create_temporary(o, err);
+    if (!s) {
+        o->next = unfinished;
+        unfinished = o;
+    }
+    unlock(&before);
+    return s;
+}
+
 int ggf_output_create(ggf_output **out, const char *path, bool force, ggf_error *err)
 {
     *out = NULL;
@@ -107,14 +128,10 @@ int ggf_output_create(ggf_output **out, const char *path, bool force, ggf_error 
     o->fd = -1;
     o->force = force;
     o->path = strdup(path);
-    s = o->path ? create_temporary(o, err) : ggf_no_memory(err);
-    if (s) {
-        free_output(o);
-        return s;
-    }
-    enlist(o);
-    *out = o;
-    return 0;
+    s = o->path ? create_and_enlist(o, err) : ggf_no_memory(err);
+    if (s) free_output(o);
+    else *out = o;
+    return s;
 }
 
 const char *output_path(const ggf_output *o) { return o->path; }
@@ -211,8 +228,8 @@ int ggf_output_resize(ggf_output *o, uint64_t size, ggf_error *err)
 }
 
 /* Give the temporary file its final name; unless told to replace, only if that is
- * still free. */
-static int rename_output(const ggf_output *o, ggf_error *err)
+ * still free.  With `keep` a file that is replaced stays, under the temporary name. */
+static int rename_output(ggf_output *o, bool keep, ggf_error *err)
 {
     if (!o->force) {
         if (!renameat2(AT_FDCWD, o->temporary, AT_FDCWD, o->path, RENAME_NOREPLACE))
@@ -220,8 +237,32 @@ static int rename_output(const ggf_output *o, ggf_error *err)
         /* Not every file system can do that in one step; EEXIST is found here too. */
         const int s = check_target(o->path, false, err);
         if (s) return s;
+    } else if (keep &&
+               !renameat2(AT_FDCWD, o->temporary, AT_FDCWD, o->path, RENAME_EXCHANGE)) {
+        o->replaced = true;
+        return 0;
     }
     return rename(o->temporary, o->path) ? system_error(err, "create", o->path) : 0;
+}
+
+static void take_back(ggf_output *o)
+{
+    if (o->replaced) rename(o->temporary, o->path);
+    else unlink(o->path);
+    o->replaced = false;
+}
+
+/* The first, by which a set of files is opened, comes last. */
+static int rename_all(ggf_output *const *outs, size_t n, ggf_error *err)
+{
+    sigset_t before;
+    size_t i = n;
+    int s = 0;
+    lock(&before);
+    while (i > 0 && !(s = rename_output(outs[i - 1], n > 1, err))) i--;
+    for (size_t k = i; s && k < n; k++) take_back(outs[k]);
+    unlock(&before);
+    return s;
 }
 
 /* The new name itself reaches the disk with its directory.  Where a file system cannot
@@ -243,25 +284,31 @@ int ggf_output_sync(ggf_output *o, ggf_error *err)
     return fsync(o->fd) ? system_error(err, "write", o->path) : 0;
 }
 
-static int publish(ggf_output *o, ggf_error *err)
+static int sync_and_close(ggf_output *o, ggf_error *err)
 {
-    int s = ggf_output_sync(o, err);
+    const int s = ggf_output_sync(o, err), fd = o->fd;
     if (s) return s;
-    const int fd = o->fd;
     o->fd = -1;
-    if (close(fd) != 0) return system_error(err, "write", o->path);
-    s = rename_output(o, err);
-    if (!s) sync_directory(o);
+    return close(fd) ? system_error(err, "write", o->path) : 0;
+}
+
+int ggf_outputs_commit(ggf_output *const *outs, size_t n, ggf_error *err)
+{
+    int s = 0;
+    for (size_t i = 0; i < n && !s; i++) s = sync_and_close(outs[i], err);
+    if (!s) s = rename_all(outs, n, err);
+    for (size_t i = 0; i < n; i++) {
+        if (!s) sync_directory(outs[i]);
+        if (s || outs[i]->replaced) unlink(outs[i]->temporary);
+        delist(outs[i]);
+        free_output(outs[i]);
+    }
     return s;
 }
 
 int ggf_output_commit(ggf_output *o, ggf_error *err)
 {
-    const int s = publish(o, err);
-    if (s) unlink(o->temporary);
-    delist(o);
-    free_output(o);
-    return s;
+    return ggf_outputs_commit(&o, 1, err);
 }
 
 void ggf_output_discard(ggf_output *o)

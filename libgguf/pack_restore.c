@@ -8,7 +8,6 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,22 +240,11 @@ static int create_outputs(struct restorer *r, const char *path, ggf_error *err)
     return 0;
 }
 
-/* All files appear, or those that did are taken back. */
+/* All files appear or none. */
 static int publish(struct restorer *r, ggf_error *err)
 {
-    sigset_t all, before;
-    int s = 0;
-    for (uint32_t i = 0; i < r->source.n_files && !s; i++)
-        s = ggf_output_sync(r->outputs[i], err);
-    if (s) return s;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    for (uint32_t i = 0; i < r->source.n_files && !s; i++) {
-        s = ggf_output_commit(r->outputs[i], err);
-        r->outputs[i] = NULL;
-        for (uint32_t j = 0; s && j < i; j++) unlink(r->paths[j]);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int s = ggf_outputs_commit(r->outputs, r->source.n_files, err);
+    memset(r->outputs, 0, r->source.n_files * sizeof *r->outputs);
     return s;
 }
 

@@ -12,12 +12,10 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zstd.h>
 
 /* A thread's memory. */
@@ -31,7 +29,6 @@ struct ggf_pack_writer {
     struct ggf_pack_options options;
     ggf_pack_fill_fn fill;
     void *user;
-    char *path;
     ggf_output *pack;
     ggf_writer *dense;
     struct ggf_pack_layer *layers;
@@ -221,9 +218,7 @@ int ggf_pack_writer_create(ggf_pack_writer **out, const char *path, ggf_writer *
     pthread_mutex_init(&w->lock, NULL);
     pthread_mutex_init(&w->write_lock, NULL);
     pthread_cond_init(&w->moved, NULL);
-    w->path = strdup(path);
-    int s =
-        w->path ? pack_name(&name, writer_path(dense), path, err) : ggf_no_memory(err);
+    int s = pack_name(&name, writer_path(dense), path, err);
     if (!s) s = prepare(w, content, err);
     if (!s) s = ggf_pack_announce(dense, name, err);
     if (!s) s = ggf_output_create(&w->pack, path, w->options.force, err);
@@ -247,7 +242,6 @@ void ggf_pack_writer_discard(ggf_pack_writer *w)
     free(w->index);
     free(w->source);
     free(w->hashes);
-    free(w->path);
     pthread_mutex_destroy(&w->lock);
     pthread_mutex_destroy(&w->write_lock);
     pthread_cond_destroy(&w->moved);
@@ -425,25 +419,13 @@ static int name_root(ggf_pack_writer *w, ggf_error *err)
 
 /* ---- Finishing ------------------------------------------------------------------ */
 
-/* Both files are on disk under temporary names: let them appear.  No signal may come
- * between the two renames. */
+/* Both files appear or none. */
 static int publish(ggf_pack_writer *w, ggf_error *err)
 {
-    sigset_t all, before;
-    int s = ggf_output_sync(w->pack, err);
-    if (!s) s = ggf_writer_sync(w->dense, err);
-    if (s) return s;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    s = ggf_output_commit(w->pack, err);
+    ggf_output *const both[] = { writer_release(w->dense), w->pack };
+    w->dense = NULL;
     w->pack = NULL;
-    if (!s) {
-        s = ggf_writer_finish(w->dense, err);
-        w->dense = NULL;
-        if (s) unlink(w->path);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return s;
+    return ggf_outputs_commit(both, 2, err);
 }
 
 int pack_writer_finish(ggf_pack_writer *w, const ggf_file *model,

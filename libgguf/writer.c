@@ -487,16 +487,28 @@ int writer_check(const ggf_writer *w, ggf_error *err)
     return 0;
 }
 
-int ggf_writer_sync(ggf_writer *w, ggf_error *err)
+ggf_output *writer_release(ggf_writer *w)
 {
-    return ggf_output_sync(w->out, err);
+    ggf_output *out = w->out;
+    free_writer(w);
+    return out;
+}
+
+int ggf_writers_finish(ggf_writer *const *writers, size_t n, ggf_error *err)
+{
+    ggf_output **outs = malloc((n + 1) * sizeof *outs);
+    int s = outs ? 0 : ggf_no_memory(err);
+    for (size_t i = 0; i < n && !s; i++) s = writer_check(writers[i], err);
+    for (size_t i = 0; i < n; i++) {
+        if (s) ggf_writer_discard(writers[i]);
+        else outs[i] = writer_release(writers[i]);
+    }
+    if (!s) s = ggf_outputs_commit(outs, n, err);
+    free(outs);
+    return s;
 }
 
 int ggf_writer_finish(ggf_writer *w, ggf_error *err)
 {
-    int s = writer_check(w, err);
-    if (s) ggf_output_discard(w->out);
-    else s = ggf_output_commit(w->out, err);
-    free_writer(w);
-    return s;
+    return ggf_writers_finish(&w, 1, err);
 }

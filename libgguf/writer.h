@@ -17,6 +17,8 @@ int writer_check(const ggf_writer *w, ggf_error *err);
 /* SHA-256 of a tensor's data as written; all its pieces must have come. */
 int writer_sha256(const ggf_writer *w, uint64_t index, uint8_t out[GGF_SHA256_BYTES],
                   ggf_error *err);
+/* The file alone, which the caller is to commit; the writer is gone. */
+ggf_output *writer_release(ggf_writer *w);
 /* After begin: another text of the same length for a key that has a string.  The key
  * must be there. */
 int writer_replace_str(ggf_writer *w, const char *key, const char *text, ggf_error *err);

@@ -113,14 +113,10 @@ static int add_tensors(const struct outputs *o, const ggf_file *f, const struct 
     return s;
 }
 
-/* The first shard, by which the set is opened, appears last. */
 static int finish(struct outputs *o, ggf_error *err)
 {
-    int s = 0;
-    for (uint32_t i = o->n; i-- > 0 && !s;) {
-        s = ggf_writer_finish(o->writers[i], err);
-        o->writers[i] = NULL;
-    }
+    const int s = ggf_writers_finish(o->writers, o->n, err);
+    memset(o->writers, 0, o->n * sizeof *o->writers);
     return s;
 }
 

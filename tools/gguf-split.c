@@ -179,18 +179,17 @@ static int copy_data(const struct plan *p, const ggf_file *in, ggf_error *err)
     return s;
 }
 
-/* The first file, without which nothing can be opened, gets its name last; if a file
- * cannot get its name, those that have theirs go again. */
+/* All files get their names or none. */
 static int commit(struct plan *p, ggf_error *err)
 {
-    int s = 0;
-    uint32_t i = p->n_parts;
-    while (i > 0 && !s) {
-        i--;
-        s = ggf_writer_finish(p->parts[i].writer, err);
+    ggf_writer **writers = malloc(p->n_parts * sizeof *writers);
+    if (!writers) return ggf_no_memory(err);
+    for (uint32_t i = 0; i < p->n_parts; i++) {
+        writers[i] = p->parts[i].writer;
         p->parts[i].writer = NULL;
     }
-    for (uint32_t k = i + 1; k < p->n_parts && s; k++) unlink(p->parts[k].path);
+    const int s = ggf_writers_finish(writers, p->n_parts, err);
+    free(writers);
     return s;
 }
 

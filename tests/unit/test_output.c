@@ -5,10 +5,35 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+
+/* In the place of libc's: files that were synced, and how many of them when the first
+ * got its name; and a signal that comes just then. */
+static int synced, synced_at_name = -1, signal_at_name;
+
+int fsync(int fd)
+{
+    struct stat st;
+    if (!fstat(fd, &st) && S_ISREG(st.st_mode)) synced++;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int renameat2(int old_dir, const char *old, int new_dir, const char *new, unsigned flags)
+{
+    const int r = (int)syscall(SYS_renameat2, old_dir, old, new_dir, new, flags);
+    if (synced_at_name < 0) synced_at_name = synced;
+    if (signal_at_name && !r) {
+        kill(getpid(), signal_at_name);
+        signal_at_name = 0;
+        usleep(20000); /* enough for another thread to take it */
+    }
+    return r;
+}
 
 static ggf_output *create(const char *path, bool force)
 {
@@ -221,6 +246,83 @@ START_TEST(several_discarded_at_once)
 }
 END_TEST
 
+/* ---- Several files together ---- */
+
+enum { TOGETHER = 16 };
+
+/* Outputs a00, a01, ... with text in them, to be committed together. */
+static void create_all(ggf_output **outs, size_t n, bool force)
+{
+    char name[16];
+    for (size_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "a%02zu", i);
+        outs[i] = create(scratch(name), force);
+        ck_assert_int_eq(ggf_output_write(outs[i], 0, "new", 3, NULL), 0);
+    }
+}
+
+static void remove_all(void)
+{
+    char name[16];
+    remove(scratch("first"));
+    for (int i = 0; i < TOGETHER; i++) {
+        snprintf(name, sizeof name, "a%02d", i);
+        remove(scratch(name));
+    }
+}
+
+START_TEST(all_appear)
+{
+    ggf_output *outs[3];
+    put_file(scratch("a01"), "old");
+    create_all(outs, 3, true);
+    ck_assert_int_eq(ggf_outputs_commit(outs, 3, NULL), 0);
+    ck_assert_int_eq(synced_at_name, 3);
+    ck_assert_int_eq(scratch_files(), 3);
+    check_content(scratch("a00"), "new");
+    check_content(scratch("a01"), "new");
+    check_content(scratch("a02"), "new");
+    ck_assert_int_eq(ggf_outputs_commit(outs, 0, NULL), 0);
+    remove_all();
+}
+END_TEST
+
+/* The first, which gets its name last, cannot: the others go, what was there is back. */
+START_TEST(none_appears)
+{
+    ggf_output *outs[3];
+    ggf_error err;
+    put_file(scratch("a02"), "old");
+    outs[0] = create(scratch("first"), false);
+    outs[1] = create(scratch("a01"), true);
+    outs[2] = create(scratch("a02"), true);
+    put_file(scratch("first"), "other");
+    ck_assert_int_eq(ggf_outputs_commit(outs, 3, &err), GGF_E_EXISTS);
+    ck_assert_ptr_nonnull(strstr(err.message, "first exists already"));
+    check_content(scratch("first"), "other");
+    check_content(scratch("a02"), "old");
+    ck_assert_int_eq(scratch_files(), 2);
+    remove_all();
+}
+END_TEST
+
+/* Of the writers of a set one is not complete. */
+START_TEST(no_writer_finishes)
+{
+    ggf_writer *w[2];
+    ggf_error err;
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(ggf_writer_create(&w[i], scratch(i ? "b" : "a"), NULL, &err), 0);
+        ggf_writer_add_tensor(w[i], "t", GGF_F32, (uint64_t[]){ 1, 1, 1, 1 }, NULL);
+        ck_assert_int_eq(ggf_writer_begin(w[i], &err), 0);
+    }
+    ck_assert_int_eq(ggf_writer_write(w[1], 0, 0, "abcd", 4, &err), 0);
+    ck_assert_int_eq(ggf_writers_finish(w, 2, &err), GGF_E_ARG);
+    ck_assert_ptr_nonnull(strstr(err.message, "0 bytes of tensor data were written"));
+    ck_assert_int_eq(scratch_files(), 0);
+}
+END_TEST
+
 static void on_signal(int sig)
 {
     ggf_discard_outputs();
@@ -256,6 +358,38 @@ START_TEST(interrupted)
 }
 END_TEST
 
+static void *wait_for_ever(void *arg)
+{
+    for (;;) pause();
+    return arg;
+}
+
+/* A signal that comes while the files get their names, and is taken by another thread
+ * than the one that gives them: all of them are there, or none. */
+START_TEST(interrupted_while_appearing)
+{
+    scratch(""); /* makes the folder */
+    const pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        ggf_output *outs[TOGETHER];
+        pthread_t thread;
+        signal(SIGTERM, on_signal);
+        create_all(outs, TOGETHER, false);
+        if (pthread_create(&thread, NULL, wait_for_ever, NULL)) _exit(99);
+        signal_at_name = SIGTERM;
+        ggf_outputs_commit(outs, TOGETHER, NULL);
+        for (;;) pause();
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 128 + SIGTERM);
+    ck_assert_int_eq(scratch_files(), TOGETHER);
+    check_content(scratch("a00"), "new");
+    remove_all();
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("files");
@@ -269,6 +403,10 @@ int main(void)
     tcase_add_test(tc, stale_temporary);
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, several_discarded_at_once);
+    tcase_add_test(tc, all_appear);
+    tcase_add_test(tc, none_appears);
+    tcase_add_test(tc, no_writer_finishes);
     tcase_add_test(tc, interrupted);
+    tcase_add_test(tc, interrupted_while_appearing);
     return SUITE_RUN("output", tc);
 }
