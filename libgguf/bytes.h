@@ -9,6 +9,9 @@
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "libgguf maps little-endian files and so needs a little-endian machine"
 #endif
+#if SIZE_MAX < UINT64_MAX
+#error "libgguf maps whole models and so needs a 64-bit machine"
+#endif
 
 static inline uint16_t load_u16(const void *p)
 {

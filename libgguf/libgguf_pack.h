@@ -195,6 +195,17 @@ GGF_API int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack,
                              const char *path, const struct ggf_pack_options *options,
                              ggf_error *err);
 
+/* A file that ggf_pack_restore() writes. */
+struct ggf_pack_restored {
+    char *path; /* the caller's to free() */
+    uint64_t size;
+};
+/* Number `index` of them, without reading records or tensors.  GGF_E_NOT_FOUND behind the
+ * last, GGF_E_ARG as ggf_pack_restore(). */
+GGF_API int ggf_pack_restored(const ggf_file *dense, const ggf_pack *pack,
+                              const char *path, uint32_t index,
+                              struct ggf_pack_restored *out, ggf_error *err);
+
 /* Check every byte: records, padding, and if `dense` is not NULL its tensors.  Returns 0
  * with *n_bad counting the damages reported to options->bad. */
 GGF_API int ggf_pack_verify(const ggf_pack *pack, const ggf_file *dense,

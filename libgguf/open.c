@@ -1,14 +1,11 @@
 /* open.c - a model from one file or a split set: mapping, joining, looking up. */
 #include "file.h"
+#include "map.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const struct ggf_open_options no_options;
 
@@ -142,33 +139,11 @@ static void unmap(struct shard *s)
 
 static int map_shard(struct shard *s, const char *path, ggf_error *err)
 {
-    *s = (struct shard){ 0 };
-    /* O_NONBLOCK: a FIFO is refused below instead of waited for. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot open %s: %s", path,
-                        strerror(errno));
-    struct stat st;
-    int status = 0;
-    if (fstat(fd, &st) != 0)
-        status = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read %s: %s", path,
-                          strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        status = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "%s is not a regular file", path);
-    else if (st.st_size == 0)
-        status = ggf_fail(err, GGF_E_FORMAT, 0, "%s is empty", path);
-    if (!status) {
-        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-        s->path = strdup(path);
-        s->view.size = (uint64_t)st.st_size;
-        if (map != MAP_FAILED) s->view.bytes = s->map = map;
-        if (!s->map || !s->path) {
-            status = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot map %s: %s", path,
-                              strerror(errno));
-            unmap(s);
-        }
-    }
-    close(fd);
+    *s = (struct shard){ .path = strdup(path) };
+    int status = s->path ? 0 : ggf_no_memory(err);
+    if (!status) status = map_file(&s->view.bytes, &s->view.size, path, err);
+    if (status) free(s->path);
+    else s->map = (void *)s->view.bytes;
     return status;
 }
 

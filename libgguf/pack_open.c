@@ -1,17 +1,14 @@
 /* pack_open.c - opening an expert pack: every field of header and tables is checked once
  * here.  Reading and hashing records is pack_record.c's work. */
 #include "bytes.h"
+#include "map.h"
 #include "pack.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* A field must have the one value that the format allows. */
 static int expect(uint64_t found, uint64_t expected, uint64_t at, const char *what,
@@ -290,41 +287,17 @@ static int load(ggf_pack *p, uint64_t size, ggf_error *err)
     return s ? s : load_records(p, err);
 }
 
-static int map_file(ggf_pack *p, const char *path, uint64_t *size, ggf_error *err)
-{
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot open %s: %s", path,
-                        strerror(errno));
-    struct stat st;
-    int s = 0;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "%s is not a regular file", path);
-    } else if (st.st_size == 0) {
-        s = ggf_fail(err, GGF_E_FORMAT, 0, "%s is empty", path);
-    } else {
-        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED)
-            s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot map %s: %s", path,
-                         strerror(errno));
-        else p->bytes = p->map = map;
-        *size = (uint64_t)st.st_size;
-        p->info.file_size = *size;
-    }
-    close(fd);
-    return s;
-}
-
 int ggf_pack_open(ggf_pack **out, const char *path, ggf_error *err)
 {
     *out = NULL;
     ggf_pack *p = calloc(1, sizeof *p);
     if (!p) return ggf_no_memory(err);
     p->path = strdup(path);
-    uint64_t size = 0;
     ggf_error why = { 0 };
-    int s = p->path ? map_file(p, path, &size, err) : ggf_no_memory(err);
-    if (!s && (s = load(p, size, &why)) && err) {
+    int s =
+        p->path ? map_file(&p->bytes, &p->info.file_size, path, err) : ggf_no_memory(err);
+    p->map = (void *)p->bytes;
+    if (!s && (s = load(p, p->info.file_size, &why)) && err) {
         *err = why;
         snprintf(err->message, sizeof err->message, "%.150s: %.240s", path, why.message);
     }

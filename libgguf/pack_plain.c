@@ -108,14 +108,13 @@ static int add_tensors(struct plain *p, ggf_error *err)
     return s;
 }
 
-static int begin(struct plain *p, ggf_error *err)
+static int declare(struct plain *p, ggf_error *err)
 {
     int s = 0;
     for (uint64_t i = 0; i < ggf_kv_count(p->dense) && !s; i++)
         if (strncmp(ggf_kv(p->dense, i)->key, "expert_pack.", 12) != 0)
             s = ggf_writer_set_kv(p->writer, ggf_kv(p->dense, i), err);
-    if (!s) s = add_tensors(p, err);
-    return s ? s : ggf_writer_begin(p->writer, err);
+    return s ? s : add_tensors(p, err);
 }
 
 /* ---- The data --------------------------------------------------------------------- */
@@ -250,8 +249,24 @@ int pack_to_plain(const ggf_file *dense, const ggf_pack *pack, const char *path,
     if (!s) s = keep_input(path, ggf_shard(dense, 0)->path, err);
     if (!s) s = keep_input(path, pack->info.path, err);
     if (!s) s = ggf_writer_create(&p.writer, path, &writer, err);
-    if (!s) s = begin(&p, err);
+    if (!s) s = declare(&p, err);
+    if (!s) s = ggf_writer_begin(p.writer, err);
     if (!s) s = write_data(&p, err);
+    free_plain(&p);
+    return s;
+}
+
+int pack_plain_size(uint64_t *bytes, const ggf_file *dense, const ggf_pack *pack,
+                    ggf_error *err)
+{
+    static const struct ggf_pack_options none;
+    struct plain p = { .options = &none, .dense = dense, .pack = pack, .fd = -1 };
+    int s = check_uniform(pack, err);
+    if (!s) s = pack_source_load(&p.source, pack, err);
+    if (!s) s = prepare(&p, err);
+    if (!s) s = ggf_writer_create(&p.writer, NULL, NULL, err);
+    if (!s) s = declare(&p, err);
+    if (!s) *bytes = ggf_writer_file_size(p.writer);
     free_plain(&p);
     return s;
 }

@@ -316,3 +316,22 @@ int ggf_pack_restore(const ggf_file *dense, const ggf_pack *pack, const char *pa
     free_restorer(&r);
     return s;
 }
+
+int ggf_pack_restored(const ggf_file *dense, const ggf_pack *pack, const char *path,
+                      uint32_t index, struct ggf_pack_restored *out, ggf_error *err)
+{
+    struct pack_source source;
+    *out = (struct ggf_pack_restored){ 0 };
+    int s = ggf_pack_matches(dense, pack, err);
+    if (!s) s = pack_source_load(&source, pack, err);
+    if (s) return s;
+    const uint32_t n = source.n_files ? source.n_files : 1;
+    if (index >= n)
+        s = ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
+                     "%" PRIu32 " files are restored", n);
+    else if (source.n_files) out->size = source.files[index].size;
+    else s = pack_plain_size(&out->size, dense, pack, err);
+    if (!s && !(out->path = output_path(path, index, n))) s = ggf_no_memory(err);
+    pack_source_free(&source);
+    return s;
+}

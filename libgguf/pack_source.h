@@ -50,6 +50,10 @@ uint64_t pack_source_bound(uint64_t n_hashes);
 int pack_to_plain(const ggf_file *dense, const ggf_pack *pack, const char *path,
                   const struct ggf_pack_options *options, ggf_error *err);
 
+/* The size of the file it would write. */
+int pack_plain_size(uint64_t *bytes, const ggf_file *dense, const ggf_pack *pack,
+                    ggf_error *err);
+
 /* Build the section, compressed, malloc'd; hashes are those of the dense tensors.  The
  * model is what the pack was made of, with its input; or NULL if there is none to give
  * back. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 void imatrix_close(imatrix *m)
 {
@@ -120,7 +121,8 @@ void imatrix_weights(const struct imatrix_entry *e, uint64_t first, uint64_t n,
 /* Give the mapped pages under a range back; they are read again when needed. */
 static void forget(const imatrix *m, const uint8_t *bytes, uint64_t len)
 {
-    const uintptr_t page = 4096, start = ((uintptr_t)bytes + page - 1) & ~(page - 1);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t start = ((uintptr_t)bytes + page - 1) & ~(page - 1);
     const uintptr_t end = ((uintptr_t)bytes + len) & ~(page - 1);
     if (m->mapped && end > start) madvise((void *)start, end - start, MADV_DONTNEED);
 }

@@ -1,6 +1,7 @@
 /* expert-pack - split a mixture-of-experts GGUF into a dense GGUF and an expert pack, and
  * put it together again; look into packs, verify and repair them. */
 #include "../infer/now.h"
+#include "common/input.h"
 #include "common/opt.h"
 #include "common/out.h"
 #include "common/pack_types.h"
@@ -77,11 +78,7 @@ static void close_pair(struct pair *p)
 /* Packs are known by their first bytes, whatever the file is called. */
 static bool is_pack(const char *path)
 {
-    char magic[5] = "";
-    FILE *f = fopen(path, "rb");
-    const bool pack = f && fread(magic, 1, 5, f) == 5 && !memcmp(magic, "XPACK", 5);
-    if (f) fclose(f);
-    return pack || ends_in(path, ".xpack");
+    return input_begins(path, "XPACK") || ends_in(path, ".xpack");
 }
 
 static int open_pair(struct pair *p, const char *path, const char *experts,
@@ -151,19 +148,32 @@ static int run_make(struct settings *s, const char *path, ggf_error *err)
 
 /* ---- Unpacking ------------------------------------------------------------- */
 
+/* The files that are to be written, printed if `show`, and their bytes. */
+static int list_restored(const struct settings *s, const struct pair *p, bool show,
+                         uint64_t *total, ggf_error *err)
+{
+    struct ggf_pack_restored file;
+    int e;
+    *total = 0;
+    for (uint32_t i = 0;
+         !(e = ggf_pack_restored(p->dense, p->pack, s->output, i, &file, err)); i++) {
+        struct ggf_pack_source source;
+        *total += file.size;
+        if (show) printf("%s  %" PRIu64 " bytes", file.path, file.size);
+        if (show && !ggf_pack_source(p->pack, i, &source, NULL))
+            printf(", was %s", source.name);
+        if (show) putchar('\n');
+        free(file.path);
+    }
+    return e == GGF_E_NOT_FOUND ? 0 : e;
+}
+
 static int unpack(struct settings *s, const struct pair *p, ggf_error *err)
 {
     const double start = seconds_now();
-    uint64_t total = 0;
-    struct ggf_pack_source source;
-    int e;
-    for (uint32_t i = 0; !(e = ggf_pack_source(p->pack, i, &source, err)); i++) {
-        total += source.size;
-        if (s->dry_run)
-            printf("%s  %" PRIu64 " bytes, was %s\n", s->output, source.size,
-                   source.name);
-    }
-    if (e != GGF_E_NOT_FOUND || s->dry_run) return e == GGF_E_NOT_FOUND ? 0 : e;
+    uint64_t total;
+    int e = list_restored(s, p, s->dry_run, &total, err);
+    if (e || s->dry_run) return e;
     s->progress.what = "unpacking";
     e = ggf_pack_restore(p->dense, p->pack, s->output, &s->options, err);
     progress_end(&s->progress);

@@ -1,5 +1,6 @@
 /* gguf-inspect - looks into a model: what it is, where its bytes are, whether they are
  * sound, and how it differs from another. */
+#include "common/input.h"
 #include "common/inspect.h"
 #include "common/opt.h"
 
@@ -86,6 +87,8 @@ static int print_sections(const struct inspect *in, ggf_error *err)
     if (!s && other) s = inspect_diff(in, other, err);
     return s ? s : bad;
 }
+
+static bool is_pack(const char *path) { return input_begins(path, "XPACK"); }
 
 static int run(struct inspect *in, ggf_error *err)
 {

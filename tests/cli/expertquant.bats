@@ -49,8 +49,10 @@ digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  
     run -0 expert-pack --verify "$IN/mixed.gguf"
     [[ $output == *"128 records, 0 damages"* ]]
     run -0 q3n-run -m "$IN/mixed.gguf" -p "The " -n 3 --temp 0
-    run -1 expert-pack --unpack "$IN/mixed.gguf" -o back.gguf
-    [[ $output == *"a plain GGUF has one type for all experts of a block"* ]]
+    for dry in "" --dry-run; do
+        run -1 expert-pack --unpack $dry "$IN/mixed.gguf" -o back.gguf
+        [[ $output == *"a plain GGUF has one type for all experts of a block"* ]]
+    done
     [ -z "$(ls)" ]
 }
 
@@ -78,7 +80,9 @@ digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  
 @test "one type for all: the pack has the bytes of a plain file" {
     moe --tensor-type _exps=q4_K --tensor-type attn=q6_K --tensor-type output=q6_K \
         --tensor-type token_embd=q6_K --target-size 1M --expert-pack p "$IN/moe.gguf"
+    expert-pack --unpack --dry-run p.gguf -o back.gguf >planned
     expert-pack --unpack p.gguf -o back.gguf
+    [ "$(stat -c '%n  %s bytes' back.gguf)" = "$(cat planned)" ]
     moe --tensor-type _exps=q4_K --tensor-type attn=q6_K --tensor-type output=q6_K \
         --tensor-type token_embd=q6_K --pure "$IN/moe.gguf" plain.gguf Q8_0
     [ "$(digests back.gguf | sort -k2)" = "$(digests plain.gguf | sort -k2)" ]

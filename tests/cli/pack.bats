@@ -260,6 +260,19 @@ there_and_back() {
     [ "$(ls)" = m.gguf ]
 }
 
+@test "--unpack --dry-run names the files that --unpack writes, with their sizes" {
+    synth --fused-gate-up
+    gguf-split --split-max-tensors 20 m.gguf m >/dev/null
+    for model in m.gguf m-00001-of-*.gguf; do
+        expert-pack --force "$model" -o p
+        expert-pack --unpack --dry-run p.gguf -o back.gguf | sed 's/,.*//' >planned
+        [ -z "$(ls | grep back)" ]
+        expert-pack --unpack p.gguf -o back.gguf
+        stat -c '%n  %s bytes' back* | diff - planned
+        rm back*
+    done
+}
+
 @test "--info --json is JSON" {
     synth
     expert-pack m.gguf -o p

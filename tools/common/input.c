@@ -46,6 +46,20 @@ int input_read(struct input *in, const char *path, ggf_error *err)
     return r;
 }
 
+bool input_begins(const char *path, const char *bytes)
+{
+    char start[16];
+    struct stat st;
+    const size_t n = strlen(bytes);
+    /* O_NONBLOCK: a FIFO is not waited for. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const bool same = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) &&
+                      n <= sizeof start && pread(fd, start, n, 0) == (ssize_t)n &&
+                      !memcmp(start, bytes, n);
+    if (fd >= 0) close(fd);
+    return same;
+}
+
 int input_ids(int32_t **ids, size_t *n, const char *text, const char *what,
               ggf_error *err)
 {

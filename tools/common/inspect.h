@@ -60,7 +60,6 @@ int inspect_check(const struct inspect *in, ggf_error *err);
 int inspect_diff(const struct inspect *in, const char *other, ggf_error *err);
 
 /* An expert pack, at in->path (in->file is not used): the records that match. */
-bool is_pack(const char *path);
 int inspect_pack(const struct inspect *in, const char *pattern, bool check,
                  ggf_error *err);
 /* The line about the pack that a dense GGUF names; nothing if it names none. */

@@ -7,17 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool is_pack(const char *path)
-{
-    static const char magic[] = { 'X', 'P', 'A', 'C', 'K' }; /* docs/expert-pack.md */
-    char start[sizeof magic];
-    FILE *f = fopen(path, "rb");
-    if (!f) return false;
-    const bool whole = fread(start, sizeof start, 1, f) == 1;
-    fclose(f);
-    return whole && !memcmp(start, magic, sizeof magic);
-}
-
 static void hex_text(char *out, const uint8_t *bytes, int n)
 {
     for (int i = 0; i < n; i++) sprintf(out + 2 * i, "%02x", bytes[i]);

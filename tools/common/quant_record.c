@@ -9,15 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool is_model(const char *path)
-{
-    char magic[4] = "";
-    FILE *f = fopen(path, "rb");
-    const bool yes = f && fread(magic, 1, 4, f) == 4 && !memcmp(magic, "GGUF", 4);
-    if (f) fclose(f);
-    return yes;
-}
-
 static int read_model(recipe **out, const char *path, ggf_error *err)
 {
     const struct ggf_open_options header = { .header_only = true, .allow_gaps = true };
@@ -31,7 +22,7 @@ static int read_model(recipe **out, const char *path, ggf_error *err)
 int quant_read_plan(recipe **out, const char *path, ggf_error *err)
 {
     struct input in;
-    if (is_model(path)) return read_model(out, path, err);
+    if (input_begins(path, "GGUF")) return read_model(out, path, err);
     int s = input_read(&in, path, err);
     if (s) return s;
     s = recipe_read(out, in.bytes, in.len, path, err);
