@@ -15,10 +15,13 @@ VERSION := $(shell sed -n 's/^.define GGF_VERSION_[MP][AIJT][A-Z]* //p' libgguf/
 SOMAJOR := 0
 # The compiler's target, or this machine's while there is no compiler yet (make deps).
 ARCH    := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
-# The archiver of the same target, unless one is named.
+# The archiver of the same target, unless one is named, and its fellows.
+program  = $(or $(shell $(CC) -print-prog-name=$(1) 2>/dev/null),$(1))
 ifeq ($(origin AR),default)
-AR      := $(or $(shell $(CC) -print-prog-name=ar 2>/dev/null),ar)
+AR      := $(call program,ar)
 endif
+NM      ?= $(call program,nm)
+OBJCOPY ?= $(call program,objcopy)
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
        -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
@@ -391,13 +394,21 @@ DOCS     = $(wildcard README.md LICENSE docs/*.md)
 MANPAGES = $(wildcard docs/man/*.1 docs/man/*.3)
 man_path = $(mandir)/man$(subst .,,$(suffix $(1)))
 
-install: all ## install programs, library, header, documents (PREFIX=, DESTDIR=)
+# Names that the library's files share among themselves would clash with names of a program
+# that is linked to it.
+$(BUILD)/static/libgguf.a: $(BUILD)/libgguf.a
+	@mkdir -p $(@D)
+	$(call say,OBJCOPY,$@)
+	$(Q)$(NM) -gP --defined-only $< | awk 'NF > 1 && !/^ggf_/ { print $$1, "ggf_own_" $$1 }' >$(@D)/names
+	$(Q)$(OBJCOPY) --redefine-syms=$(@D)/names $< $@
+
+install: all $(BUILD)/static/libgguf.a ## install programs, library, header, documents (PREFIX=, DESTDIR=)
 	@mkdir -p $(bindir) $(libdir)/pkgconfig $(incdir) $(docdir)
 	install -m 755 $(addprefix $(BUILD)/,$(TOOLS)) $(bindir)
 	install -m 755 $(BUILD)/$(SONAME) $(libdir)/libgguf.so.$(VERSION)
 	ln -sf libgguf.so.$(VERSION) $(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(libdir)/libgguf.so
-	install -m 644 $(BUILD)/libgguf.a $(libdir)
+	install -m 644 $(BUILD)/static/libgguf.a $(libdir)
 	install -m 644 libgguf/libgguf.h libgguf/libgguf_pack.h $(incdir)
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libgguf/libgguf.pc.in \
 	    >$(libdir)/pkgconfig/libgguf.pc

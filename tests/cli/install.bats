@@ -63,6 +63,13 @@ setup() {
     diff "$BATS_TEST_TMPDIR/is" "$BATS_TEST_TMPDIR/should"
 }
 
+@test "the static library claims no name but ggf_*" {
+    nm -gP --defined-only "$lib/libgguf.a" | awk 'NF > 1 { print $1 }' >"$BATS_TEST_TMPDIR/names"
+    [ "$(grep -c '^ggf_' "$BATS_TEST_TMPDIR/names")" -gt 50 ]
+    run grep -v '^ggf_' "$BATS_TEST_TMPDIR/names"
+    [ -z "$output" ]
+}
+
 @test "the header compiles alone as C11 and without extensions" {
     echo '#include <libgguf.h>' >"$BATS_TEST_TMPDIR/h.c"
     cc -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I"$inc" "$BATS_TEST_TMPDIR/h.c"
