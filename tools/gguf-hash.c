@@ -265,6 +265,9 @@ static int run(struct job *j, struct verdict *v, ggf_error *err)
     s = ggf_open(&j->file, j->name, &open, err);
     if (s) return s;
     j->n_tensors = ggf_tensor_count(j->file);
+    for (uint32_t i = 0; i < ggf_shard_count(j->file) && !s; i++)
+        s = out_spare(manifest_path, &ggf_shard(j->file, i)->path, 1, err);
+    if (s) return s;
     if ((s = compute(j, err))) return s;
     if (check_path) return report_check(j, v);
     if (manifest_path) return write_manifest(j, err);

@@ -12,7 +12,6 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct talk {
@@ -33,30 +32,19 @@ static void on_finished(void *user, size_t job)
     if (t->lines) quant_print_item(stderr, t->plan, job);
 }
 
-static bool same_file(const char *x, const char *y)
-{
-    struct stat sx, sy;
-    return !stat(x, &sx) && !stat(y, &sy) && sx.st_dev == sy.st_dev &&
-           sx.st_ino == sy.st_ino;
-}
-
-/* Writing over the input, even with --force, would pull the mapping from under us. */
 static int check_output(const struct quant_job *job, ggf_error *err)
 {
     const struct quant_args *a = job->args;
-    const ggf_file *f = job->file;
-    const uint32_t n = ggf_shard_count(f);
+    const uint32_t n = ggf_shard_count(job->file);
     char name[PATH_MAX];
-    for (uint32_t i = 0; i < n; i++) {
+    int s = 0;
+    for (uint32_t i = 0; i < n && !s; i++) {
         if (quantize_output_name(name, sizeof name, a->output, a->keep_split, i, n) < 0)
             return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
                             "the output's name is too long");
-        for (uint32_t k = 0; k < n; k++)
-            if (same_file(name, ggf_shard(f, k)->path))
-                return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                                "input and output are the same file, %s", name);
+        s = quant_spare_inputs(job, name, err);
     }
-    return 0;
+    return s;
 }
 
 static struct quantize_options quantize_options(const struct quant_job *job)
@@ -174,7 +162,7 @@ static int run(struct quant_job *job, ggf_error *err)
     int s = ggf_open(&job->file, a->input, &oo, err);
     if (!s) s = quant_open_matrix(&job->matrix, a, job->file, err);
     job->options.matrix = job->matrix;
-    if (!s) s = quant_check_texts(a, err);
+    if (!s) s = quant_check_texts(job, err);
     if (!s && a->plan_in) s = quant_read_plan(&job->plan_in, a->plan_in, err);
     if (!s && a->sens) s = sens_read(&job->sens, a->sens, err);
     if (!s) s = plan_make(&job->plan, job->file, &job->options, err);

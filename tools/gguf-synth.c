@@ -114,7 +114,8 @@ static int run(struct synth *s, const char *path)
     }
     synth_list_tensors(s);
     const double start = seconds_now();
-    e = s->dry_run ? print_plan(s, &err) : synth_write(s, vocab, path, &err);
+    e = out_spare(path, &s->vocab_from, 1, &err);
+    if (!e) e = s->dry_run ? print_plan(s, &err) : synth_write(s, vocab, path, &err);
     ggf_close(vocab);
     if (e) return out_error("gguf-synth", &err);
     char size[24], rate[24];

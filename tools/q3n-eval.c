@@ -190,6 +190,21 @@ static int run(struct eval *e, ggf_output *out, ggf_error *err)
     return out ? page_write(out, make_page, e, err) : 0;
 }
 
+/* What is written is nothing that is read; paths: of the models. */
+static int check_spared(const char *const *paths, ggf_error *err)
+{
+    const char *const outputs[] = { opt.html, opt.record.trace,
+                                    reads_base() ? NULL : opt.base };
+    const char *const inputs[] = { opt.model.experts, opt.base_model, opt.file,
+                                   reads_base() ? opt.base : NULL };
+    int r = 0;
+    for (int i = 0; i < 3 && !r; i++) {
+        r = out_spare(outputs[i], inputs, 4, err);
+        if (!r) r = out_spare(outputs[i], paths, 1 + (size_t)opt.others.count, err);
+    }
+    return r;
+}
+
 static int evaluate(const char *const *paths, ggf_error *err)
 {
     const struct eval_options o = {
@@ -209,7 +224,9 @@ static int evaluate(const char *const *paths, ggf_error *err)
     };
     struct eval e;
     ggf_output *page = NULL;
-    int r = eval_open(&e, &o, paths, 1 + (uint32_t)opt.others.count, err);
+    int r = check_spared(paths, err);
+    if (r) return r;
+    r = eval_open(&e, &o, paths, 1 + (uint32_t)opt.others.count, err);
     if (!r && opt.html && !opt.dry_run)
         r = ggf_output_create(&page, opt.html, opt.force, err);
     if (!r && opt.dry_run) print_plan(&e);

@@ -295,7 +295,9 @@ static int prepare_session(struct run *r, ggf_error *err)
 /* Rather now than after hours of work. */
 static int check_output(ggf_error *err)
 {
-    if (!opt.output || opt.force || access(opt.output, F_OK)) return 0;
+    const char *const inputs[] = { opt.model.path, opt.model.experts, opt.file };
+    const int e = out_spare(opt.output, inputs, 3, err);
+    if (e || !opt.output || opt.force || access(opt.output, F_OK)) return e;
     return ggf_fail(err, GGF_E_EXISTS, GGF_NO_OFFSET,
                     "%s exists already; --force replaces it", opt.output);
 }

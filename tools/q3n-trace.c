@@ -196,6 +196,8 @@ int main(int argc, char **argv)
     int e = traces ? 0 : ggf_no_memory(&err);
     for (int i = 0; i < n_args && !e; i++) e = trace_open(&traces[i], args[i], &err);
     c.name = args[0];
+    if (!e) e = out_spare(opt.html, (const char *const *)args, (size_t)n_args, &err);
+    if (!e) e = out_spare(opt.html, &opt.ranking, 1, &err);
     if (!e) e = study(&c, traces, (uint32_t)n_args, &err);
     for (int i = 0; traces && i < n_args; i++) trace_close(traces[i]);
     free(traces);

@@ -143,6 +143,6 @@ digests() { gguf-hash --sha256 "$1" | sed -n "s|^sha256 *\([0-9a-f]*\)  $1:|\1  
     [[ $output == *"no routed experts"* ]]
     ln -s "$IN/moe.gguf" p.gguf
     run -1 moe --force --target-bpw 4 --expert-pack p "$IN/moe.gguf"
-    [[ $output == *"input and output are the same file"* ]]
+    [[ $output == *"is read from, it is not replaced"* ]]
     [ "$(echo *)" = "p.gguf tiny.gguf" ]
 }

@@ -4,7 +4,7 @@
 
 setup() {
     export ROOT=$PWD
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || exit
     gguf-synth --type F16 m.gguf 2>/dev/null
 }
 
@@ -47,4 +47,34 @@ COMMANDS
     run bash -c 'ulimit -v 400000; gguf-quant m.gguf q.gguf Q8_0 512'
     [ "$status" -eq 1 ]
     [ "$(ls)" = m.gguf ]
+}
+
+# --force is leave to replace what is there, not what the program is reading.
+@test "what is read from is not replaced" {
+    cp "$BUILD/samples/q3n-mini-bf16.gguf" mini.gguf
+    cp "$ROOT/samples/q3n-mini.imatrix.gguf" imatrix.gguf
+    head -c 4000 "$ROOT/samples/text/held-out.txt" >text
+    ln -s mini.gguf link
+    ln text name
+    q3n-eval -m mini.gguf -f text -c 64 --chunks 1 --trace trace >/dev/null 2>&1
+    sha256sum mini.gguf imatrix.gguf text trace >sums
+    while read -r command; do
+        run $command
+        echo "$command: $status $output"
+        [ "$status" -eq 1 ]
+        [[ $output == *" is read from, it is not replaced" ]]
+    done <<'COMMANDS'
+q3n-imatrix -m mini.gguf -f text -c 64 -o mini.gguf --force
+q3n-imatrix -m mini.gguf -f text -c 64 -o name --force --dry-run
+q3n-eval -m mini.gguf -f text -c 64 --trace link --force
+q3n-eval -m mini.gguf -f text -c 64 --kl-divergence-base text --force
+q3n-eval -m m.gguf --base-model mini.gguf -f text -c 64 --html mini.gguf --force
+q3n-trace trace --html ./trace --force
+gguf-hash mini.gguf -o link --force
+gguf-synth --vocab-from mini.gguf mini.gguf --force
+gguf-quant --imatrix imatrix.gguf mini.gguf imatrix.gguf Q4_0 -f
+gguf-quant --imatrix imatrix.gguf mini.gguf q.gguf Q4_0 -f --plan-out imatrix.gguf
+gguf-quant --dry-run mini.gguf q.gguf Q4_0 -f --model-card mini.gguf
+COMMANDS
+    sha256sum --quiet -c sums
 }

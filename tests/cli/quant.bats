@@ -350,7 +350,7 @@ split.tensors.count i32 12" ]
     [ "$(types out.gguf attn_q)" = q4_0 ]
     cp "$IN/tiny-bf16.gguf" in.gguf
     ln in.gguf same.gguf
-    fails_with "same file" gguf-quant -q --force in.gguf same.gguf Q4_0
+    fails_with "is read from, it is not replaced" gguf-quant -q --force in.gguf same.gguf Q4_0
     cmp in.gguf "$IN/tiny-bf16.gguf"
     fails_with "cannot create none/out.gguf" gguf-quant -q in.gguf none/out.gguf Q4_0
 }

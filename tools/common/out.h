@@ -28,6 +28,10 @@ void out_keep_terminal(int fd);
  * (a full disk). */
 int out_close_stdout(const char *program, int status);
 
+/* --force is no leave to lose what is read from: fail if `output` is the file of one of n
+ * inputs, by whatever name.  Either may be NULL, for an option that was not given. */
+int out_spare(const char *output, const char *const *inputs, size_t n, ggf_error *err);
+
 /* "1.25 GiB", "512 B"; returns buf. */
 char *out_size(char buf[24], uint64_t bytes);
 

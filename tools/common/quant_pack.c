@@ -7,7 +7,6 @@
 #include "quant_record.h"
 
 #include <inttypes.h>
-#include <sys/stat.h>
 
 static struct quantize_options options_of(const struct quant_job *job,
                                           const struct quant_pack *pack)
@@ -145,17 +144,6 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
     progress_update(bar, done, "");
 }
 
-static int check_output(const struct quant_job *job, const char *path, ggf_error *err)
-{
-    struct stat out, in;
-    for (uint32_t i = 0; i < ggf_shard_count(job->file); i++)
-        if (!stat(path, &out) && !stat(ggf_shard(job->file, i)->path, &in) &&
-            out.st_dev == in.st_dev && out.st_ino == in.st_ino)
-            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
-                            "input and output are the same file, %s", path);
-    return 0;
-}
-
 static int carry_out(const struct quant_job *job, const struct quant_pack *pack,
                      ggf_error *err)
 {
@@ -163,8 +151,8 @@ static int carry_out(const struct quant_job *job, const struct quant_pack *pack,
     const struct quantize_options q = options_of(job, pack);
     struct progress bar = { .what = "quantizing", .off = a->quiet };
     const double start = seconds_now();
-    int s = check_output(job, a->output, err);
-    if (!s) s = check_output(job, a->pack_path, err);
+    int s = quant_spare_inputs(job, a->output, err);
+    if (!s) s = quant_spare_inputs(job, a->pack_path, err);
     if (!s)
         s = quantize_to_pack(job->file, &job->plan, &job->options, &q, a->pack_path,
                              &pack->budget, on_progress, &bar, err);

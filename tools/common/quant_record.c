@@ -3,6 +3,7 @@
 
 #include "digest.h"
 #include "input.h"
+#include "out.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -106,14 +107,29 @@ void quant_record_free(struct quant_job *job)
 
 /* ---- Plan files ------------------------------------------------------------- */
 
-int quant_check_texts(const struct quant_args *a, ggf_error *err)
+int quant_spare_inputs(const struct quant_job *job, const char *path, ggf_error *err)
 {
-    const char *const paths[] = { a->plan_out, a->card };
-    for (int i = 0; i < 2; i++)
-        if (paths[i] && !a->force && !access(paths[i], F_OK))
-            return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
-                            "%s exists already (--force replaces it)", paths[i]);
-    return 0;
+    const struct quant_args *a = job->args;
+    const char *const inputs[] = { a->matrix, a->rules_file,        a->plan_in,
+                                   a->sens,   a->target.probe.text, a->target.probe.in };
+    int s = out_spare(path, inputs, sizeof inputs / sizeof *inputs, err);
+    for (uint32_t i = 0; i < ggf_shard_count(job->file) && !s; i++)
+        s = out_spare(path, &ggf_shard(job->file, i)->path, 1, err);
+    return s;
+}
+
+int quant_check_texts(const struct quant_job *job, ggf_error *err)
+{
+    const struct quant_args *a = job->args;
+    const char *const paths[] = { a->plan_out, a->card, a->target.probe.out };
+    int s = 0;
+    for (int i = 0; i < 3 && !s; i++) {
+        s = quant_spare_inputs(job, paths[i], err);
+        if (!s && paths[i] && !a->force && !access(paths[i], F_OK))
+            s = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET,
+                         "%s exists already (--force replaces it)", paths[i]);
+    }
+    return s;
 }
 
 int quant_write_text(const struct quant_args *a, const char *path, const char *text,

@@ -8,8 +8,13 @@
 /* --plan-in: a plan file, or a GGUF whose types are to be taken. */
 int quant_read_plan(recipe **out, const char *path, ggf_error *err);
 
-/* Fail now if the text files to be written later are there and --force is not given. */
-int quant_check_texts(const struct quant_args *args, ggf_error *err);
+/* Fail if an output's path is that of a file which is read: the source would be pulled
+ * from under its mapping. */
+int quant_spare_inputs(const struct quant_job *job, const char *path, ggf_error *err);
+
+/* Fail now if the text files to be written later are read from, or are there and --force
+ * is not given. */
+int quant_check_texts(const struct quant_job *job, ggf_error *err);
 
 /* Write a small text file, replacing one if --force is given. */
 int quant_write_text(const struct quant_args *args, const char *path, const char *text,

@@ -1,0 +1,20 @@
+/* spare.c - see out.h. */
+#include "out.h"
+
+#include <sys/stat.h>
+
+static bool same_file(const char *x, const char *y)
+{
+    struct stat sx, sy;
+    return !stat(x, &sx) && !stat(y, &sy) && sx.st_dev == sy.st_dev &&
+           sx.st_ino == sy.st_ino;
+}
+
+int out_spare(const char *output, const char *const *inputs, size_t n, ggf_error *err)
+{
+    for (size_t i = 0; output && i < n; i++)
+        if (inputs[i] && same_file(output, inputs[i]))
+            return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                            "%s is read from, it is not replaced", output);
+    return 0;
+}
