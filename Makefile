@@ -56,10 +56,15 @@ src = $(wildcard $(1)/*.c) $(if $(SIMD),$(wildcard $(1)/$(SIMD)/*.c))
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 # CUDA=1: the .cu files of infer/gpu by nvcc, which is the default where there is one for
-# this machine; 0: none.c in their place.
+# this machine that works; 0: none.c in their place.
 NVCC ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 NATIVE := $(filter $(shell uname -m),$(ARCH))
-CUDA ?= $(if $(and $(NVCC),$(NATIVE)),$(if $(SAN),0,1),0)
+ifneq ($(and $(NVCC),$(NATIVE),$(filter-out 0,$(or $(CUDA),$(if $(SAN),0,1)))),)
+ASK_NVCC  := sh tests/nvcc.sh $(NVCC) $(BUILD) $(NVCC_FLAGS)
+NVCC_SAYS := $(shell $(ASK_NVCC))
+endif
+NO_NVCC := $(if $(filter no,$(firstword $(NVCC_SAYS))),$(wordlist 2,99,$(NVCC_SAYS)))
+CUDA ?= $(if $(filter yes,$(firstword $(NVCC_SAYS))),1,0)
 CU   := $(wildcard infer/gpu/*.cu)
 
 GGUF_OBJ   := $(call obj,$(call src,libgguf))
@@ -78,7 +83,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all help deps demo samples check check-gpu gpu-units check-ptx ptx-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu \
+.PHONY: all no-nvcc help deps demo samples check check-gpu gpu-units check-ptx ptx-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu \
         bench-kld bench-turn lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -88,7 +93,7 @@ all: tools $(BUILD)/libgguf.so ## build the libraries and programs
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
-tools: $(addprefix $(BUILD)/,$(TOOLS))
+tools: $(if $(NO_NVCC),no-nvcc) $(addprefix $(BUILD)/,$(TOOLS))
 units: $(addprefix $(BUILD)/tests/,$(UNITS) $(if $(NATIVE),$(GPU_UNITS) $(addprefix emulated/,$(EMULATED_TOOLS))) $(if $(filter 1,$(CUDA)),test_ptx $(PTX_UNITS))) $(addprefix $(BUILD)/tests/test_,$(FUZZERS)) \
        $(BUILD)/tests/checkkernels
 
@@ -103,22 +108,29 @@ $(BUILD)/infer/serve/page.o: infer/serve/page.html # .incbin is no #include
 # ---- CUDA ------------------------------------------------------------------
 # Code for every kind of device in CUDA_ARCH that this nvcc knows, and PTX for those that
 # are not among them: of 90, which those between it and the last one take too, or of the
-# last.  What nvcc adds to our sources is not pedantic.
+# last.  What nvcc adds to our sources is not pedantic; it has statics in functions, which
+# nobody calls (they are for <<<>>>) and which would need the C++ library.
 CUDA_ARCH ?= 75 80 86 89 90 120
 ifeq ($(CUDA),1)
-CUDA_KNOWN := $(shell $(NVCC) --list-gpu-code)
-CUDA_CODE  := $(filter $(CUDA_KNOWN:sm_%=%),$(CUDA_ARCH))
-CUDA_LIBS  := $(wildcard $(dir $(realpath $(NVCC)))../lib64)
-NVFLAGS = -std=c++17 -O3 -D_GNU_SOURCE -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-fno-exceptions$(comma)-Wall$(comma)-Wextra \
+CUDA_CODE := $(filter $(patsubst sm_%,%,$(filter sm_%,$(NVCC_SAYS))),$(CUDA_ARCH))
+CUDA_INC  := $(patsubst -I%,-isystem %,$(filter -I%,$(NVCC_SAYS)))
+CUDA_HOST := $(filter -ccbin=%,$(NVCC_SAYS))
+NVFLAGS = $(CUDA_HOST) -std=c++17 -O3 -D_GNU_SOURCE -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-fno-exceptions$(comma)-fno-threadsafe-statics$(comma)-Wall$(comma)-Wextra \
           $(foreach a,$(CUDA_CODE),-gencode arch=compute_$(a)$(comma)code=sm_$(a)) \
           $(foreach a,$(or $(filter 90,$(CUDA_CODE)),$(lastword $(CUDA_CODE))),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
-LIBS += $(CUDA_LIBS:%=-L%) -lcudart_static -ldl -lrt -lstdc++
+LIBS += $(filter -L%,$(NVCC_SAYS)) -lcudart_static -ldl -lrt
 
-$(BUILD)/%.o: %.cu
+$(BUILD)/%.o: %.cu $(wildcard $(BUILD)/nvcc)
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) $(NVFLAGS) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 endif
+
+# What was compiled by another is compiled anew.
+$(BUILD)/nvcc:
+	@$(ASK_NVCC) >/dev/null
+no-nvcc:
+	@echo "  NOTE   $(if $(filter 0,$(CUDA)),no CUDA (CUDA=0 does not ask): )$(NVCC): $(NO_NVCC)"
 
 # The same files for a device that tests/gpu/emulate.cpp makes of the CPU.
 ifeq ($(origin CXX),default)
@@ -141,16 +153,16 @@ $(BUILD)/tests/gpu/%.o: tests/gpu/%.cpp
 # The same as nvcc compiles them, PTX and all, for a machine of tests/gpu/ptx that runs PTX.
 PTX_ARCH  ?= 75 90
 PTX_OBJ   := $(CU:%.cu=$(BUILD)/ptx/%.o) $(patsubst tests/%.cpp,$(BUILD)/ptx/%.o,$(filter-out %/check.cpp,$(wildcard tests/gpu/ptx/*.cpp)) tests/gpu/emulate.cpp)
-PTX_FLAGS = -std=c++17 -O3 -D_GNU_SOURCE -lineinfo --no-compress $(foreach a,$(PTX_ARCH),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
+PTX_FLAGS = $(CUDA_HOST) -std=c++17 -O3 -D_GNU_SOURCE -lineinfo --no-compress $(foreach a,$(PTX_ARCH),-gencode arch=compute_$(a)$(comma)code=compute_$(a))
 
-$(BUILD)/ptx/infer/gpu/%.o: infer/gpu/%.cu
+$(BUILD)/ptx/infer/gpu/%.o: infer/gpu/%.cu $(wildcard $(BUILD)/nvcc)
 	@mkdir -p $(@D)
 	$(call say,PTX,$<)
-	$(Q)$(NVCC) $(PTX_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+	$(Q)$(NVCC) $(PTX_FLAGS) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 $(BUILD)/ptx/gpu/%.o: tests/gpu/%.cpp
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
-	$(Q)$(CXX) $(CXXBASE) $(CFLAGS) -O3 -march=native -fno-strict-aliasing -DPTX_DEVICE -isystem $(dir $(realpath $(NVCC)))../include -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(CXXBASE) $(CFLAGS) -O3 -march=native -fno-strict-aliasing -DPTX_DEVICE $(CUDA_INC) -MMD -MP -c -o $@ $<
 
 # A kernel file with no functions for this machine would make ar complain of nothing.
 $(BUILD)/libgguf.a: $(GGUF_OBJ)
@@ -228,8 +240,9 @@ PACKAGES = gcc libc6-dev pkg-config zstd libssl-dev libzstd-dev libpcre2-dev lib
            libjansson-dev libmicrohttpd-dev libxxhash-dev libedit-dev
 TEST_PACKAGES = g++ python3 curl jq check libsubunit-dev bats procps openssl bsdextrautils
 
+# What an nvcc that does not work lacks most often is g++.
 deps: ## install the Debian packages needed to build
-	@sh tests/deps.sh $(PACKAGES)
+	@sh tests/deps.sh $(PACKAGES) $(if $(NO_NVCC),g++)
 
 # The rest of make starts anew after the packages are there.
 demo: deps ## build, then inspect, quantize, pack and run the sample model
@@ -253,7 +266,7 @@ ifeq ($(CUDA),1)
 	@$(MAKE) --no-print-directory -j$(JOBS) gpu-units
 	@tests/run.sh $(BUILD)/gpu $(GPU_UNITS)
 else
-	@echo "skipped: there is no nvcc for this machine"
+	@echo "skipped: $(or $(NO_NVCC),there is no nvcc for this machine)"
 endif
 
 check-ptx: ## run them on a machine that executes the PTX nvcc writes (needs nvcc)
@@ -264,7 +277,7 @@ ifeq ($(CUDA),1)
 	    PTX_DEVICE=$$device tests/run.sh $(BUILD) $(PTX_UNITS) || exit 1; \
 	done
 else
-	@echo "skipped: there is no nvcc for this machine"
+	@echo "skipped: $(or $(NO_NVCC),there is no nvcc for this machine)"
 endif
 
 # The full set of reference logits, from a folder: make check-golden GOLDEN=DIR

@@ -81,10 +81,13 @@ static void no_device(cudaError_t e, ggf_error *err)
 
 int gpu_count(ggf_error *err)
 {
-    int n = 0;
-    const cudaError_t e = cudaGetDeviceCount(&n);
-    if (e == cudaSuccess && n > 0) return n;
-    no_device(e == cudaSuccess ? cudaErrorNoDevice : e, err);
+    int n = 0, driver = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    if (e == cudaSuccess) e = n > 0 ? cudaDriverGetVersion(&driver) : cudaErrorNoDevice;
+    /* A runtime of 11.8 begins with drivers that have no cudaLaunchKernelEx() yet. */
+    if (e == cudaSuccess && driver < 11080) e = cudaErrorInsufficientDriver;
+    if (e == cudaSuccess) return n;
+    no_device(e, err);
     return 0;
 }
 
@@ -98,18 +101,20 @@ static int describe_code(struct gpu *g, ggf_error *err)
     const struct gpu_info *info = &g->info;
     cudaFuncAttributes code = {};
     cudaError_t e = cudaErrorNoKernelImageForDevice;
-    int driver = 0;
+    int driver = 0, own = 0;
     if (info->major * 10 + info->minor >= 75)
         e = cudaFuncGetAttributes(&code, (const void *)nothing);
     if (e == cudaSuccess) e = cudaDriverGetVersion(&driver);
+    if (e == cudaSuccess) e = cudaRuntimeGetVersion(&own);
     if (e != cudaSuccess) {
         cudaGetLastError(); /* said */
         return ggf_fail(err, GGF_E_NOT_FOUND, GGF_NO_OFFSET,
                         "device %d, %s, has compute capability %d.%d: %s", info->index,
                         info->name, info->major, info->minor, cudaGetErrorString(e));
     }
-    /* Before 12.3 graphs had no such edges. */
-    g->overlaps = info->major >= 9 && code.ptxVersion >= 90 && driver >= 12030;
+    /* Before 12.3 graphs had no such edges, and so runtimes do not ask for them. */
+    g->overlaps =
+        info->major >= 9 && code.ptxVersion >= 90 && driver >= 12030 && own >= 12030;
     return 0;
 }
 

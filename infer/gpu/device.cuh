@@ -244,7 +244,8 @@ static inline __device__ float bfloat_to_float(uint16_t h)
 }
 static inline __device__ uint16_t float_to_bfloat(float v) /* nearest, ties to even */
 {
-    return __bfloat16_as_ushort(__float2bfloat16_rn(v));
+    const __nv_bfloat16_raw h = __float2bfloat16_rn(v);
+    return h.x;
 }
 /* Two binary16 in a word, the first low. */
 static inline __device__ uint32_t half_pair(float low, float high)

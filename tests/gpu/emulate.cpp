@@ -67,7 +67,7 @@ static struct {
     uint64_t seed = 1;
     uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
     bool hidden = false, refuse_graphs = false;
-    int capability = emu_first_capability(), driver = 13000;
+    int capability = emu_first_capability(), driver = 13000, runtime = 13000;
     float time = 0;
     cudaError_t lost = cudaSuccess; /* stays */
     cudaError_t last = cudaSuccess;
@@ -641,7 +641,8 @@ cudaError_t cudaGetLastError()
 cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = emu.hidden ? 0 : 1;
-    if (emu.driver / 1000 < 13) return emu_result(cudaErrorInsufficientDriver);
+    if (emu.driver / 1000 < emu.runtime / 1000)
+        return emu_result(cudaErrorInsufficientDriver);
     return emu_result(emu.hidden ? cudaErrorNoDevice : cudaSuccess);
 }
 
@@ -669,7 +670,7 @@ cudaError_t cudaDriverGetVersion(int *version)
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    *version = 13000;
+    *version = emu.runtime;
     return emu_result(cudaSuccess);
 }
 
@@ -693,7 +694,11 @@ void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
 void emulator_refuse_graphs(bool refuse) { emu.refuse_graphs = refuse; }
 int emu_capability() { return emu.capability; }
 void emulator_capability(int capability) { emu.capability = capability; }
-void emulator_driver(int version) { emu.driver = version; }
+void emulator_versions(int driver, int runtime)
+{
+    emu.driver = driver;
+    emu.runtime = runtime;
+}
 void emulator_time(float milliseconds) { emu.time = milliseconds; }
 emulator_counts emulator_count(void) { return emu.counts; }
 
@@ -704,7 +709,7 @@ void emulator_reset(void)
     emu.fail_allocation = emu.lose_device = emu.lose_in_copy = 0;
     emu.hidden = emu.refuse_graphs = false;
     emu.capability = emu_first_capability();
-    emu.driver = 13000;
+    emu.driver = emu.runtime = 13000;
     emu.time = 0;
     emu.lost = emu.last = cudaSuccess;
 }

@@ -234,15 +234,17 @@ static inline int __ffs(int v) { return __builtin_ffs(v); }
 struct __half {
     uint16_t bits;
 };
-struct __nv_bfloat16 {
-    uint16_t bits;
+struct __nv_bfloat16_raw {
+    uint16_t x;
 };
 static inline __half __ushort_as_half(unsigned short v) { return { v }; }
 static inline unsigned short __half_as_ushort(__half h) { return h.bits; }
 static inline float __half2float(__half h) { return f16_to_f32(h.bits); }
 static inline __half __float2half_rn(float v) { return { f32_to_f16(v) }; }
-static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 h) { return h.bits; }
-static inline __nv_bfloat16 __float2bfloat16_rn(float v) { return { f32_to_bf16(v) }; }
+static inline __nv_bfloat16_raw __float2bfloat16_rn(float v)
+{
+    return { f32_to_bf16(v) };
+}
 
 static inline int __dp4a(int a, int b, int c)
 {

@@ -49,10 +49,17 @@ START_TEST(a_device_without_code)
     ck_assert_int_eq(gpu_open(&g, 0, &err), GGF_E_NOT_FOUND);
     emulator_capability(75);
     gpu_done(gpu_new());
-    emulator_driver(12040);
+    emulator_versions(12040, 13000);
     ck_assert_int_eq(gpu_open(&g, 0, &err), GGF_E_NOT_FOUND);
     ck_assert_ptr_nonnull(strstr(err.message, "driver is for CUDA 12.4"));
-    emulator_driver(0);
+    /* which is found, but cannot launch as we do */
+    emulator_versions(11040, 11080);
+    ck_assert_int_eq(gpu_open(&g, 0, &err), GGF_E_NOT_FOUND);
+    ck_assert_ptr_nonnull(
+        strstr(err.message, "driver is for CUDA 11.4, this program for 11.8"));
+    emulator_versions(12020, 11080);
+    gpu_done(gpu_new());
+    emulator_versions(0, 13000);
     ck_assert_int_eq(gpu_count(&err), 0);
     ck_assert_ptr_nonnull(strstr(err.message, "there is no driver"));
     emulator_reset();

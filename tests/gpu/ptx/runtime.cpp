@@ -14,8 +14,10 @@ void __cudaRegisterFunction(void **handle, const char *host, char *device,
                             const char *name, int limit, uint3 *, uint3 *, dim3 *, dim3 *,
                             int *);
 cudaError_t __cudaPopCallConfiguration(dim3 *, dim3 *, size_t *, void *);
-cudaError_t __cudaGetKernel(cudaKernel_t *, const void *);
-cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void **, size_t, cudaStream_t);
+/* cudaKernel_t, where there is one */
+cudaError_t __cudaGetKernel(struct CUkern_st **, const void *);
+cudaError_t __cudaLaunchKernel(struct CUkern_st *, dim3, dim3, void **, size_t,
+                               cudaStream_t);
 }
 
 namespace
@@ -179,8 +181,13 @@ cudaError_t __cudaPopCallConfiguration(dim3 *, dim3 *, size_t *, void *)
 {
     die("launched with <<<>>>");
 }
-cudaError_t __cudaGetKernel(cudaKernel_t *, const void *) { return cudaSuccess; }
-cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void **, size_t, cudaStream_t)
+cudaError_t __cudaGetKernel(struct CUkern_st **, const void *) { return cudaSuccess; }
+cudaError_t __cudaLaunchKernel(struct CUkern_st *, dim3, dim3, void **, size_t,
+                               cudaStream_t)
+{
+    die("launched with <<<>>>");
+}
+cudaError_t cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, cudaStream_t)
 {
     die("launched with <<<>>>");
 }
