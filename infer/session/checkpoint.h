@@ -77,6 +77,9 @@ struct q3n_checkpoint_stats q3n_checkpoints_stats(const q3n_checkpoints *c);
 uint32_t q3n_checkpoint_next(uint32_t pos, uint32_t n, uint32_t every,
                              const uint32_t *marks, size_t n_marks);
 
+/* So many of n tokens that have to be computed are. */
+typedef void (*q3n_reading_fn)(void *user, uint32_t done, uint32_t n);
+
 struct q3n_prompt {
     const int32_t *tokens;
     uint32_t n;            /* more than 0 */
@@ -84,7 +87,9 @@ struct q3n_prompt {
     size_t n_marks;
     uint32_t every;                    /* and so many tokens; 0: only these */
     const volatile sig_atomic_t *stop; /* not 0: stop as soon as possible; NULL */
-    uint32_t n_reused;                 /* filled in: tokens that were not computed */
+    q3n_reading_fn reading;            /* told after each batch; NULL */
+    void *user;
+    uint32_t n_reused; /* filled in: tokens that were not computed */
 };
 
 /* Bring a session to hold exactly these tokens, with the logits of the last.  c may be

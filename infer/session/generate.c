@@ -31,6 +31,7 @@ static int prefill(struct q3n_generator *g, const int32_t *ids, size_t n,
         for (uint32_t i = 0; i < k; i++) q3n_sampler_prompt(g->sampler, ids[done + i]);
         done += k;
         g->n_prompt += k;
+        if (g->reading) g->reading(g->reader, (uint32_t)done, (uint32_t)n);
     }
     return 0;
 }
@@ -71,6 +72,8 @@ int q3n_read_prompt(struct q3n_generator *g, q3n_checkpoints *c, struct q3n_prom
     const double start = seconds_now();
     g->pending = -1;
     p->stop = g->stop;
+    p->reading = g->reading;
+    p->user = g->reader;
     const int r = q3n_prompt_eval(g->session, c, p, g->logits, err);
     const uint32_t pos = q3n_session_pos(g->session);
     if (!r) g->n_prompt += pos - p->n_reused;

@@ -23,6 +23,8 @@ struct q3n_generator {
     bool ignore_eos;  /* never choose a token that ends the reply */
     q3n_emit_fn emit; /* gets the text of tokens as they come, control tokens left out */
     void *user;
+    q3n_reading_fn reading;            /* told how far a prompt is; NULL */
+    void *reader;                      /* its user */
     q3n_stop_filter *stops;            /* texts that end the reply; NULL: none */
     const volatile sig_atomic_t *stop; /* not 0: stop as soon as possible; may be NULL */
 

@@ -34,6 +34,8 @@ static int read_to(q3n_session *s, const struct q3n_prompt *p, uint32_t end,
         if (p->stop && *p->stop) return 0;
         e = q3n_session_eval(s, p->tokens + at, n, n - 1, at + n == p->n ? logits : NULL,
                              err);
+        if (!e && p->reading)
+            p->reading(p->user, at + n - p->n_reused, p->n - p->n_reused);
     }
     return e;
 }

@@ -201,6 +201,22 @@ need_terminal() { python3 -c 'import os; os.openpty()' 2>err || skip "no pseudo-
     [ "$(wc -l <turns)" -eq 1 ]
 }
 
+@test "a long prompt: a terminal shows how far it is, nothing else does" {
+    need_terminal
+    yes "the whale and the sea" | head -n 900 >long
+    for chat in "" "-cnv -st"; do
+        # shellcheck disable=SC2086
+        Q3N_CPU=c terminal "wait reading" "wait tokens/s  ETA" "keys \x03" \
+            -- q3n-run -m "$MODEL" -t 1 $chat -f long -c 8192 -ub 32 --temp 0 >shown || [ $? -eq 130 ]
+        run grep whale shown
+        [ "$status" -eq 1 ]
+    done
+    q3n-run -m "$MODEL" -f long -c 8192 -n 1 >out 2>err
+    grep -q whale out
+    run grep reading err
+    [ "$status" -eq 1 ]
+}
+
 @test "thoughts are dimmed where there are colours" {
     need_terminal
     terminal prompt "type one" prompt "keys \x04" \

@@ -94,11 +94,13 @@ void progress_update(struct progress *p, uint64_t done, const char *label)
     p->last = now;
     const double used = now - p->start,
                  share = p->total ? (double)done / (double)p->total : 0;
-    char eta[24], rate[24];
+    char eta[24], rate[32];
     out_time(eta, share > 0 ? used / share - used : 0);
-    out_size(rate, used > 0 ? (uint64_t)((double)done / used) : 0);
-    fprintf(stderr, "\r\033[K%s %3.0f %%  %s/s  ETA %s  %.40s", p->what, 100 * share,
-            rate, eta, label ? label : "");
+    const uint64_t speed = used > 0 ? (uint64_t)((double)done / used) : 0;
+    if (p->unit) out_count(rate, speed);
+    else out_size(rate, speed);
+    fprintf(stderr, "\r\033[K%s %3.0f %%  %s%s%s/s  ETA %s  %.40s", p->what, 100 * share,
+            rate, p->unit ? " " : "", p->unit ? p->unit : "", eta, label ? label : "");
     fflush(stderr);
 }
 

@@ -61,11 +61,12 @@ bool out_colour(FILE *f);
 /* ---- Progress: one line on a terminal, rewritten; nothing elsewhere. ---- */
 struct progress {
     const char *what; /* "hashing" */
-    uint64_t total;   /* bytes */
+    const char *unit; /* of what is counted: "tokens"; NULL: bytes */
+    uint64_t total;
     bool off;         /* never print */
     double start, last;
 };
-/* `label` names the item in hand; done counts bytes. */
+/* `label` names the item in hand. */
 void progress_update(struct progress *p, uint64_t done, const char *label);
 /* Clear the line. */
 void progress_end(struct progress *p);

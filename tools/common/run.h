@@ -10,6 +10,7 @@
 #include "chatopt.h"
 #include "input.h"
 #include "opt.h"
+#include "out.h"
 
 #define RUN_NAME "q3n-run"
 
@@ -45,6 +46,7 @@ struct run {
     struct q3n_generator g;     /* for logits only its session, and what is counted */
     q3n_checkpoints *cache;     /* what is in o->cache, and the states of a chat */
     bool cache_grew;            /* and more */
+    struct progress reading;    /* of a prompt */
     double load_seconds;        /* what opening it all took */
     int32_t *ids;               /* of o->tokens; owned */
     uint32_t n_ids;
@@ -71,6 +73,10 @@ int run_watch_stops(struct run *run, ggf_error *err);
 int run_read(struct run *run, const struct q3n_ids *ids, enum q3n_stop *why,
              ggf_error *err);
 int run_save_cache(struct run *run, ggf_error *err);
+/* From here to there a terminal has a line that tells how far a prompt is, if it takes
+ * longer than a second. */
+void run_reading_begin(struct run *run);
+void run_reading_end(struct run *run);
 /* Could that file be written?  Asked at the beginning, since it is written at the end. */
 int run_check_cache(const char *path, ggf_error *err);
 

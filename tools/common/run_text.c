@@ -8,6 +8,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { SHORT = 512 }; /* tokens of a prompt that is soon read */
 
 void run_start_stats(struct run *run)
 {
@@ -59,6 +62,31 @@ void run_print_stats(const struct run *run, bool json)
     run_stats_print(&stats, json);
 }
 
+static void on_reading(void *user, uint32_t done, uint32_t n)
+{
+    struct run *run = user;
+    if (done == n || seconds_now() - run->reading.start < 1) return;
+    run->reading.total = n;
+    progress_update(&run->reading, done, "");
+}
+
+void run_reading_begin(struct run *run)
+{
+    const uint32_t ubatch = q3n_session_settings(run->g.session).n_ubatch;
+    if (!isatty(STDERR_FILENO)) return;
+    run->reading =
+        (struct progress){ .what = "reading", .unit = "tokens", .start = seconds_now() };
+    run->g.reading = on_reading;
+    run->g.reader = run;
+    if (run->g.n_batch > ubatch) run->g.n_batch = ubatch; /* no more work, more often */
+}
+
+void run_reading_end(struct run *run)
+{
+    if (run->g.reading) progress_end(&run->reading);
+    run->g.reading = NULL;
+}
+
 static int print(const char *text, size_t len)
 {
     return fwrite(text, 1, len, stdout) != len || fflush(stdout);
@@ -95,11 +123,18 @@ int run_watch_stops(struct run *run, ggf_error *err)
     return r ? r : q3n_stop_filter_new(&run->g.stops, run->stops, err);
 }
 
-/* Compute tokens and print what the model says to them. */
-static int reply(struct run *run, const struct q3n_ids *ids, ggf_error *err)
+/* Compute tokens and print what the model says to them, behind the prompt: that comes
+ * first, but not where a line that tells of progress would take its last one away. */
+static int reply(struct run *run, const struct q3n_ids *ids, const struct input *prompt,
+                 ggf_error *err)
 {
     enum q3n_stop why;
+    const bool first = !isatty(STDERR_FILENO) || ids->n <= SHORT;
+    if (first) print(prompt->bytes, prompt->len);
+    else run_reading_begin(run);
     int r = run_read(run, ids, &why, err);
+    run_reading_end(run);
+    if (!r && !first && why == Q3N_STOP_LIMIT) print(prompt->bytes, prompt->len);
     if (!r && run->grammar) /* at its beginning */
         r = q3n_sampler_constrain(run->g.sampler, run->grammar, run->trie, err);
     run_start_stats(run);
@@ -126,8 +161,8 @@ int run_text(struct run *run, ggf_error *err)
             err, GGF_E_ARG, GGF_NO_OFFSET,
             "the %zu tokens of the prompt do not fit into the context of %u (-c)", ids.n,
             q3n_session_ctx(run->g.session));
-    if (!r && !run->o->no_display_prompt) print(in.bytes, in.len);
-    if (!r) r = reply(run, &ids, err);
+    if (run->o->no_display_prompt) in.len = 0;
+    if (!r) r = reply(run, &ids, &in, err);
     if (!r) r = run_save_cache(run, err);
     q3n_ids_free(&ids);
     free(in.bytes);

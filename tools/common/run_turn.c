@@ -160,7 +160,9 @@ static int read_and_reply(struct dialog *d, const struct q3n_ids *ids, bool thin
     struct q3n_prompt p = { .tokens = ids->ids, .n = (uint32_t)ids->n, .marks = marks };
     p.n_marks = find_marks(d, ids, marks);
     const double start = seconds_now();
+    run_reading_begin(run);
     int r = q3n_read_prompt(&run->g, run->cache, &p, &turn->why, err);
+    run_reading_end(run);
     turn->prompt_seconds = seconds_now() - start;
     turn->n_prompt = p.n;
     turn->n_reused = p.n_reused;
