@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 enum { PIECE = 256 << 10 };
 
@@ -19,10 +20,31 @@ static struct fault {
     bool flip;      /* ... has a bit turned, or ... */
     size_t at_most; /* ... comes in bits of so many bytes, */
     int times;      /* so often; 0: always */
+    bool slow;      /* pieces alone; others take long, and this ends in one's middle */
 } fault;
 static ino_t pack_file;
 static uint64_t first_record;
 static _Atomic int hit, begun; /* begun: records that are read in pieces */
+
+/* Reads by a helper, which begin behind the first piece: of which record plus 1, or 0. */
+static _Atomic uint64_t helped;
+static _Atomic bool overlap; /* one was read from its start meanwhile */
+
+/* Somebody helps with the record by now; a second at most. */
+static void wait_for_help(uint64_t record)
+{
+    const struct timespec moment = { .tv_nsec = 1000000 };
+    for (int i = 0; i < 1000 && atomic_load(&helped) != record + 1; i++)
+        nanosleep(&moment, NULL);
+}
+
+static void help_slowly(uint64_t record)
+{
+    const struct timespec some_time = { .tv_nsec = 30000000 };
+    atomic_store(&helped, record + 1);
+    nanosleep(&some_time, NULL);
+    atomic_store(&helped, 0);
+}
 
 ssize_t pread(int fd, void *into, size_t n, off_t offset)
 {
@@ -31,7 +53,13 @@ ssize_t pread(int fd, void *into, size_t n, off_t offset)
     const uint64_t at = ((uint64_t)offset - first_record) % RECORD;
     if (is_pack && !at && n == PIECE) atomic_fetch_add(&begun, 1);
     bool now = is_pack && fault.at >= at && fault.at < at + n;
+    if (fault.slow && n != PIECE) now = false;
     if (now && fault.times) now = atomic_fetch_add(&hit, 1) < fault.times;
+    const uint64_t record = ((uint64_t)offset - first_record) / RECORD;
+    if (is_pack && !at && n != PIECE && atomic_load(&helped) == record + 1)
+        atomic_store(&overlap, true);
+    if (is_pack && at && fault.slow) help_slowly(record);
+    if (now && fault.slow) wait_for_help(record);
     if (now && fault.error) {
         errno = fault.error;
         return -1;
@@ -111,6 +139,19 @@ START_TEST(same_numbers)
 }
 END_TEST
 
+/* Where the first piece fails, the record is read anew only when nobody is writing into
+ * its memory any more. */
+START_TEST(helper_ends_first)
+{
+    const struct fault f = { .at = 10, .error = EIO, .times = 3, .slow = true };
+    atomic_store(&overlap, false);
+    ck_assert_msg(!run(&f, 2, Q3N_VERIFY_FIRST), "%s", err.message);
+    ck_assert_mem_eq(logits, expected, sizeof logits);
+    ck_assert_uint_gt(stats.retries, 0);
+    ck_assert(!atomic_load(&overlap));
+}
+END_TEST
+
 static const struct lasting {
     struct fault fault;
     int code;
@@ -143,6 +184,7 @@ int main(void)
     tcase_add_checked_fixture(tc, prepare, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, same_numbers, 0, N_PASSING);
+    tcase_add_test(tc, helper_ends_first);
     tcase_add_loop_test(tc, lost, 0, N_LASTING);
     return SUITE_RUN("halves", tc);
 }
