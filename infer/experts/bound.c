@@ -54,7 +54,9 @@ static void *read_any(void *arg)
     uint64_t state = (uint64_t)(seconds_now() * 1e9) ^ (uintptr_t)&state;
     ggf_error err;
     int e = memory ? 0 : ggf_no_memory(&err), none = 0;
-    while (!e && seconds_now() < m->end && !atomic_load(&m->status))
+    /* One at least, however late the thread began. */
+    for (bool more = true; more && !e && !atomic_load(&m->status);
+         more = seconds_now() < m->end)
         e = read_one(m, splitmix_below(&state, d->n_layer),
                      splitmix_below(&state, d->n_expert), memory, &err);
     free(memory);

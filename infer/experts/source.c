@@ -61,8 +61,7 @@ static int check_record(struct source *src, const struct expert_dims *d,
         uint64_t bytes;
         int e = check_type(src, d, p, r->type[p], &bytes, err);
         if (e) return e;
-        if (r->part_bytes[p] != bytes || r->part_offset[p] > r->raw_bytes ||
-            r->raw_bytes - r->part_offset[p] < bytes)
+        if (r->part_bytes[p] != bytes)
             return ggf_fail(err, GGF_E_FORMAT, r->offset,
                             "layer %" PRIu32 ", expert %" PRIu32 " of the pack: a matrix "
                             "has %" PRIu64 " bytes, expected %" PRIu64,
@@ -99,15 +98,13 @@ const struct ggf_pack_record *source_record(const struct source *src, uint32_t e
 
 /* ---- Layout -------------------------------------------------------------- */
 
-/* Parts lie in the order of their numbers, each on an alignment boundary: gate and up can
- * be read before down. */
+/* Whoever opens a pack has seen that parts lie in the order of their numbers, each on an
+ * alignment boundary: gate and up can be read before down. */
 static void layout_record(const struct source *src, const struct ggf_pack_record *r,
                           struct layout *l)
 {
     const struct ggf_pack_info *pack = ggf_pack_info(src->pack);
     const uint64_t cut = r->part_offset[GGF_DOWN];
-    const bool whole = r->compressed || cut < r->part_offset[GGF_GATE] ||
-                       cut < r->part_offset[GGF_UP] || !cut || cut % DISK_ALIGN;
     const struct disk_piece all = { .path = pack->path,
                                     .file_size = pack->file_size,
                                     .offset = r->offset,
@@ -116,7 +113,7 @@ static void layout_record(const struct source *src, const struct ggf_pack_record
     *l = (struct layout){ .pieces = { all, all }, .n = 1, .n_in = 1 };
     l->bytes = r->raw_bytes;
     for (int p = 0; p < GGF_PARTS; p++) l->part[p] = r->part_offset[p];
-    if (whole) return;
+    if (r->compressed) return;
     l->n = 2;
     l->pieces[0].bytes = l->pieces[0].need = cut;
     l->pieces[1].offset += cut;
