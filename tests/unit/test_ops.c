@@ -402,6 +402,7 @@ START_TEST(soft_plus)
 {
     near((double)softplus(0), log(2), 1);
     near((double)softplus(3), log1p(exp(3)), 3);
+    near((double)softplus(10), log1p(exp(10)), 10);
     ck_assert(softplus(25) == 25);
     ck_assert(softplus(-30) == 0); /* as log(1 + exp(x)) rounds, not log1p */
     near((double)sigmoid(-2), 1 / (1 + exp(2)), 1);

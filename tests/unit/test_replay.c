@@ -3,6 +3,7 @@
  * (tests/cli/trace.bats). */
 #include "../../infer/experts/heap.h"
 #include "../../infer/experts/replay.h"
+#include "../../infer/experts/sweep.h"
 #include "../../tools/common/curves.h"
 #include "suite.h"
 
@@ -315,6 +316,33 @@ START_TEST(forecasts_with_a_device)
 }
 END_TEST
 
+/* Who stays of a sweep: as many of the most used as the layer's share of what is free or
+ * cold; a quarter of the share where nothing is; never more than the share.  Those with
+ * equal uses stay together or not at all. */
+START_TEST(sweeps)
+{
+    static const uint32_t uses[] = { 9, 1, 5, 5, 2, 7, 1, 3 };
+    static const struct {
+        uint64_t free, cold;
+        uint32_t from;
+    } cases[] = {
+        { 0, 0, 8 },   { 9, 0, 8 },   { 10, 10, 6 },    { 0, 39, 6 },
+        { 20, 20, 4 }, { 30, 30, 2 }, { 1000, 500, 2 },
+    };
+    struct sweep s = { .n_layer = 4, .n = 8, .each = 10, .room = 240, .uses = uses };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        s.free = cases[i].free;
+        s.cold = cases[i].cold;
+        ck_assert_uint_eq(sweep_hot_from(&s), cases[i].from);
+    }
+    ck_assert(sweep_is_one(&s));
+    s.room = 320; /* all layers fit */
+    ck_assert(!sweep_is_one(&s));
+    s.room = 319;
+    ck_assert(sweep_is_one(&s));
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("replay");
@@ -325,6 +353,7 @@ int main(void)
     tcase_add_test(tc, refused);
     tcase_add_test(tc, locality);
     tcase_add_test(tc, heap);
+    tcase_add_test(tc, sweeps);
     tcase_add_test(tc, forecasts);
     tcase_add_test(tc, forecasts_with_a_device);
     return SUITE_RUN("replay", tc);
