@@ -4,6 +4,7 @@
 #include "tiny_model.h"
 
 #include "../../infer/session/checkpoint.h"
+#include "../../infer/session/kept.h"
 
 #include <dirent.h>
 
@@ -244,6 +245,47 @@ START_TEST(limits)
 }
 END_TEST
 
+static struct state *kept_state(struct kept *k, struct page *p, const int32_t *tail,
+                                uint32_t n)
+{
+    struct state *s = state_add(k, p, tail, n);
+    ck_assert_ptr_nonnull(s);
+    state_hold(k, s, TIER_RAM);
+    s->used = k->clock = 100;
+    return s;
+}
+
+/* Who goes is who saves least: tokens from the next shorter one on, and the longer ago
+ * that anybody wanted it. */
+START_TEST(who_goes)
+{
+    static const uint8_t root[KEY_BYTES] = { 1 };
+    int32_t other[PAGE_TOKENS], same[PAGE_TOKENS];
+    struct kept k;
+    for (int i = 0; i < PAGE_TOKENS; i++) other[i] = 1 + (same[i] = i);
+    kept_init(&k, root);
+    struct page *p = page_add(&k, &k.root, same);
+    ck_assert_ptr_nonnull(p);
+    struct state *ten = kept_state(&k, &k.root, same, 10);
+    struct state *hundred = kept_state(&k, &k.root, same, 100);
+    struct state *fifty = kept_state(&k, &k.root, other, 50);
+    struct state *behind = kept_state(&k, p, other, 5); /* 261, of which 161 are new */
+    ck_assert_ptr_eq(kept_victim(&k, TIER_RAM, NULL), ten);
+    ck_assert_ptr_eq(kept_victim(&k, TIER_RAM, ten), fifty);
+    ck_assert_ptr_null(kept_victim(&k, TIER_DISK, NULL));
+    hundred->used = 80; /* 90 / 21 */
+    ck_assert_ptr_eq(kept_victim(&k, TIER_RAM, NULL), hundred);
+    behind->used = 60; /* 161 / 41 */
+    ck_assert_ptr_eq(kept_victim(&k, TIER_RAM, NULL), behind);
+    behind->used = 64; /* 161 / 37 */
+    ck_assert_ptr_eq(kept_victim(&k, TIER_RAM, NULL), hundred);
+    ck_assert(state_drop(&k, hundred, TIER_RAM)); /* now 251 / 37, and 10, and 50 */
+    ck_assert_ptr_eq(kept_victim(&k, TIER_RAM, NULL), behind);
+    ck_assert_ptr_eq(kept_match(&k, same, 99), ten);
+    kept_free(&k);
+}
+END_TEST
+
 /* ---- Disk ------------------------------------------------------------------ */
 
 START_TEST(survives)
@@ -460,6 +502,7 @@ int main(void)
     tcase_add_test(c, refuses_other_types);
     tcase_add_test(c, shared_pages);
     tcase_add_test(c, limits);
+    tcase_add_test(c, who_goes);
     tcase_add_test(c, survives);
     tcase_add_test(c, disk_limit);
     tcase_add_loop_test(c, damaged, 0, 3 * REGIONS);
