@@ -341,11 +341,20 @@ static int work(struct run *run, ggf_error *err)
     return opt.chat ? run_chat(run, err) : run_text(run, err);
 }
 
+static int check_spared(ggf_error *err)
+{
+    const char *const inputs[] = { opt.model.path, opt.model.experts, opt.run.file,
+                                   opt.run.tokens };
+    const int r = recorder_spare(&opt.record, inputs, 4, err);
+    return r ? r : out_spare(opt.run.logits, inputs, 4, err);
+}
+
 static int run_all(struct run *run, ggf_error *err)
 {
     const double start = seconds_now();
     struct recorder recorder = { 0 };
-    int r = open_model(run, err);
+    int r = check_spared(err);
+    if (!r) r = open_model(run, err);
     if (!r && opt.run.stats) r = q3n_model_measure_disk(run->model, 0.5, err);
     if (!r) r = recorder_open(&recorder, &opt.record, opt.run.force, run->model, err);
     if (!r) r = open_session(run, recorder_watch(&recorder), err);

@@ -351,7 +351,9 @@ static int open_model(struct work *w, ggf_error *err)
     session.n_seq = n;
     load_options.session = session;
     load_options.other_bytes = cache_bytes();
-    int r = override_apply(&opt.override, opt.model.path, &load_options, err);
+    const char *const inputs[] = { opt.model.path, opt.model.experts };
+    int r = recorder_spare(&opt.record, inputs, 2, err);
+    if (!r) r = override_apply(&opt.override, opt.model.path, &load_options, err);
     if (!r) r = q3n_model_open(&w->model, opt.model.path, &load_options, err);
     if (!r) r = recorder_open(&w->recorder, &opt.record, opt.force, w->model, err);
     if (!r) r = q3n_tokenizer_load(&w->tokenizer, q3n_model_file(w->model), err);

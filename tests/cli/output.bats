@@ -69,6 +69,9 @@ q3n-imatrix -m mini.gguf -f text -c 64 -o name --force --dry-run
 q3n-eval -m mini.gguf -f text -c 64 --trace link --force
 q3n-eval -m mini.gguf -f text -c 64 --kl-divergence-base text --force
 q3n-eval -m m.gguf --base-model mini.gguf -f text -c 64 --html mini.gguf --force
+q3n-run -m mini.gguf -p x -n 1 --trace link --force
+q3n-run -m mini.gguf -f text -n 1 --save-history name --force
+q3n-serve -m mini.gguf --port 0 --trace mini.gguf --force
 q3n-trace trace --html ./trace --force
 gguf-hash mini.gguf -o link --force
 gguf-synth --vocab-from mini.gguf mini.gguf --force

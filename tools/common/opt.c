@@ -153,7 +153,7 @@ static const char *expectation(enum opt_kind kind)
 {
     switch (kind) {
     case OPT_INT: return "a whole number";
-    case OPT_U64: return "a number of 0 or more";
+    case OPT_U64: return "a whole number of 0 or more";
     case OPT_FLOAT: return "a number";
     case OPT_SIZE: return "a size such as 512M or 12G";
     default: return "a value";

@@ -154,10 +154,12 @@ static int take_output(const char *word)
 
 static int take_threads(const char *word)
 {
+    enum { MAX_THREADS = 4096 };
     char *end;
     const long v = strtol(word, &end, 10);
-    if (*end || v > 4096)
-        return opt_error(&quant_program, "'%s' is not a number of threads", word);
+    if (*end || v > MAX_THREADS)
+        return opt_error(&quant_program, "'%s' is not a number of threads, at most %d",
+                         word, MAX_THREADS);
     a.threads = v > 0 ? (int)v : 0;
     return OPT_GO;
 }

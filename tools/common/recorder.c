@@ -1,6 +1,8 @@
 /* recorder.c - see recorder.h. */
 #include "recorder.h"
 
+#include "out.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -29,6 +31,14 @@ static int check_name(const struct recorder *r, ggf_error *err)
     if (!r->o.save_history || r->force || access(r->o.save_history, F_OK)) return 0;
     return ggf_fail(err, GGF_E_EXISTS, GGF_NO_OFFSET, "%.200s is there already",
                     r->o.save_history);
+}
+
+int recorder_spare(const struct recorder_options *o, const char *const *inputs, size_t n,
+                   ggf_error *err)
+{
+    int e = out_spare(o->trace, inputs, n, err);
+    if (!e) e = out_spare(o->save_history, inputs, n, err);
+    return e ? e : out_spare(o->trace, &o->history, 1, err);
 }
 
 int recorder_open(struct recorder *r, const struct recorder_options *o, bool force,

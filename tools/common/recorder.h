@@ -37,6 +37,10 @@ struct recorder {
     struct route_watch watch;
 };
 
+/* Fail if a file to be written is one of n inputs, or the trace is the history. */
+int recorder_spare(const struct recorder_options *o, const char *const *inputs, size_t n,
+                   ggf_error *err);
+
 /* Begin the files, read the history and load its experts.  After a failure too, close. */
 int recorder_open(struct recorder *r, const struct recorder_options *o, bool force,
                   q3n_model *model, ggf_error *err);
