@@ -49,10 +49,11 @@ static bool compile_override(struct synth *s, int i)
 /* Dimensions that cannot work; NULL if all is well. */
 static const char *shape_fault(const struct shape *p)
 {
-    const uint64_t all[] = { p->layers,   p->embd,      p->heads,   p->heads_kv,
-                             p->head_dim, p->interval,  p->k_heads, p->v_heads,
-                             p->state,    p->conv,      p->experts, p->used,
-                             p->ff,       p->ff_shared, p->vocab,   p->ctx };
+    const uint64_t all[] = { p->layers,   p->embd,      p->heads,     p->heads_kv,
+                             p->head_dim, p->rope_dims, p->interval,  p->k_heads,
+                             p->v_heads,  p->state,     p->conv,      p->experts,
+                             p->used,     p->ff,        p->ff_shared, p->vocab,
+                             p->ctx };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i] == 0 || all[i] > 1u << 24) return "a dimension is 0 or above 16777216";
     if (p->layers > 9999) return "more than 9999 layers";
@@ -130,7 +131,7 @@ static int run(struct synth *s, const char *path)
 static struct synth synth;
 static struct {
     const char *shape, *type, *gate, *up, *down;
-    struct shape set; /* what options say; 0: as the shape has it */
+    struct shape set; /* what options say, or NOT_GIVEN: as the shape has it */
 } arg = { .shape = "tiny", .type = "Q4_K" };
 
 static const struct opt options[] = {
@@ -189,25 +190,41 @@ static const struct opt_program program = {
     1
 };
 
+#define NOT_GIVEN UINT64_MAX
+
+static void forget_dimensions(void)
+{
+    for (uint64_t *d = &arg.set.layers; d <= &arg.set.ctx; d++) *d = NOT_GIVEN;
+}
+
 /* The shape that was named, with the dimensions that were given. */
 static int take_shape(struct shape *p)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcmp(arg.shape, shapes[i].name)) *p = shapes[i];
-    if (!p->name) return opt_error(&program, "unknown shape '%s'", arg.shape);
+    if (!p->name)
+        return opt_error(&program,
+                         "--shape '%s' is none of qwen3-next-80b, q3n-mini, tiny",
+                         arg.shape);
     uint64_t *to = &p->layers;
     for (const uint64_t *from = &arg.set.layers; from <= &arg.set.ctx; from++, to++)
-        if (*from) *to = *from;
+        if (*from != NOT_GIVEN) *to = *from;
     return shape_fault(p) ? opt_error(&program, "%s", shape_fault(p)) : 0;
 }
 
 static int take_types(struct synth *s)
 {
-    if (!type_option(arg.type, &s->type) ||
-        !type_option(arg.gate ? arg.gate : arg.type, &s->type_gate) ||
-        !type_option(arg.up ? arg.up : arg.type, &s->type_up) ||
-        !type_option(arg.down ? arg.down : arg.type, &s->type_down))
-        return opt_error(&program, "unknown tensor type in --type options");
+    const struct {
+        const char *name;
+        uint32_t *type;
+    } types[] = { { arg.type, &s->type },
+                  { arg.gate ? arg.gate : arg.type, &s->type_gate },
+                  { arg.up ? arg.up : arg.type, &s->type_up },
+                  { arg.down ? arg.down : arg.type, &s->type_down } };
+    for (int i = 0; i < 4; i++)
+        if (!type_option(types[i].name, types[i].type))
+            return opt_error(&program, "'%s' is no tensor type that can be made",
+                             types[i].name);
     if (s->fused && arg.up)
         return opt_error(&program, "--type-up has no effect with --fused-gate-up");
     if (s->overrides.count > (int)(sizeof s->patterns / sizeof *s->patterns))
@@ -223,6 +240,7 @@ int main(int argc, char **argv)
 {
     char **args;
     int n_args;
+    forget_dimensions();
     int status = opt_parse(&program, argc, argv, &args, &n_args);
     if (status != OPT_GO) return status;
     if ((status = take_shape(&synth.shape))) return status;

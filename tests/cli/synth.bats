@@ -117,7 +117,7 @@ small() {
     [ "$(ls)" = m.gguf ]
     for args in "" "--type Q9 n" "--type Q8_1 n" "--shape huge n" "--layers 0x n" "--heads 3 n" \
                 "--experts 1 n" "--routing-skew -1 n" "--tensor-type x n" "--tensor-type (=F16 n" \
-                "--fused-gate-up --type-up F16 n" "--embd 99999999 n" "-t -1 n" "a b"; do
+                "--fused-gate-up --type-up F16 n" "--embd 99999999 n" "--layers 0 n" "--rope-dims 0 n" "-t -1 n" "a b"; do
         run gguf-synth $args
         [ "$status" -eq 2 ]
     done
