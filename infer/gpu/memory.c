@@ -91,6 +91,22 @@ static int out_of_memory(uint64_t bytes, const char *what, ggf_error *err)
                     words);
 }
 
+/* One session may begin or end while another one computes. */
+static gpu *take_device(const q3n_model *m)
+{
+    pthread_mutex_lock(&m->offload->mutex);
+    return m->offload->gpu;
+}
+static void give_device(const q3n_model *m) { pthread_mutex_unlock(&m->offload->mutex); }
+
+static int get_sequence(struct device_sequence *s, const q3n_model *m, uint64_t bytes,
+                        ggf_error *err)
+{
+    const int e = gpu_alloc(take_device(m), &s->memory_d, bytes, err);
+    give_device(m);
+    return e ? out_of_memory(bytes, "a sequence on the device", err) : 0;
+}
+
 int device_sequence_new(struct device_sequence **out, const q3n_model *m,
                         const struct q3n_session_options *o, ggf_error *err)
 {
@@ -106,8 +122,7 @@ int device_sequence_new(struct device_sequence **out, const q3n_model *m,
         if (!s->kv || !s->delta || !s->choice) e = ggf_no_memory(err);
     }
     if (!e) cut_sequence(&c, m, o, s);
-    if (!e && c.used && gpu_alloc(m->offload->gpu, &s->memory_d, c.used, err))
-        e = out_of_memory(c.used, "a sequence on the device", err);
+    if (!e && c.used) e = get_sequence(s, m, c.used, err);
     if (e) {
         device_sequence_free(s, m);
         return e;
@@ -121,11 +136,13 @@ int device_sequence_new(struct device_sequence **out, const q3n_model *m,
 void device_sequence_free(struct device_sequence *s, const q3n_model *m)
 {
     if (!s) return;
+    gpu *const g = take_device(m);
     for (int i = 0; i < 2; i++) gpu_graph_free(s->step[i]);
     for (uint32_t i = 0; s->choice && i < 2 * m->hp.n_layer; i++)
         gpu_graph_free(s->choice[i]);
+    gpu_free(g, s->memory_d);
+    give_device(m);
     free(s->choice);
-    if (s->memory_d) gpu_free(m->offload->gpu, s->memory_d);
     free(s->kv);
     free(s->delta);
     free(s);
@@ -313,7 +330,10 @@ int device_work_new(struct device_work **out, const q3n_model *m, struct workspa
     *out = NULL;
     if (!m->offload) return 0;
     struct device_work *d = calloc(1, sizeof *d);
-    const int e = d ? get_memory(d, m, w->n_batch, err) : ggf_no_memory(err);
+    if (!d) return ggf_no_memory(err);
+    take_device(m);
+    const int e = get_memory(d, m, w->n_batch, err);
+    give_device(m);
     if (e) {
         device_work_free(d, m);
         return e;
@@ -326,7 +346,9 @@ int device_work_new(struct device_work **out, const q3n_model *m, struct workspa
 void device_work_free(struct device_work *d, const q3n_model *m)
 {
     if (!d) return;
-    if (d->memory_d) gpu_free(m->offload->gpu, d->memory_d);
-    if (d->host.memory) gpu_host_free(m->offload->gpu, d->host.memory);
+    gpu *const g = take_device(m);
+    gpu_free(g, d->memory_d);
+    gpu_host_free(g, d->host.memory);
+    give_device(m);
     free(d);
 }
