@@ -25,7 +25,9 @@
  *                                                     total = fma(p, d, total)
  *     and over the row from y = 0                     y = y + total
  *
- * d is the activation's, scale the weights' as the decoders have it: d * (its number). */
+ * d is the activation's, scale the weights' as the decoders have it: d * (its number).
+ * Where a scale or min is infinite or NaN, so is y, but a device may have NaN in place of
+ * an infinity. */
 #ifndef QUANT_MUL_H
 #define QUANT_MUL_H
 
