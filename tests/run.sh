@@ -12,6 +12,8 @@ set -u
 build=$(cd "${1:?build folder}" && pwd); shift
 cd "$(dirname "$0")/.." || exit 1
 export BUILD=$build PATH=$build:$PATH
+# Threads that wait for work would keep those of other processes from theirs.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 passed=0 failed=0 skipped=0
 log=$(mktemp); trap 'rm -f "$log"' EXIT
 

@@ -11,20 +11,19 @@ namespace ptx
 /* ---- Where something is ------------------------------------------------------------ */
 
 /* Global memory: one allocation, or a variable of the module. */
-static void check_global(warp &w, const instr &in, const uint8_t *p, uint32_t bytes)
+static bool is_global(const warp &w, const uint8_t *p, uint64_t bytes)
 {
     static char *first, *end;
-    const uint64_t version = emu_allocations();
     static uint64_t known;
+    const uint64_t version = emu_allocations();
     if (known == version && (const char *)p >= first && (const char *)p + bytes <= end)
-        return;
+        return true;
     for (const auto &g : w.of->k->of->global_ranges)
-        if (p >= g.first && p + bytes <= g.first + g.second) return;
-    if (!emu_allocation(p, &first, &end) || (const char *)p + bytes > end) {
-        end = first;
-        w.fail(in, "%u bytes at %p are not in an allocation", bytes, (const void *)p);
-    }
+        if (p >= g.first && p + bytes <= g.first + g.second) return true;
     known = version;
+    if (emu_allocation(p, &first, &end)) return (const char *)p + bytes <= end;
+    first = end = NULL;
+    return false;
 }
 
 static inline bool within(const uint8_t *p, uint32_t bytes, const uint8_t *first,
@@ -65,7 +64,8 @@ static uint8_t *place(warp &w, const instr &in, uint32_t lane, uint32_t bytes, a
         if (within(p, bytes, b.shared, b.shared_bytes))
             return shared_at(w, in, lane, (uint32_t)(p - b.shared), bytes, how);
     }
-    check_global(w, in, p, bytes);
+    if (!is_global(w, p, bytes))
+        w.fail(in, "%u bytes at %p are not in an allocation", bytes, (const void *)p);
     const bool waited = w.waited >> lane & 1;
     if (!waited && how != READ) w.fail(in, "lane %u writes before it has waited", lane);
     if (!waited || in.constant) emu_read_put(w.of->k->name.c_str(), p, bytes);
@@ -74,39 +74,65 @@ static uint8_t *place(warp &w, const instr &in, uint32_t lane, uint32_t bytes, a
     return p;
 }
 
+/* Where all lanes are, if nothing has to be found out of each. */
+static bool together(const warp &w, const instr &in, uint32_t lanes, uint32_t bytes,
+                     uint8_t *at[WARP])
+{
+    const block &b = *w.of;
+    const bool shared = in.where == SHARED;
+    uint64_t least = UINT64_MAX, most = 0, bits = 0;
+    if (shared && b.shadow) return false;
+    if (!shared && (in.where != GLOBAL || in.constant || b.ordered || lanes & ~w.waited))
+        return false;
+    FOR_LANES(i, lanes)
+    {
+        const uint64_t a = shared ? (uint32_t)address(w, in, i) : address(w, in, i);
+        least = std::min(least, a);
+        most = std::max(most, a);
+        bits |= a;
+        at[i] = (shared ? b.shared : NULL) + a;
+    }
+    if (bits % bytes) return false;
+    return shared ? most + bytes <= b.shared_bytes
+                  : is_global(w, (uint8_t *)least, most - least + bytes);
+}
+
 /* ---- Loads and stores ---------------------------------------------------------------
  */
 
 template <class T>
-static inline void load_elements(warp &w, const instr &in, uint32_t lane,
-                                 const uint8_t *p)
+static inline void load_elements(warp &w, const instr &in, uint32_t lanes,
+                                 uint8_t *const at[WARP])
 {
-    for (uint32_t k = 0; k < in.n; k++) {
-        T v;
-        memcpy(&v, p + k * sizeof v, sizeof v);
-        if (in.is_signed) w.set(in, k, lane, (uint64_t)(int64_t)(std::make_signed_t<T>)v);
-        else w.set(in, k, lane, v);
-    }
+    for (uint32_t k = 0; k < in.n; k++) FOR_LANES(i, lanes)
+        {
+            T v;
+            memcpy(&v, at[i] + k * sizeof v, sizeof v);
+            if (in.is_signed)
+                w.set(in, k, i, (uint64_t)(int64_t)(std::make_signed_t<T>)v);
+            else w.set(in, k, i, v);
+        }
 }
 
 static void load(warp &w, const instr &in, uint32_t lanes)
 {
     const uint32_t bytes = (uint32_t)in.bytes * in.n;
+    uint8_t *at[WARP];
     count_access(w, in, lanes);
-    FOR_LANES(i, lanes)
-    {
-        const uint8_t *p = place(w, in, i, bytes, READ);
-        if (in.bytes == 4) load_elements<uint32_t>(w, in, i, p);
-        else if (in.bytes == 8) load_elements<uint64_t>(w, in, i, p);
-        else if (in.bytes == 2) load_elements<uint16_t>(w, in, i, p);
-        else load_elements<uint8_t>(w, in, i, p);
-    }
+    if (!together(w, in, lanes, bytes, at))
+        FOR_LANES(i, lanes) at[i] = place(w, in, i, bytes, READ);
+    if (in.bytes == 4) load_elements<uint32_t>(w, in, lanes, at);
+    else if (in.bytes == 8) load_elements<uint64_t>(w, in, lanes, at);
+    else if (in.bytes == 2) load_elements<uint16_t>(w, in, lanes, at);
+    else load_elements<uint8_t>(w, in, lanes, at);
 }
 
 static void store(warp &w, const instr &in, uint32_t lanes)
 {
     const uint32_t bytes = (uint32_t)in.bytes * in.n;
+    uint8_t *at[WARP];
     count_access(w, in, lanes);
+    const bool known = together(w, in, lanes, bytes, at);
     FOR_LANES(i, lanes)
     {
         uint64_t v[4];
@@ -115,7 +141,7 @@ static void store(warp &w, const instr &in, uint32_t lanes)
             const uint64_t one = w.value(in, k, i);
             memcpy(value + k * in.bytes, &one, in.bytes);
         }
-        memcpy(place(w, in, i, bytes, WRITE, value), value, bytes);
+        memcpy(known ? at[i] : place(w, in, i, bytes, WRITE, value), value, bytes);
     }
 }
 

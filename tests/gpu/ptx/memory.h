@@ -25,8 +25,7 @@ static inline uint64_t address(const warp &w, const instr &in, uint32_t lane)
  * between that makes one wait for the other. */
 void shadow_touch(warp &w, const instr &in, uint32_t lane, uint32_t at, uint32_t bytes,
                   access how);
-struct shadow *shadow_new(uint32_t bytes);
-void shadow_free(struct shadow *s);
+struct shadow *shadow_of(uint32_t bytes);
 
 /* ---- order.cpp: races in the device's memory --------------------------------------- */
 

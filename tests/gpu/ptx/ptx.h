@@ -187,7 +187,7 @@ struct block {
     uint8_t *shared;
     uint32_t shared_bytes;
     std::vector<warp> warps;
-    uint32_t barriers;     /* that all threads have passed */
+    uint32_t barriers;     /* that all threads have passed, and blocks before this one */
     bool early;            /* it began before the one before it had ended */
     struct shadow *shadow; /* of shared memory; NULL: races are not looked for */
     bool ordered;          /* races in the device's memory are */

@@ -265,16 +265,18 @@ static bool pass_barrier(block &b)
 
 void run(const kernel &k, const uint8_t *params, size_t asked, const emu_place &place)
 {
+    static uint32_t barriers;
     block b = {};
     std::vector<uint32_t> order;
     b.k = &k;
+    b.barriers = barriers;
     b.params = params;
     b.shared_bytes = k.of->asked_at + (uint32_t)asked;
     b.shared = (uint8_t *)poisoned(b.shared_bytes);
     if (!b.shared) die("no memory");
     b.early = !place.waited;
     b.ordered = order_begin(&k, place);
-    if (next_random() % 4 == 0) b.shadow = shadow_new(b.shared_bytes);
+    if (next_random() % 4 == 0) b.shadow = shadow_of(b.shared_bytes);
     set_up(b, place);
     for (uint32_t i = 0; i < b.warps.size(); i++) order.push_back(i);
     shuffle(order);
@@ -294,7 +296,7 @@ void run(const kernel &k, const uint8_t *params, size_t asked, const emu_place &
     for (const warp &w : b.warps)
         if (w.waited != ALL)
             die("%s: a thread has not waited for what comes before", k.name.c_str());
-    shadow_free(b.shadow);
+    barriers = b.barriers + 1;
     free(b.shared);
 }
 
