@@ -109,7 +109,8 @@ static void forget(char *p, size_t bytes)
 
 static void remember(char *to, const char *from, size_t bytes)
 {
-    forget(to, bytes);
+    const auto at = emu_put.find(to);
+    if (at == emu_put.end() || at->second.size() != bytes) forget(to, bytes);
     emu_put[to].assign(from, from + bytes);
 }
 
