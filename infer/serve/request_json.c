@@ -26,6 +26,7 @@ static bool too_deep(const char *text, size_t len)
 }
 
 /* \u0000 belongs to texts, which have a length; what else is a string ends there. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as REQUEST_MOST_DEPTH */
 static bool has_nul(json_t *v)
 {
     const char *key;

@@ -266,7 +266,7 @@ there_and_back() {
     for model in m.gguf m-00001-of-*.gguf; do
         expert-pack --force "$model" -o p
         expert-pack --unpack --dry-run p.gguf -o back.gguf | sed 's/,.*//' >planned
-        [ -z "$(ls | grep back)" ]
+        [ -z "$(compgen -G "*back*")" ]
         expert-pack --unpack p.gguf -o back.gguf
         stat -c '%n  %s bytes' back* | diff - planned
         rm back*
