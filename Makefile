@@ -416,7 +416,8 @@ $(BUILD)/static/libgguf.a: $(BUILD)/libgguf.a
 	$(Q)$(OBJCOPY) --redefine-syms=$(@D)/names $< $@
 
 install: all $(BUILD)/static/libgguf.a ## install programs, library, header, documents (PREFIX=, DESTDIR=)
-	@mkdir -p $(bindir) $(libdir)/pkgconfig $(incdir) $(docdir)
+	$(if $(filter /%,$(PREFIX)),,$(error PREFIX=$(PREFIX) does not start with /))
+	@install -d -m 755 $(bindir) $(libdir) $(libdir)/pkgconfig $(incdir) $(docdir)
 	install -m 755 $(addprefix $(BUILD)/,$(TOOLS)) $(bindir)
 	install -m 755 $(BUILD)/$(SONAME) $(libdir)/libgguf.so.$(VERSION)
 	ln -sf libgguf.so.$(VERSION) $(libdir)/$(SONAME)
@@ -424,7 +425,8 @@ install: all $(BUILD)/static/libgguf.a ## install programs, library, header, doc
 	install -m 644 $(BUILD)/static/libgguf.a $(libdir)
 	install -m 644 libgguf/libgguf.h libgguf/libgguf_pack.h $(incdir)
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libgguf/libgguf.pc.in \
-	    >$(libdir)/pkgconfig/libgguf.pc
+	    >$(BUILD)/libgguf.pc
+	install -m 644 $(BUILD)/libgguf.pc $(libdir)/pkgconfig
 	install -m 644 $(DOCS) $(docdir)
 	@$(foreach m,$(MANPAGES),install -D -m 644 -t $(call man_path,$(m)) $(m) &&) true
 

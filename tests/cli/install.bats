@@ -6,6 +6,7 @@ sanitized() { [[ $BUILD == */san ]]; }
 
 setup_file() {
     export ROOT=$BATS_FILE_TMPDIR/root
+    umask 077
     sanitized || make -s install BUILD="$BUILD" PREFIX=/opt/q3n DESTDIR="$ROOT" >&2
     export PKG_CONFIG_PATH=$ROOT/opt/q3n/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$ROOT
 }
@@ -24,6 +25,15 @@ setup() {
     [ "$(readlink "$lib/libgguf.so.0")" = "libgguf.so.$(pkg-config --modversion libgguf)" ]
     readelf -d "$lib/libgguf.so" | grep -q 'SONAME.*\[libgguf\.so\.0\]'
     [ -f "$ROOT/opt/q3n/share/doc/q3n/LICENSE" ]
+}
+
+# Installed by a root whose files nobody else may read, and to where nobody will be.
+@test "everybody may read it; a prefix is a path from /" {
+    [ -z "$(find "$ROOT/opt/q3n" ! -perm -444)" ]
+    run make -s install BUILD="$BUILD" PREFIX=here
+    [ "$status" -ne 0 ]
+    [[ $output == *"PREFIX=here does not start with /"* ]]
+    [ ! -e here ]
 }
 
 @test "a sample against the shared library" {
