@@ -28,7 +28,7 @@ static float load(const uint8_t *values, uint64_t i)
 {
     float v;
     memcpy(&v, values + i * sizeof v, sizeof v);
-    return v > 0 ? v : 0;
+    return v > 0 ? fminf(v, 1e18f) : 0; /* which fits a uint64_t */
 }
 
 /* ---- Measuring ---------------------------------------------------------------- */

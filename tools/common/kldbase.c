@@ -167,7 +167,8 @@ static int map_file(struct kld_base *b, int fd, const char *path, ggf_error *err
 int kld_base_open(struct kld_base *b, const char *path, ggf_error *err)
 {
     *b = (struct kld_base){ 0 };
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO is not waited for, and has no bytes. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot open %s: %s", path,
                         strerror(errno));

@@ -1,43 +1,12 @@
 /* manifest.c - see manifest.h. */
 #include "manifest.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include "text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_MANIFEST (256u << 20)
-
-static char *read_text(const char *path, ggf_error *err)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = NULL;
-    size_t len = 0, room = 0, n = 1;
-    while (f && n && len < MAX_MANIFEST) {
-        if (len + 1 >= room) {
-            room = room ? 2 * room : 1 << 16;
-            char *more = realloc(text, room);
-            if (!more) {
-                errno = ENOMEM;
-                break;
-            }
-            text = more;
-        }
-        n = fread(text + len, 1, room - len - 1, f);
-        len += n;
-    }
-    if (!f || n || ferror(f)) {
-        if (f && n && len >= MAX_MANIFEST) errno = EFBIG;
-        ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot read %s: %s", path,
-                 strerror(errno));
-        free(text);
-        text = NULL;
-    } else {
-        text[len] = 0;
-    }
-    if (f) fclose(f);
-    return text;
-}
 
 /* What follows the file's name in a label: "" or the tensor; NULL if it is another
  * file's. */
@@ -88,9 +57,9 @@ static int compare(const void *a, const void *b)
 
 int manifest_read(struct manifest *m, const char *path, const char *file, ggf_error *err)
 {
-    *m = (struct manifest){ 0 };
-    m->text = read_text(path, err);
-    if (!m->text) return err ? err->code : GGF_E_IO;
+    size_t length;
+    *m = (struct manifest){ .text = text_read(path, MAX_MANIFEST, &length, err) };
+    if (!m->text) return GGF_E_IO;
     size_t lines = 1;
     for (const char *p = m->text; *p; p++) lines += *p == '\n';
     m->entries = calloc(lines, sizeof *m->entries);
