@@ -263,6 +263,10 @@ START_TEST(budgets)
         ck_assert_double_le(bits_of(types[GGF_DOWN]),
                             bits_of(f.budget.types[n - n % EXPERTS][GGF_DOWN]));
     }
+    /* Those that fewer than 16 tokens reached, where there is room. */
+    for (uint64_t n = 0; n < RECORDS && sizes[_i & 3] >= 3; n++)
+        for (int p = 0; p < GGF_PARTS && counts[n % EXPERTS] < 16; p++)
+            ck_assert_double_ge(bits_of(f.budget.types[n][p]), 2);
     const uint32_t *most = f.budget.types[0], *least = f.budget.types[EXPERTS - 1];
     ck_assert_double_gt(bits_of(most[GGF_DOWN]), bits_of(least[GGF_DOWN]));
     close_all(&f);

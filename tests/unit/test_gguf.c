@@ -158,6 +158,27 @@ START_TEST(longest_names)
 }
 END_TEST
 
+/* Wherever the tables are about to grow, a name that is not there is looked for, too. */
+START_TEST(absent_names)
+{
+    for (uint32_t n = 1; n <= 260; n++) {
+        struct image *f = image_new();
+        char name[32];
+        put_head(f, 3, 0, n);
+        for (uint32_t i = 0; i < n; i++) {
+            snprintf(name, sizeof name, "key.%u", i);
+            put_key_u32(f, name, i);
+        }
+        put_padding(f, 32);
+        ggf_file *file = open_image(f, NULL);
+        ck_assert_ptr_null(ggf_find_kv(file, "key"));
+        ck_assert_ptr_nonnull(ggf_find_kv(file, "key.0"));
+        ggf_close(file);
+        free(f);
+    }
+}
+END_TEST
+
 /* Enough names to grow the tables several times. */
 START_TEST(many_names)
 {
@@ -517,6 +538,7 @@ int main(void)
     tcase_add_test(tc, gaps_allowed);
     tcase_add_test(tc, longest_names);
     tcase_add_test(tc, many_names);
+    tcase_add_test(tc, absent_names);
     tcase_add_test(tc, integers);
     tcase_add_test(tc, other_scalars);
     tcase_add_test(tc, arrays);

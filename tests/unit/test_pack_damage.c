@@ -4,6 +4,7 @@
 #include "suite.h"
 
 #include <inttypes.h>
+#include <zstd.h>
 
 static int try_open(size_t size, ggf_error *err)
 {
@@ -219,6 +220,95 @@ START_TEST(lying_source)
 }
 END_TEST
 
+/* The source section, decompressed, with room for a little more. */
+static uint8_t *source_bytes(uint64_t *n)
+{
+    *n = field(80, 8);
+    uint8_t *raw = malloc(*n + 64);
+    ck_assert_uint_eq(ZSTD_decompress(raw, *n, image + field(64, 8), field(72, 8)), *n);
+    return raw;
+}
+
+/* Put another in its place: the pack then is sound as far as opening it can tell. */
+static void put_source(const uint8_t *raw, uint64_t n)
+{
+    const uint64_t at = field(64, 8), bound = ZSTD_compressBound(n);
+    image = realloc(image, at + bound + 4096);
+    const uint64_t stored = ZSTD_compress(image + at, bound, raw, n, 1);
+    image_size = (at + stored + 4095) / 4096 * 4096;
+    memset(image + at + stored, 0, image_size - at - stored);
+    memcpy(image + 32, &image_size, 8);
+    memcpy(image + 72, &stored, 8);
+    memcpy(image + 80, &n, 8);
+    mend_root(field(48, 8), at, stored);
+}
+
+static void root_text(char out[2 * GGF_SHA256_BYTES + 1])
+{
+    for (int i = 0; i < GGF_SHA256_BYTES; i++)
+        snprintf(out + 2 * i, 3, "%02x", image[ROOT + i]);
+}
+
+/* Let the dense GGUF name the forged pack. */
+static void name_root(const char *before)
+{
+    char after[2 * GGF_SHA256_BYTES + 1];
+    size_t n;
+    uint8_t *dense = read_file(dense_path, &n);
+    uint8_t *at = memmem(dense, n, before, 2 * GGF_SHA256_BYTES);
+    ck_assert_ptr_nonnull(at);
+    root_text(after);
+    memcpy(at, after, 2 * GGF_SHA256_BYTES);
+    write_file(dense_path, dense, n);
+    free(dense);
+}
+
+static void store(uint8_t *to, uint64_t v, size_t bytes) { memcpy(to, &v, bytes); }
+
+/* Source sections that lie about what is to be restored: a tensor without a hash, one
+ * with two, a file that ends before its tensors, and a stretch of bytes that goes over
+ * the end of the file, or is of a file that is not there. */
+START_TEST(forged_source)
+{
+    static const char *const words[] = { "does not fit its dense tensors",
+                                         "does not fit its dense tensors",
+                                         "does not fit its file sizes", "do not add up",
+                                         "do not add up" };
+    char before[2 * GGF_SHA256_BYTES + 1];
+    ggf_file *dense;
+    ggf_pack *pack;
+    ggf_error err;
+    uint64_t n, size, hashes;
+    uint8_t *raw = source_bytes(&n), *file = raw + 16;
+    root_text(before);
+    memcpy(&hashes, raw + 8, 8);
+    memcpy(&size, file, 8);
+    switch (_i) {
+    case 0: store(raw + 8, hashes - 1, 8), n -= 32; break;
+    case 1: store(raw + 8, hashes + 1, 8), n += 32; break;
+    case 2: store(file, size - 80, 8); break;
+    default: /* the pack was made of one file without extras */
+        store(raw + 4, 1, 4);
+        store(raw + n, _i == 3 ? size - 4 : 0, 8);
+        store(raw + n + 8, 8, 8);
+        store(raw + n + 16, _i == 3 ? 0 : 1 << 20, 8);
+        store(raw + n + 24, ~0ull, 8);
+        n += 32;
+    }
+    put_source(raw, n);
+    name_root(before);
+    write_file(pack_path, image, image_size);
+    must(ggf_open(&dense, dense_path, NULL, &err), &err);
+    must(ggf_pack_open(&pack, pack_path, &err), &err);
+    ck_assert_int_eq(ggf_pack_restore(dense, pack, back_path, NULL, &err), GGF_E_FORMAT);
+    ck_assert_msg(strstr(err.message, words[_i]) != NULL, "%s", err.message);
+    ck_assert_int_eq(access(back_path, F_OK), -1);
+    ggf_pack_close(pack);
+    ggf_close(dense);
+    free(raw);
+}
+END_TEST
+
 struct damages {
     int n;
     uint64_t offset;
@@ -321,6 +411,7 @@ int main(void)
     tcase_add_test(c, lying_layer);
     tcase_add_test(c, lying_index);
     tcase_add_test(c, lying_source);
+    tcase_add_loop_test(c, forged_source, 0, 5);
     tcase_add_loop_test(c, damaged_records, 0, 2);
     tcase_add_test(c, damage_stops_restoring);
     tcase_add_test(c, repair_from_another_model);

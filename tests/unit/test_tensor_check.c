@@ -5,7 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { COLUMNS = 64, ROWS = 3, EXPERTS = 2, N = COLUMNS * ROWS * EXPERTS };
+enum { COLUMNS = 64, ROWS = 3, EXPERTS = 2, OUTER = 2 };
+enum { N = COLUMNS * ROWS * EXPERTS * OUTER };
 
 static float values[N];
 static uint8_t stored[N / 32 * 34];
@@ -14,7 +15,7 @@ static struct ggf_tensor tensor(uint32_t type, const void *data, uint64_t bytes)
 {
     return (struct ggf_tensor){ .name = "x",
                                 .type = type,
-                                .ne = { COLUMNS, ROWS, EXPERTS, 1 },
+                                .ne = { COLUMNS, ROWS, EXPERTS, OUTER },
                                 .count = N,
                                 .bytes = bytes,
                                 .data = data };
@@ -64,7 +65,7 @@ START_TEST(one_value_off)
     const struct ggf_tensor b = tensor(GGF_Q8_0, stored, sizeof stored);
     double energy = 0, weighted = 0;
     for (int i = 0; i < N; i++) {
-        const int expert = i / (COLUMNS * ROWS);
+        const int expert = i / (COLUMNS * ROWS) % EXPERTS;
         const double w = (double)sums[expert * COLUMNS + i % COLUMNS] / (expert ? 2 : 1);
         energy += (double)values[i] * (double)values[i];
         weighted += w * (double)values[i] * (double)values[i];

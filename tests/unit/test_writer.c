@@ -269,9 +269,11 @@ START_TEST(too_large_together)
     char name[2] = "a";
     ggf_error err;
     ggf_writer *w = create(scratch("w.gguf"), NULL);
-    for (; *name < 'a' + 9; (*name)++)
+    for (; *name < 'a' + 9; (*name)++) {
         ck_assert_int_eq(ggf_writer_add_tensor(w, name, GGF_I8, huge, NULL), 0);
-    ck_assert_uint_eq(ggf_writer_file_size(w), UINT64_MAX);
+        if (*name >= 'd') /* 2^63 bytes and more; 2^64 from h on */
+            ck_assert_uint_eq(ggf_writer_file_size(w), UINT64_MAX);
+    }
     ck_assert_int_eq(ggf_writer_begin(w, &err), GGF_E_ARG);
     ck_assert_str_eq(err.message, "the tensors are too large together");
     ggf_writer_discard(w);
