@@ -44,7 +44,7 @@ else
     for n in 16 15 14 13 12 11 10 9; do
         command -v g++-$n >/dev/null || continue
         host=-ccbin=g++-$n
-        works "$@" "$host" && works=yes && break
+        works "$host" "$@" && works=yes && break
     done
 fi
 if [ $works = no ]; then
