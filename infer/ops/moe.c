@@ -7,19 +7,28 @@
 enum { FF_ROWS = 256, OUT_ROWS = 1024, SUM_COLUMNS = 512 }; /* pieces of work */
 enum { FEW_TOKENS = 8 }; /* weights are what takes time, not products with them */
 
-void moe_top(float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights)
+/* What is no number comes last. */
+static inline bool goes_before(float a, float b)
+{
+    return a > b || (isnan(b) && !isnan(a));
+}
+
+/* One pass, with the largest so far in order: few of many go in. */
+void moe_top(const float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights)
 {
     const float least = 6.103515625e-5f; /* 2^-14, as in the reference engine */
     float sum = 0;
-    for (uint32_t k = 0; k < n_used; k++) {
-        uint32_t best = 0;
-        for (uint32_t i = 1; i < n; i++)
-            if (p[i] > p[best]) best = i;
-        ids[k] = best;
-        weights[k] = p[best];
-        sum += p[best];
-        p[best] = -1; /* probabilities are not negative: never chosen again */
+    for (uint32_t i = 0, held = 0; i < n; i++) {
+        if (held == n_used && !goes_before(p[i], weights[held - 1])) continue;
+        uint32_t at = held < n_used ? held++ : held - 1;
+        for (; at && goes_before(p[i], weights[at - 1]); at--) {
+            weights[at] = weights[at - 1];
+            ids[at] = ids[at - 1];
+        }
+        weights[at] = p[i];
+        ids[at] = i;
     }
+    for (uint32_t k = 0; k < n_used; k++) sum += weights[k];
     for (uint32_t k = 0; k < n_used; k++) weights[k] /= fmaxf(sum, least);
 }
 

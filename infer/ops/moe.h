@@ -106,7 +106,7 @@ void moe_tell(const struct moe *m, struct moe_work *w, uint32_t tokens,
               const struct route_watch *watch);
 
 /* The n_used largest of n probabilities, the largest first (of equals the lower id), with
- * weights p / max(sum of the chosen, 2^-14).  p is destroyed. */
-void moe_top(float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights);
+ * weights p / max(sum of the chosen, 2^-14).  What is no number is chosen last. */
+void moe_top(const float *p, uint32_t n, uint32_t n_used, uint32_t *ids, float *weights);
 
 #endif

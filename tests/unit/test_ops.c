@@ -378,7 +378,37 @@ START_TEST(top)
 
     float none[4] = { NAN, NAN, NAN, NAN };
     moe_top(none, 4, 3, ids, weights);
-    for (int i = 0; i < 3; i++) ck_assert_uint_lt(ids[i], 4);
+    for (uint32_t i = 0; i < 3; i++) ck_assert_uint_eq(ids[i], i);
+}
+END_TEST
+
+/* Against picking the largest again and again: many equals, numbers and none, and as many
+ * as there are. */
+START_TEST(top_of_any)
+{
+    float p[40], weights[40];
+    uint32_t ids[40];
+    srand(9);
+    for (int round = 0; round < 2000; round++) {
+        const uint32_t n = 1 + (uint32_t)rand() % 40, used = 1 + (uint32_t)rand() % n;
+        bool taken[40] = { false };
+        float sum = 0;
+        for (uint32_t i = 0; i < n; i++)
+            p[i] = round % 4 == 0 && rand() % 3 == 0 ? NAN : (float)(rand() % 20) / 64;
+        moe_top(p, n, used, ids, weights);
+        for (uint32_t i = 0; i < used; i++) {
+            uint32_t best = n;
+            for (uint32_t j = 0; j < n; j++)
+                if (!taken[j] &&
+                    (best == n || p[j] > p[best] || (isnan(p[best]) && !isnan(p[j]))))
+                    best = j;
+            ck_assert_uint_eq(ids[i], best);
+            taken[best] = true;
+            sum += p[best];
+        }
+        for (uint32_t i = 0; i < used && !isnan(sum); i++)
+            ck_assert(weights[i] == p[ids[i]] / fmaxf(sum, 6.103515625e-5f));
+    }
 }
 END_TEST
 
@@ -424,6 +454,7 @@ int main(void)
     tcase_add_loop_test(tc, convolution, 0, levels * N_LENGTHS);
     tcase_add_loop_test(tc, delta_rule, 0, levels);
     tcase_add_test(tc, top);
+    tcase_add_test(tc, top_of_any);
     tcase_add_test(tc, rotation);
     tcase_add_test(tc, soft_plus);
     return SUITE_RUN("ops", tc);
