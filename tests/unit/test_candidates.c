@@ -297,6 +297,33 @@ START_TEST(dry)
 }
 END_TEST
 
+/* What is out is not among those whose entropy sets the temperature. */
+START_TEST(temperature_of_those_left)
+{
+    float few[3] = { 1, 0, -1 }, more[5] = { 1, -INFINITY, 0, -1, -INFINITY };
+    struct candidates a = { .row = few, .n_vocab = 3 }, b = { .row = more, .n_vocab = 5 };
+    candidates_all(&a);
+    candidates_all(&b);
+    apply_temperature(&a, 1, 0.5f, 1);
+    apply_temperature(&b, 1, 0.5f, 1);
+    ck_assert(few[1] != 0 && few[1] != -1);
+    ck_assert(more[0] == few[0] && more[2] == few[1] && more[3] == few[2]);
+}
+END_TEST
+
+/* Of equals the first are taken, also where most of a row is passed over. */
+START_TEST(equals)
+{
+    enum { N_EQUAL = 100, K = 7 };
+    float row[N_EQUAL];
+    uint32_t ids[K];
+    for (int i = 0; i < N_EQUAL; i++) row[i] = i == 60 || i == 3 ? 2 : 1;
+    topk_row(row, N_EQUAL, K, ids);
+    for (uint32_t i = 0; i < K; i++)
+        ck_assert_uint_eq(ids[i], i == 0 ? 3 : i == 1 ? 60 : i - 2 + (i - 2 >= 3));
+}
+END_TEST
+
 /* A long text of one token costs no time that grows with its square. */
 START_TEST(dry_of_one_token)
 {
@@ -320,6 +347,8 @@ int main(void)
     tcase_add_test(tc, any_order);
     tcase_add_test(tc, some_are_out);
     tcase_add_test(tc, all_are_out);
+    tcase_add_test(tc, temperature_of_those_left);
+    tcase_add_test(tc, equals);
     tcase_add_test(tc, dry);
     tcase_add_test(tc, dry_of_one_token);
     return SUITE_RUN("candidates", tc);
