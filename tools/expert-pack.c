@@ -455,5 +455,6 @@ int main(int argc, char **argv)
     s.options.bad = on_damage;
     s.options.user = &s;
     out_handle_signals();
+    out_allow_many_files(); /* of a split source */
     return out_close_stdout(program_name, run(&s, args[0]));
 }

@@ -187,6 +187,7 @@ int main(int argc, char **argv)
     struct quant_job job = { 0 };
     ggf_error err = { 0 };
     out_handle_signals();
+    out_allow_many_files(); /* --keep-split: one for each of the source */
     int r = quant_args_parse(&job.args, argc, argv);
     if (r == OPT_GO) r = quant_options_make(&job);
     if (r == OPT_GO && job.args->compare)

@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define TILE       (64u << 20) /* between two updates of the progress line */
@@ -217,19 +216,10 @@ static void print_plan(const struct plan *p)
     }
 }
 
-/* Each file stays open until all are whole. */
-static void allow_many_files(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int write_parts(struct plan *p, const ggf_file *in, ggf_error *err)
 {
     int s = 0;
-    allow_many_files();
+    out_allow_many_files(); /* each stays open until all are whole */
     for (uint32_t i = 0; i < p->n_parts && !s; i++)
         s = start_part(&p->parts[i], in, i, p->n_parts, err);
     if (!s) s = copy_data(p, in, err);

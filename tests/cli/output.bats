@@ -81,3 +81,12 @@ gguf-quant --dry-run mini.gguf q.gguf Q4_0 -f --model-card mini.gguf
 COMMANDS
     sha256sum --quiet -c sums
 }
+
+@test "a set has more files than a process may have open by default" {
+    gguf-split --split-max-tensors 2 m.gguf s >/dev/null
+    set -- s-00001-of-*.gguf
+    run bash -c "ulimit -Sn 16; expert-pack '$1' -o p && gguf-quant -q --keep-split '$1' q.gguf Q8_0"
+    [ "$status" -eq 0 ]
+    expert-pack --verify p.gguf
+    gguf-inspect --check q-00001-of-*.gguf
+}

@@ -12,8 +12,9 @@
 int out_error(const char *program, const ggf_error *err);
 
 /* Install handlers for SIGINT, SIGTERM, SIGHUP, SIGPIPE that end the process by
- * out_end_by(); a SIGHUP (nohup) or SIGPIPE that is ignored stays so.  SIGXFSZ becomes a failing write; SIGBUS, a
- * mapped file that was cut short, removes outputs too, says so and ends with 1. */
+ * out_end_by(); a SIGHUP (nohup) or SIGPIPE that is ignored stays so.  SIGXFSZ becomes a
+ * failing write; SIGBUS, a mapped file that was cut short, removes outputs too, says so
+ * and ends with 1. */
 void out_handle_signals(void);
 bool out_hangup_ignored(void);
 
@@ -31,6 +32,10 @@ int out_close_stdout(const char *program, int status);
 /* --force is no leave to lose what is read from: fail if `output` is the file of one of n
  * inputs, by whatever name.  Either may be NULL, for an option that was not given. */
 int out_spare(const char *output, const char *const *inputs, size_t n, ggf_error *err);
+
+/* For programs that keep all files of a split set open: as many as the hard limit lets.
+ */
+void out_allow_many_files(void);
 
 /* "1.25 GiB", "512 B"; returns buf. */
 char *out_size(char buf[24], uint64_t bytes);
@@ -63,7 +68,7 @@ struct progress {
     const char *what; /* "hashing" */
     const char *unit; /* of what is counted: "tokens"; NULL: bytes */
     uint64_t total;
-    bool off;         /* never print */
+    bool off; /* never print */
     double start, last;
 };
 /* `label` names the item in hand. */
