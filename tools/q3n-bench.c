@@ -213,7 +213,11 @@ static double memory_speed(int n_threads)
     const uint64_t may = memory_limits_free(&limits) / 4, ram = opt.memory.ram / 4;
     if (most > may) most = may;
     if (opt.memory.ram && most > ram) most = ram;
-    return memread(n_threads, most > 1u << 26 ? (size_t)most : 1u << 26);
+    if (most < 1u << 26) most = 1u << 26;
+    void *const piece = memread_new((size_t)most);
+    const double speed = memread(piece, (size_t)most, n_threads);
+    memread_free(piece, (size_t)most);
+    return speed;
 }
 
 /* If a device may have a part in the model.  Without one opening the model says so, where

@@ -29,25 +29,36 @@ read_all(const words *p, size_t n)
 /* The sums must go somewhere, or the compiler makes none. */
 static volatile uint64_t memread_sum;
 
-double memread(int threads, size_t bytes)
+void *memread_new(size_t bytes)
+{
+    void *const p =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    madvise(p, bytes, MADV_HUGEPAGE);
+    memset(p, 1, bytes);
+    return p;
+}
+
+void memread_free(void *memory, size_t bytes)
+{
+    if (memory) munmap(memory, bytes);
+}
+
+double memread(const void *memory, size_t bytes, int threads)
 {
     enum { PASSES = 5 };
-    words *const buf =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (buf == MAP_FAILED) return 0;
-    madvise(buf, bytes, MADV_HUGEPAGE);
-    memset(buf, 1, bytes);
-    const size_t each = bytes / sizeof *buf / (size_t)threads;
+    const words *const from = memory;
+    const size_t each = bytes / sizeof *from / (size_t)threads;
     double seconds[PASSES];
+    if (!memory) return 0;
     for (int pass = 0; pass < PASSES; pass++) {
         uint64_t sum = 0;
         const double start = seconds_now();
 #pragma omp parallel for num_threads(threads) reduction(^ : sum) schedule(static, 1)
-        for (int t = 0; t < threads; t++) sum ^= read_all(buf + each * (size_t)t, each);
+        for (int t = 0; t < threads; t++) sum ^= read_all(from + each * (size_t)t, each);
         seconds[pass] = seconds_now() - start;
         memread_sum = sum;
     }
-    munmap(buf, bytes);
     (void)memread_sum;
     return (double)bytes / out_median(seconds, PASSES) * 1e-9;
 }

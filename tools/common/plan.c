@@ -120,13 +120,15 @@ static int measure(struct placement_plan *p, q3n_model *model, ggf_error *err)
     const double misses = p->info->n_expert_used * (1 - p->hit_rate);
     const uint32_t at_once = misses > 1 ? (uint32_t)lrint(misses) : 1;
     double disk[PROBES] = { 0 }, memory[PROBES];
-    for (int i = 0; i < PROBES; i++) {
-        int e = 0;
+    void *const piece = memread_new(PROBE_BYTES);
+    int e = 0;
+    for (int i = 0; i < PROBES && !e; i++) {
         if (misses > 0.01)
             e = q3n_model_disk_speed(model, at_once, PROBE_SECONDS, &disk[i], err);
-        if (e) return e;
-        memory[i] = memread(p->threads, PROBE_BYTES);
+        memory[i] = memread(piece, PROBE_BYTES, p->threads);
     }
+    memread_free(piece, PROBE_BYTES);
+    if (e) return e;
     p->speeds = (struct speeds){ out_median(disk, PROBES), out_median(memory, PROBES) };
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <map>
+#include <unordered_map>
 
 namespace ptx
 {
@@ -28,18 +29,18 @@ struct symbol {
     uint32_t bytes = 0; /* 2, 4, 8: of a register; of a lane's parameter */
     uint64_t address = 0;
 };
-typedef std::map<std::string, symbol> scope;
+typedef std::unordered_map<std::string, symbol> scope;
 
 struct parser : scanner {
     module &m;
     parser(module &to, const char *text) : scanner{ text }, m(to) {}
 
     std::vector<scope> scopes;
-    std::map<std::string, uint32_t> labels; /* of a function */
+    std::unordered_map<std::string, uint32_t> labels; /* of a function */
     std::vector<std::pair<uint32_t, std::string>> jumps;
-    std::map<std::string, uint32_t> functions;
+    std::unordered_map<std::string, uint32_t> functions;
     std::map<std::pair<uint64_t, int>, uint32_t> constants;
-    std::map<std::string, std::pair<const op_kind *, instr>> known;
+    std::unordered_map<std::string, std::pair<const op_kind *, instr>> known;
     uint32_t frame = 0; /* of all functions; a kernel's own follows */
     uint32_t line = 0;
     std::string version;              /* of PTX */
@@ -213,9 +214,9 @@ struct parser : scanner {
             if (bytes == 2) v &= 0xffff;
             return constant(v, bytes == 8 ? 8 : 4);
         }
-        const int special = special_of(s);
-        if (special >= 0) return (uint32_t)special * 4 * WARP;
         const symbol *at = find(s);
+        const int special = at ? -1 : special_of(s);
+        if (special >= 0) return (uint32_t)special * 4 * WARP;
         if (!at) bad(("unknown: " + s).c_str());
         switch (at->kind) {
         case symbol::REGISTER:
