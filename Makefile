@@ -226,6 +226,10 @@ $(BUILD)/tests/test_ptx: $(BUILD)/ptx/gpu/ptx/check.o $(filter-out $(CU:%.cu=$(B
 	$(call say,LD,$@)
 	$(Q)$(LINK) -lcheck -lsubunit -lrt -lm -lstdc++
 
+$(BUILD)/ptx/q3n-bench: $(BUILD)/tools/q3n-bench.o $(PTX_OBJ) $(BUILD)/libcommon.a $(ARCHIVES)
+	$(call say,LD,$@)
+	$(Q)$(LINK) -lstdc++
+
 ptx-units: $(addprefix $(BUILD)/tests/,test_ptx $(PTX_UNITS))
 
 gpu-units: $(addprefix $(BUILD)/gpu/tests/,$(GPU_UNITS))

@@ -118,7 +118,7 @@ static void load(warp &w, const instr &in, uint32_t lanes)
 {
     const uint32_t bytes = (uint32_t)in.bytes * in.n;
     uint8_t *at[WARP];
-    count_access(w, in, lanes);
+    count_access(w, in, in, lanes);
     if (!together(w, in, lanes, bytes, at))
         FOR_LANES(i, lanes) at[i] = place(w, in, i, bytes, READ);
     if (in.bytes == 4) load_elements<uint32_t>(w, in, lanes, at);
@@ -131,7 +131,7 @@ static void store(warp &w, const instr &in, uint32_t lanes)
 {
     const uint32_t bytes = (uint32_t)in.bytes * in.n;
     uint8_t *at[WARP];
-    count_access(w, in, lanes);
+    count_access(w, in, in, lanes);
     const bool known = together(w, in, lanes, bytes, at);
     FOR_LANES(i, lanes)
     {
@@ -150,7 +150,7 @@ static void store(warp &w, const instr &in, uint32_t lanes)
 static void load_matrices(warp &w, const instr &in, uint32_t lanes)
 {
     uint32_t got[4][WARP];
-    count_access(w, in, lanes);
+    count_access(w, in, in, lanes);
     for (uint32_t k = 0; k < 4; k++)
         for (uint32_t r = 0; r < 8; r++) {
             uint32_t row[4];
@@ -195,7 +195,7 @@ static void copy_begin(warp &w, const instr &in, uint32_t lanes)
     from.base = in.o[1];
     from.base_wide = in.wide >> 1 & 1;
     from.add = 0;
-    count_access(w, from, lanes);
+    count_access(w, in, from, lanes);
     FOR_LANES(i, lanes)
     {
         const uint32_t to = (uint32_t)w.value(in, 0, i);

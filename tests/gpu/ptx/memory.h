@@ -39,7 +39,8 @@ void order_atomic(const warp &w, uint32_t lane, const uint8_t *p);
 
 /* ---- report.cpp: what a device would have to do for an access --------------------- */
 
-void count_access(warp &w, const instr &in, uint32_t lanes);
+/* Of an instruction, which makes this access. */
+void count_access(warp &w, const instr &in, const instr &access, uint32_t lanes);
 
 } // namespace ptx
 

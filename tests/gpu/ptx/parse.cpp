@@ -484,6 +484,7 @@ struct parser : scanner {
         m.functions.push_back(g);
         k = NULL;
         body();
+        m.functions[index].end = (uint32_t)m.code.size();
         scopes.pop_back();
     }
     void kernel_params()

@@ -71,7 +71,7 @@ struct local_memory {
 
 struct function {
     std::string name;
-    uint32_t first = 0; /* instruction */
+    uint32_t first = 0, end = 0; /* instructions */
     std::vector<lane_param> params, results;
     uint32_t return_to = 0; /* [WARP] u32 in the frame */
 };
@@ -95,10 +95,16 @@ struct kernel {
     struct module *of = NULL;
 };
 
+/* What an instruction took so far: warps that did it, and passes or sectors; report.cpp. */
+struct cost {
+    uint64_t times = 0, needed = 0, taken = 0;
+};
+
 struct module {
     unsigned target = 0;   /* 90: sm_90 */
     uint32_t asked_at = 0; /* in shared memory: what a launch asks for */
     std::vector<instr> code;
+    std::unique_ptr<cost[]> costs; /* of each; NULL: nobody asked */
     std::vector<uint8_t> constants;
     std::vector<function> functions;
     std::vector<call> calls;
@@ -192,6 +198,9 @@ struct block {
     struct shadow *shadow; /* of shared memory; NULL: races are not looked for */
     bool ordered;          /* races in the device's memory are */
 };
+
+/* Have costs of the module counted, and reported at the end, if that is wanted. */
+void report_on(module &m);
 
 /* Run one block. */
 void run(const kernel &k, const uint8_t *params, size_t asked, const emu_place &place);

@@ -1,6 +1,6 @@
-/* report.cpp - what a device would have to do for memory: with PTX_REPORT=FILE a line is
- * appended to it for each line of the source and operation: how often, passes or sectors
- * that were needed, and those that were taken.
+/* report.cpp - what a device would have to do: with PTX_REPORT=FILE a line is appended to
+ * it for each kernel, line of the source and operation: how many warps did it, and of
+ * memory passes or sectors that were needed, and those that were taken.
  *
  * Shared memory has 32 banks of 4 bytes; a warp's access takes as many passes as one bank
  * has different words to give, where 16 bytes a lane go by quarters of a warp and 8 by
@@ -14,29 +14,7 @@
 namespace ptx
 {
 
-struct cost {
-    uint64_t times = 0, needed = 0, taken = 0; /* passes, or sectors */
-};
-typedef std::map<std::pair<const module *, std::pair<uint32_t, std::string>>, cost> costs;
-
-static costs *reported;
-
-static std::string lines()
-{
-    std::string all;
-    for (const auto &c : *reported) {
-        const module &m = *c.first.first;
-        const uint32_t line = c.first.second.first;
-        char text[400];
-        snprintf(text, sizeof text, "%s:%u\t%s\t%llu\t%llu\t%llu\n",
-                 m.files.size() > line >> 20 ? m.files[line >> 20].c_str() : "?",
-                 line & 0xfffff, c.first.second.second.c_str(),
-                 (unsigned long long)c.second.times, (unsigned long long)c.second.needed,
-                 (unsigned long long)c.second.taken);
-        all += text;
-    }
-    return all;
-}
+static std::vector<const module *> *reported;
 
 static const char *asked()
 {
@@ -44,12 +22,52 @@ static const char *asked()
     return file;
 }
 
+/* A kernel's instructions, those of a line and name together; functions are told apart. */
+static void add_lines(const module &m, const std::string &name, uint32_t first,
+                      uint32_t end, std::string &all)
+{
+    std::map<std::pair<uint32_t, std::string>, cost> sums;
+    for (uint32_t pc = first; pc < end; pc++) {
+        if (!m.costs[pc].times) continue;
+        cost &sum = sums[{ m.code[pc].line, m.code[pc].name }];
+        sum.times += m.costs[pc].times;
+        sum.needed += m.costs[pc].needed;
+        sum.taken += m.costs[pc].taken;
+    }
+    for (const auto &s : sums) {
+        const uint32_t file = s.first.first >> 20;
+        char numbers[100];
+        snprintf(numbers, sizeof numbers, "%llu\t%llu\t%llu\n",
+                 (unsigned long long)s.second.times, (unsigned long long)s.second.needed,
+                 (unsigned long long)s.second.taken);
+        all += name + '\t' + (file < m.files.size() ? m.files[file] : "?") + ':' +
+               std::to_string(s.first.first & 0xfffff) + '\t' + s.first.second + '\t' +
+               numbers;
+    }
+}
+
 static void write_report()
 {
-    const std::string text = lines();
+    std::string all;
+    for (const module *m : *reported) {
+        for (const auto &k : m->kernels) add_lines(*m, k->name, k->first, k->end, all);
+        for (const function &f : m->functions)
+            add_lines(*m, f.name, f.first, f.end, all);
+    }
     FILE *f = fopen(asked(), "a");
-    if (!f || fwrite(text.data(), 1, text.size(), f) != text.size() || fclose(f))
+    if (!f || fwrite(all.data(), 1, all.size(), f) != all.size() || fclose(f))
         die("cannot write %s", asked());
+}
+
+void report_on(module &m)
+{
+    if (!asked()) return;
+    m.costs.reset(new cost[m.code.size()]);
+    if (!reported) {
+        reported = new std::vector<const module *>;
+        atexit(write_report);
+    }
+    reported->push_back(&m);
 }
 
 /* Passes of the lanes' words through the banks, those that go together at a time; one
@@ -97,16 +115,13 @@ static void global_cost(const warp &w, const instr &in, uint32_t lanes, cost &c)
     c.needed += (words.size() + 31) / 32;
 }
 
-void count_access(warp &w, const instr &in, uint32_t lanes)
+void count_access(warp &w, const instr &in, const instr &access, uint32_t lanes)
 {
-    if (!asked() || !lanes || (in.where != SHARED && in.where != GLOBAL)) return;
-    if (!reported) {
-        reported = new costs;
-        atexit(write_report);
-    }
-    cost &c = (*reported)[{ w.of->k->of, { in.line, in.name } }];
-    c.times++;
-    (in.where == SHARED ? shared_cost : global_cost)(w, in, lanes, c);
+    const module &m = *w.of->k->of;
+    if (!m.costs || !lanes) return;
+    cost &c = m.costs[&in - m.code.data()];
+    if (access.where == SHARED) shared_cost(w, access, lanes, c);
+    else if (access.where == GLOBAL) global_cost(w, access, lanes, c);
 }
 
 } // namespace ptx

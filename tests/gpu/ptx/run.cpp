@@ -131,6 +131,7 @@ static void run_group(warp &w, group g, uint32_t &steps)
             lanes &= in.unless ? ~set : set;
         }
         steps++;
+        if (m.costs) m.costs[g.pc].times++;
         switch (in.kind) {
         case PLAIN:
             if (lanes) in.run(w, in, lanes);

@@ -91,7 +91,9 @@ std::unique_ptr<ptx::module> load(const uint8_t *fat)
         best.assign(text, strnlen(text, e->bytes));
     }
     if (best.empty()) die("no PTX for a device of %d", emu_first_capability());
-    return ptx::parse(best.c_str());
+    std::unique_ptr<ptx::module> m = ptx::parse(best.c_str());
+    ptx::report_on(*m);
+    return m;
 }
 
 const launched &find(const void *function)
