@@ -83,7 +83,7 @@ FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 ARCHIVES   := $(BUILD)/libinfer.a $(BUILD)/libquant.a $(BUILD)/libgguf.a
 SONAME     := libgguf.so.$(SOMAJOR)
 
-.PHONY: all no-nvcc help deps demo samples check check-gpu gpu-units check-ptx ptx-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu \
+.PHONY: all no-nvcc help deps demo samples check check-gpu gpu-units check-ptx ptx-units check-golden check-aarch64 check-cpus check-openai check-load bench bench-quant bench-store bench-gpu count-gpu \
         bench-kld bench-turn lint format fuzz sanitize install uninstall clean tools units fuzzers compile_commands.json
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -315,6 +315,15 @@ bench-store: tools ## measure decoding in too little memory (LLAMA_BENCH=PROGRAM
 bench-gpu: tools samples ## measure speed on a CUDA device (MODEL=FILE, LLAMA_BENCH=PROGRAM: against that)
 	@sh tests/deps.sh python3
 	@tests/bench-gpu.sh $(BUILD)
+
+count-gpu: tools ## count what the device code does, and what cards need for it at least (needs nvcc)
+ifeq ($(CUDA),1)
+	@sh tests/deps.sh python3
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/ptx/q3n-bench
+	@tests/count-gpu.sh $(BUILD)
+else
+	@echo "skipped: there is no nvcc for this machine"
+endif
 
 bench-kld: tools samples ## measure the quality of mixes on the sample, and predictions of it
 	@sh tests/deps.sh python3
