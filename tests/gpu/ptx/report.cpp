@@ -7,9 +7,9 @@
  * halves.  Global memory comes in sectors of 32 bytes. */
 #include "memory.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
-#include <set>
 
 namespace ptx
 {
@@ -22,7 +22,8 @@ static const char *asked()
     return file;
 }
 
-/* A kernel's instructions, those of a line and name together; functions are told apart. */
+/* A kernel's instructions, those of a line and name together; functions are told apart.
+ */
 static void add_lines(const module &m, const std::string &name, uint32_t first,
                       uint32_t end, std::string &all)
 {
@@ -51,8 +52,7 @@ static void write_report()
     std::string all;
     for (const module *m : *reported) {
         for (const auto &k : m->kernels) add_lines(*m, k->name, k->first, k->end, all);
-        for (const function &f : m->functions)
-            add_lines(*m, f.name, f.first, f.end, all);
+        for (const function &f : m->functions) add_lines(*m, f.name, f.first, f.end, all);
     }
     FILE *f = fopen(asked(), "a");
     if (!f || fwrite(all.data(), 1, all.size(), f) != all.size() || fclose(f))
@@ -70,49 +70,52 @@ void report_on(module &m)
     reported->push_back(&m);
 }
 
-/* Passes of the lanes' words through the banks, those that go together at a time; one
- * each is needed. */
-typedef std::vector<std::pair<uint32_t, uint32_t>> lane_words;
-
-static void add_passes(const lane_words &words, uint32_t lanes_together, cost &c)
+/* What lanes `from` to `end` - 1 have of shared memory: as many passes as one bank has
+ * different words to give.  One is needed. */
+static void add_passes(const warp &w, const instr &in, uint32_t lanes, uint32_t from,
+                       uint32_t end, cost &c)
 {
-    for (uint32_t from = 0; from < WARP; from += lanes_together) {
-        std::set<uint32_t> bank[32];
-        size_t most = 0;
-        for (const auto &w : words)
-            if (w.first >= from && w.first < from + lanes_together)
-                bank[w.second % 32].insert(w.second);
-        for (const auto &b : bank) most = std::max(most, b.size());
-        c.taken += most;
-        c.needed += most != 0;
+    const uint32_t bytes = (uint32_t)in.bytes * in.n;
+    uint32_t words[32][WARP], n[32] = {}, most = 0;
+    for (uint32_t i = from; i < end; i++) {
+        if (!(lanes >> i & 1)) continue;
+        const uint32_t at = (uint32_t)address(w, in, i);
+        for (uint32_t k = at / 4; k <= (at + bytes - 1) / 4; k++) {
+            uint32_t *const bank = words[k % 32], &have = n[k % 32];
+            if (std::find(bank, bank + have, k) != bank + have) continue;
+            bank[have++] = k;
+            most = std::max(most, have);
+        }
     }
+    c.taken += most;
+    c.needed += most != 0;
 }
 
 static void shared_cost(const warp &w, const instr &in, uint32_t lanes, cost &c)
 {
     const uint32_t bytes = (uint32_t)in.bytes * in.n;
-    lane_words words;
-    FOR_LANES(i, lanes)
-    {
-        const uint32_t at = (uint32_t)address(w, in, i);
-        for (uint32_t k = at / 4; k <= (at + bytes - 1) / 4; k++)
-            words.push_back({ i, k });
-    }
-    add_passes(words, bytes == 16 ? 8 : bytes == 8 ? 16 : 32, c);
+    const uint32_t together = bytes == 16 ? 8 : bytes == 8 ? 16 : 32;
+    for (uint32_t from = 0; from < WARP; from += together)
+        add_passes(w, in, lanes, from, from + together, c);
 }
 
 static void global_cost(const warp &w, const instr &in, uint32_t lanes, cost &c)
 {
     const uint32_t bytes = (uint32_t)in.bytes * in.n;
-    std::set<uint64_t> sectors, words;
-    FOR_LANES(i, lanes)
-    {
-        const uint64_t at = address(w, in, i);
-        for (uint64_t k = at / 32; k <= (at + bytes - 1) / 32; k++) sectors.insert(k);
-        for (uint64_t k = at; k < at + bytes; k++) words.insert(k);
+    uint64_t at[WARP], end = 0, sector = 0,
+                       different = 0; /* the first behind what counts */
+    uint32_t n = 0;
+    FOR_LANES(i, lanes) at[n++] = address(w, in, i);
+    std::sort(at, at + n);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t last = at[i] + bytes;
+        const uint64_t first_sector = std::max(sector, at[i] / 32);
+        different += last - std::min(last, std::max(end, at[i]));
+        end = std::max(end, last);
+        sector = std::max(sector, (last - 1) / 32 + 1);
+        c.taken += sector - std::min(sector, first_sector);
     }
-    c.taken += sectors.size();
-    c.needed += (words.size() + 31) / 32;
+    c.needed += (different + 31) / 32;
 }
 
 void count_access(warp &w, const instr &in, const instr &access, uint32_t lanes)
