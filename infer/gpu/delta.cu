@@ -4,8 +4,8 @@
  * one value head into its registers, over all tokens of the run: the state is read once
  * and written once, however long the run is.  What is left for each token and element of
  * the state are four multiplications with additions, 2 million for a layer of
- * Qwen3-Next, while the layer's matrices want 30 million: tokens of a prompt go one after
- * the other, and the chunked form would gain nothing.
+ * Qwen3-Next, while the layer's matrices want 70 million.  Tokens of a prompt go one
+ * after the other; docs/bench/gpu.md counts what that takes.
  *
  * Convolution and norms of queries and keys are done by each block that needs them, again
  * and again: that is a third more work in a prompt, and one launch less for every layer
