@@ -112,6 +112,18 @@ START_TEST(functions_return)
 }
 END_TEST
 
+START_TEST(reductions_add)
+{
+    uint32_t *v = memory();
+    run_times(kernel("st.global.u32 [%rd2], 5; red.global.add.u32 [%rd2], %r1;\n"
+                     "mov.u32 %r2, s; shl.b32 %r3, %r1, 2; add.u32 %r2, %r2, %r3;\n"
+                     "st.shared.u32 [%r2], %r1; red.shared.add.u32 [%r2], 100;\n"
+                     "ld.shared.u32 %r4, [%r2]; red.global.add.u32 [%rd2], %r4;\n"),
+              v, false);
+    for (uint32_t i = 0; i < THREADS; i++) ck_assert_uint_eq(v[i], 105 + 2 * i);
+}
+END_TEST
+
 /* What was copied is there when it was waited for, and not before. */
 START_TEST(copies_take_their_time)
 {
@@ -267,6 +279,7 @@ int main()
     TCase *tc = tcase_create("machine");
     tcase_add_test(tc, lanes_part_and_meet);
     tcase_add_test(tc, functions_return);
+    tcase_add_test(tc, reductions_add);
     tcase_add_test(tc, copies_take_their_time);
     tcase_add_test(tc, races);
     tcase_add_test(tc, blocks_in_order);

@@ -177,6 +177,10 @@ static void atomic_add(warp &w, const instr &in, uint32_t lanes)
 {
     atomic(w, in, lanes, [](uint32_t old, uint32_t v) { return old + v; });
 }
+static void reduce_add(warp &w, const instr &in, uint32_t lanes)
+{
+    FOR_LANES(i, lanes) * (uint32_t *)place(w, in, i, 4, ATOMIC) += w.words(in.o[0])[i];
+}
 static void atomic_inc(warp &w, const instr &in, uint32_t lanes)
 {
     atomic(w, in, lanes, [](uint32_t old, uint32_t v) { return old >= v ? 0 : old + 1; });
@@ -282,6 +286,7 @@ const op_kind *find_operation(const std::string &name, instr &in)
     static const op_kind matrix = { "wwwwm", MEET, load_matrices },
                          add = { "wmw", PLAIN, atomic_add },
                          inc = { "wmw", PLAIN, atomic_inc },
+                         reduce = { "mw", PLAIN, reduce_add },
                          begin = { "AAi", PLAIN, copy_begin },
                          close = { "", PLAIN, copy_end },
                          wait = { "i", PLAIN, copy_wait },
@@ -295,6 +300,7 @@ const op_kind *find_operation(const std::string &name, instr &in)
     in.bytes = 4;
     in.n = 1;
     if (starts(name, "atom.") && name.find(".add.u32") != name.npos) return &add;
+    if (starts(name, "red.") && name.find(".add.u32") != name.npos) return &reduce;
     if (starts(name, "atom.") && name.find(".inc.u32") != name.npos) return &inc;
     if (name == "ldmatrix.sync.aligned.m8n8.x4.shared.b16") {
         in.bytes = 16;

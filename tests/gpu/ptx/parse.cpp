@@ -368,11 +368,11 @@ struct parser : scanner {
         in.target = (uint32_t)m.calls.size();
         m.calls.push_back(c);
     }
-    /* CUDA 11.8, 13.0 and 13.5 write what the machine has.  Another compiler's PTX may
-     * have what nobody has needed here; that is no failure. */
+    /* CUDA 11.8, 12.4, 13.0 and 13.5 write what the machine has.  Another compiler's PTX
+     * may have what nobody has needed here; that is no failure. */
     [[noreturn]] void unknown(const std::string &name)
     {
-        if (version == "7.8" || version == "9.0" || version == "9.5")
+        if (version == "7.8" || version == "8.4" || version == "9.0" || version == "9.5")
             bad(("unknown operation: " + name).c_str());
         printf("SKIP: the machine has no %s, which this nvcc's PTX %s uses\n"
                "0 passed, 0 failed\n",
