@@ -415,10 +415,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 incdir = $(DESTDIR)$(PREFIX)/include
 docdir = $(DESTDIR)$(PREFIX)/share/doc/q3n
-mandir = $(DESTDIR)$(PREFIX)/share/man
-DOCS     = $(wildcard README.md LICENSE docs/*.md)
-MANPAGES = $(wildcard docs/man/*.1 docs/man/*.3)
-man_path = $(mandir)/man$(subst .,,$(suffix $(1)))
+DOCS   = $(wildcard README.md LICENSE docs/*.md)
 
 # Names that the library's files share among themselves would clash with names of a program
 # that is linked to it.
@@ -441,14 +438,12 @@ install: all $(BUILD)/static/libgguf.a ## install programs, library, header, doc
 	    >$(BUILD)/libgguf.pc
 	install -m 644 $(BUILD)/libgguf.pc $(libdir)/pkgconfig
 	install -m 644 $(DOCS) $(docdir)
-	@$(foreach m,$(MANPAGES),install -D -m 644 -t $(call man_path,$(m)) $(m) &&) true
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(bindir)/,$(TOOLS))
 	rm -f $(addprefix $(libdir)/,libgguf.so.$(VERSION) $(SONAME) libgguf.so libgguf.a \
 	    pkgconfig/libgguf.pc)
 	rm -f $(incdir)/libgguf.h $(incdir)/libgguf_pack.h $(addprefix $(docdir)/,$(notdir $(DOCS)))
-	@$(foreach m,$(MANPAGES),rm -f $(call man_path,$(m))/$(notdir $(m)) &&) true
 	@rmdir $(docdir) $(libdir)/pkgconfig 2>/dev/null || true
 
 clean: ## remove everything built
