@@ -176,7 +176,8 @@ END_TEST
 /* Of two blocks, each with 64 words, every thread writes one; they count themselves, and
  * the one that comes last reads the words of the other, each thread one that neither it
  * nor its warp would have written. */
-static std::string last_block(const char *before, const char *behind)
+static std::string last_block(const char *before, const char *behind,
+                              const char *counted = "")
 {
     const char *const words =
         "mov.u32 %r2, %ctaid.x; mul.wide.u32 %rd3, %r2, 256; add.s64 %rd4, %rd2, %rd3;\n"
@@ -185,9 +186,10 @@ static std::string last_block(const char *before, const char *behind)
         "setp.ne.u32 %p1, %r1, 0; mov.u32 %r5, s; st.global.u32 [%rd4], %r1;\n";
     const char *const counts =
         "@%p1 bra counted; atom.global.inc.u32 %r6, [%rd1+512], 1;\n"
-        "st.shared.u32 [%r5], %r6;\ncounted: bar.sync 0; ld.shared.u32 %r6, [%r5];\n"
-        "setp.ne.u32 %p2, %r6, 1; @%p2 bra out;\n";
-    return kernel((std::string(words) + before + counts + behind +
+        "st.shared.u32 [%r5], %r6;\ncounted:\n";
+    const char *const last = "bar.sync 0; ld.shared.u32 %r6, [%r5];\n"
+                             "setp.ne.u32 %p2, %r6, 1; @%p2 bra out;\n";
+    return kernel((std::string(words) + before + counts + counted + last + behind +
                    "ld.global.u32 %r7, [%rd5];\nout:\n")
                       .c_str());
 }
@@ -221,10 +223,13 @@ START_TEST(blocks_that_race)
     const char *const fence = "membar.gl;\n", *const both = "membar.gl; bar.sync 0;\n";
     ck_race(last_block("bar.sync 0;\n", fence), "wrote");
     ck_race(last_block(fence, fence), "wrote");
+    ck_race(last_block(fence, "membar.gl; setp.lt.u32 %p3, %r1, 32; @%p3 bra out;\n"),
+            "wrote");
     ck_race(last_block("@!%p1 membar.gl; bar.sync 0;\n", fence), "wrote");
     ck_race(last_block(both, ""), "wrote");
     ck_race(last_block(both, "@!%p1 membar.gl;\n"), "wrote");
     ck_race(last_block("", "membar.gl; bar.sync 0;\n"), "wrote");
+    ck_race(last_block(both, "", "@%p1 membar.gl;\n"), "wrote");
     ck_race(kernel("mov.u32 %r2, %ctaid.x; st.global.u32 [%rd2], %r2;\n"), "wrote");
     ck_race(kernel("mov.u32 %r2, %ctaid.x; setp.ne.u32 %p1, %r2, 0;\n"
                    "@!%p1 ld.global.u32 %r3, [%rd2];\n"
