@@ -390,7 +390,7 @@ lint: ## check format and style: clang-format, clang-tidy, cppcheck, shellcheck
 	@shellcheck -x -S warning $(SCRIPTS)
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --inline-suppr -j$(JOBS) \
 	    --enable=warning,performance,portability --suppressions-list=.cppcheck \
-	    -D__x86_64__ -D__BYTE_ORDER__=1234 -D__ORDER_LITTLE_ENDIAN__=1234 $(TIDY)
+	    -D__x86_64__ -D__SIZEOF_SIZE_T__=8 -D__BYTE_ORDER__=1234 -D__ORDER_LITTLE_ENDIAN__=1234 $(TIDY)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(TIDY:%.c=build/lint/%.tidy)
 	@echo "lint: clean"
 

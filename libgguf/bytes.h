@@ -9,7 +9,7 @@
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "libgguf maps little-endian files and so needs a little-endian machine"
 #endif
-#if SIZE_MAX < UINT64_MAX
+#if __SIZEOF_SIZE_T__ < 8
 #error "libgguf maps whole models and so needs a 64-bit machine"
 #endif
 

@@ -89,7 +89,8 @@ GGF_API int ggf_pack_read(const ggf_pack *pack, const struct ggf_pack_record *r,
 /* Does this dense GGUF belong to this pack?  Compares the root hash it names. */
 GGF_API int ggf_pack_matches(const ggf_file *dense, const ggf_pack *pack, ggf_error *err);
 /* The path of the pack that a dense GGUF names, malloc'd: a file in the same folder,
- * or in that of the GGUF which a symbolic link stands for.  GGF_E_NOT_FOUND if it names none. */
+ * or in that of the GGUF which a symbolic link stands for.  GGF_E_NOT_FOUND if it names
+ * none. */
 GGF_API int ggf_pack_path(char **out, const ggf_file *dense, ggf_error *err);
 
 /* The routed experts of a block in a plain model.  With a fused tensor gate and up are

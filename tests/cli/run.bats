@@ -193,7 +193,8 @@ assert json.load(open(sys.argv[1]))["decode_tokens"] == 4
 
 @test "a hangup ends it, but not under nohup" {
     for how in env nohup; do
-        $how q3n-run -m "$MODEL" -p "x" -n 200 --ignore-eos --temp 0 >"$BATS_TEST_TMPDIR/$how" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+        # what runs these tests may be under nohup itself
+        env --default-signal=HUP $how q3n-run -m "$MODEL" -p "x" -n 200 --ignore-eos --temp 0 >"$BATS_TEST_TMPDIR/$how" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
         pid=$!
         for _ in $(seq 100); do [ -s "$BATS_TEST_TMPDIR/$how" ] && break; sleep 0.05; done
         kill -HUP $pid

@@ -12,6 +12,7 @@ file."""
 import os
 import pty
 import select
+import signal
 import sys
 import termios
 import time
@@ -25,6 +26,7 @@ steps, command = args[:split], args[split + 1:]
 
 pid, terminal = pty.fork()
 if not pid:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by what runs in the background
     if out:
         os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 1)
     os.execvp(command[0], command)

@@ -98,11 +98,9 @@ static bool call_namespace(struct render *r, struct scope *s, const struct node 
 /* How many numbers there are from `from` on before `to`, in steps that are not 0. */
 static uint64_t range_length(int64_t from, int64_t to, int64_t step)
 {
-    if (step > 0 ? from >= to : from <= to) return 0;
-    const uint64_t way =
-        step > 0 ? (uint64_t)to - (uint64_t)from : (uint64_t)from - (uint64_t)to;
-    const uint64_t stride = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
-    return (way - 1) / stride + 1;
+    const uint64_t a = (uint64_t)from, b = (uint64_t)to, by = (uint64_t)step;
+    if (step > 0) return from < to ? (b - a - 1) / by + 1 : 0;
+    return from > to ? (a - b - 1) / (0 - by) + 1 : 0;
 }
 
 static bool call_range(struct render *r, struct scope *s, const struct node *n,

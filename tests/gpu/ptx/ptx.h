@@ -95,7 +95,7 @@ struct kernel {
     struct module *of = NULL;
 };
 
-/* What an instruction took so far: warps that did it, and passes or sectors; report.cpp. */
+/* What an instruction took so far: warps that did it, passes or sectors; report.cpp. */
 struct cost {
     uint64_t times = 0, needed = 0, taken = 0;
 };
