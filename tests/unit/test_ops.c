@@ -388,7 +388,6 @@ START_TEST(top_of_any)
 {
     float p[40], weights[40];
     uint32_t ids[40];
-    srand(9);
     for (int round = 0; round < 2000; round++) {
         const uint32_t n = 1 + (uint32_t)rand() % 40, used = 1 + (uint32_t)rand() % n;
         bool taken[40] = { false };
