@@ -64,6 +64,7 @@ ASK_NVCC  := sh tests/nvcc.sh $(NVCC) $(BUILD) $(NVCC_FLAGS)
 NVCC_SAYS := $(shell $(ASK_NVCC))
 endif
 NO_NVCC := $(if $(filter no,$(firstword $(NVCC_SAYS))),$(wordlist 2,99,$(NVCC_SAYS)))
+SKIPPED = skipped: $(or $(NO_NVCC),there is no nvcc for this machine)
 CUDA ?= $(if $(filter yes,$(firstword $(NVCC_SAYS))),1,0)
 CU   := $(wildcard infer/gpu/*.cu)
 
@@ -270,7 +271,7 @@ ifeq ($(CUDA),1)
 	@$(MAKE) --no-print-directory -j$(JOBS) gpu-units
 	@tests/run.sh $(BUILD)/gpu $(GPU_UNITS)
 else
-	@echo "skipped: $(or $(NO_NVCC),there is no nvcc for this machine)"
+	@echo "$(SKIPPED)"
 endif
 
 check-ptx: ## run them on a machine that executes the PTX nvcc writes (needs nvcc)
@@ -281,7 +282,7 @@ ifeq ($(CUDA),1)
 	    PTX_DEVICE=$$device tests/run.sh $(BUILD) $(PTX_UNITS) || exit 1; \
 	done
 else
-	@echo "skipped: $(or $(NO_NVCC),there is no nvcc for this machine)"
+	@echo "$(SKIPPED)"
 endif
 
 # The full set of reference logits, from a folder: make check-golden GOLDEN=DIR
@@ -322,7 +323,7 @@ ifeq ($(CUDA),1)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/ptx/q3n-bench
 	@tests/count-gpu.sh $(BUILD)
 else
-	@echo "skipped: there is no nvcc for this machine"
+	@echo "$(SKIPPED)"
 endif
 
 bench-kld: tools samples ## measure the quality of mixes on the sample, and predictions of it

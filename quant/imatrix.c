@@ -1,13 +1,13 @@
 /* imatrix.c - entries of an importance matrix, whatever file they came from: finding,
  * filtering, checking, and the weights themselves.  imatrix_read.c parses the files. */
 #include "imatrix_file.h"
+#include "pages.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 void imatrix_close(imatrix *m)
 {
@@ -121,10 +121,7 @@ void imatrix_weights(const struct imatrix_entry *e, uint64_t first, uint64_t n,
 /* Give the mapped pages under a range back; they are read again when needed. */
 static void forget(const imatrix *m, const uint8_t *bytes, uint64_t len)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t start = ((uintptr_t)bytes + page - 1) & ~(page - 1);
-    const uintptr_t end = ((uintptr_t)bytes + len) & ~(page - 1);
-    if (m->mapped && end > start) madvise((void *)start, end - start, MADV_DONTNEED);
+    if (m->mapped) pages_advise(bytes, len, MADV_DONTNEED);
 }
 
 /* The extra statistics: finite, and squares not negative. */

@@ -19,6 +19,7 @@
 
 #include "decode.h"
 #include "encode.h"
+#include "pages.h"
 #include "places.h"
 #include "refine.h"
 
@@ -26,8 +27,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { FIRST_DRAW = 128, BLOCKS = 1024, WIDER = 8, BATCH = 16 };
 static const double default_spread = 0.01;
@@ -264,11 +263,8 @@ static void advise(const struct sampler *p, int advice)
 {
     const struct ggf_tensor *t = p->s->tensor;
     const uint64_t slice = t->bytes / t->ne[3] / t->ne[2];
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t start = (uintptr_t)t->data + slice * p->places.first_slice;
-    const uintptr_t low = (start + page - 1) & ~(page - 1),
-                    high = (start + slice * p->places.n_slices) & ~(page - 1);
-    if (low < high) madvise((void *)low, high - low, advice);
+    pages_advise(t->data + slice * p->places.first_slice, slice * p->places.n_slices,
+                 advice);
 }
 
 static int measure_tensor(struct sensitivity *s, const struct sensitivity_options *o,

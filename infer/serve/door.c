@@ -46,7 +46,7 @@ static bool take_place(struct door *d)
     return !stop;
 }
 
-/* True: `events` of fd; false: the door closes, or so many milliseconds are over. */
+/* True: fd can be read; false: the door closes, or so many milliseconds are over. */
 static bool wait_for(const struct door *d, int fd, int milliseconds)
 {
     struct pollfd p[2] = { { .fd = d->wake[0], .events = POLLIN },

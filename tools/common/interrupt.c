@@ -29,11 +29,8 @@ int interrupt_handle(volatile sig_atomic_t **flag, ggf_error *err)
 {
     struct sigaction action = { .sa_handler = on_interrupt };
     *flag = &stop;
-    if (pipe(wake)) return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot make a pipe");
-    for (int i = 0; i < 2; i++) {
-        fcntl(wake[i], F_SETFL, O_NONBLOCK);
-        fcntl(wake[i], F_SETFD, FD_CLOEXEC);
-    }
+    if (pipe2(wake, O_NONBLOCK | O_CLOEXEC))
+        return ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot make a pipe");
     sigaction(SIGINT, &action, NULL);
     return 0;
 }

@@ -10,11 +10,11 @@ int run_check_cache(const char *path, ggf_error *err)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    const int r = !folder ? ggf_no_memory(err)
-                  : access(folder, W_OK | X_OK)
-                      ? ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write %.200s: %s",
-                                 path, strerror(errno))
-                      : 0;
+    if (!folder) return ggf_no_memory(err);
+    int r = 0;
+    if (access(folder, W_OK | X_OK))
+        r = ggf_fail(err, GGF_E_IO, GGF_NO_OFFSET, "cannot write %.200s: %s", path,
+                     strerror(errno));
     free(folder);
     return r;
 }

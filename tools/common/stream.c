@@ -5,6 +5,8 @@
  * moves it by one piece without holding the lock, and looks again. */
 #include "stream.h"
 
+#include "../../quant/pages.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -58,10 +60,7 @@ int stream_fetch(const void *bytes, uint64_t len, ggf_error *err)
 
 void stream_drop(const void *bytes, uint64_t len)
 {
-    const uintptr_t page = page_bytes();
-    const uintptr_t start = ((uintptr_t)bytes + page - 1) & ~(page - 1);
-    const uintptr_t end = ((uintptr_t)bytes + len) & ~(page - 1);
-    if (end > start) madvise((void *)start, end - start, MADV_DONTNEED);
+    pages_advise(bytes, len, MADV_DONTNEED);
 }
 
 static uint64_t slowest_lane(const struct stream *s)
