@@ -4,14 +4,13 @@
  * one value head into its registers, over all tokens of the run: the state is read once
  * and written once, however long the run is.  What is left for each token and element of
  * the state are four multiplications with additions, 2 million for a layer of
- * Qwen3-Next, while the layer's matrices want 70 million.  Tokens of a prompt go one
- * after the other; docs/bench/gpu.md counts what that takes.
+ * Qwen3-Next, while the layer's matrices want 70 million.  Tokens go one after the other;
+ * those of a prompt by chunks where the device can (delta_chunks.cu).
  *
  * Convolution and norms of queries and keys are done by each block that needs them, again
- * and again: that is a third more work in a prompt, and one launch less for every layer
- * and token.  What a token gives does not depend on how a text is cut into runs, to the
- * bit. */
-#include "norm.cuh"
+ * and again, which is one launch less for every layer and token.  What a token gives does
+ * not depend on how a text is cut into runs, to the bit. */
+#include "delta.cuh"
 
 constexpr uint32_t PANEL = 16; /* columns of a block: DELTA_PANEL of ops/vec.h */
 constexpr uint32_t SHARE = 8;  /* threads that share a column */
@@ -20,65 +19,9 @@ constexpr uint32_t STAGE = 2048; /* floats of queries, and of keys, held at a ti
 constexpr uint32_t LINE = 32;    /* floats of a line of the L2 cache */
 constexpr uint32_t MOST_DIM = 256, MOST_TAPS = 16, FINISH_WARPS = 4;
 static_assert(LINE * RULE_THREADS == PANEL * MOST_DIM, "a line of a panel for a thread");
-constexpr uint32_t FINISH_TOKENS = 8; /* so many the rule's last blocks can finish */
-
-static __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-static __device__ float softplus(float x) { return x > 20.0f ? x : logf(1.0f + expf(x)); }
-
-/* Queries, keys and values: what the convolution runs over. */
-static __host__ __device__ uint32_t channels(const struct gpu_delta *d)
-{
-    return d->dim * (2 * d->n_k_heads + d->n_v_heads);
-}
-
-/* The tokens of a call that a block works on just now. */
-struct run {
-    const float *projected;
-    size_t width;
-    uint32_t first, n;
-};
+constexpr uint32_t FEW_TOKENS = 8; /* so many the rule's last blocks can finish */
 
 /* ---- Convolution ---------------------------------------------------------------- */
-
-/* What is needed for TILE tokens of one channel; taps that are not there count as zeros
- * before the oldest. */
-template <uint32_t TAPS, uint32_t TILE> struct window {
-    float w[TAPS], x[TAPS - 1 + TILE];
-};
-
-/* All loads at once, so that they are waited for once. */
-template <uint32_t TAPS, uint32_t TILE>
-static __device__ void load(struct window<TAPS, TILE> *win, const struct gpu_delta *d,
-                            const float *state, const struct run *run, uint32_t channel)
-{
-    const uint32_t all = channels(d), before = d->taps - 1, none = TAPS - d->taps;
-#pragma unroll
-    for (uint32_t i = 0; i < TAPS; i++)
-        win->w[i] = i < none ? 0 : d->conv_d[(size_t)(i - none) * all + channel];
-#pragma unroll
-    for (uint32_t i = 0; i < TAPS - 1 + TILE; i++) {
-        const uint32_t at =
-            run->first + i - none; /* counted from the oldest remembered */
-        if (i < none || i - none >= before + run->n) win->x[i] = 0;
-        else if (at < before) win->x[i] = state[(size_t)at * all + channel];
-        else win->x[i] = run->projected[(at - before) * run->width + channel];
-    }
-}
-
-/* y[i * stride] = silu(convolution) for token i of n */
-template <uint32_t TAPS, uint32_t TILE>
-static __device__ void convolve(const struct window<TAPS, TILE> *win, uint32_t n,
-                                float *y, uint32_t stride)
-{
-#pragma unroll
-    for (uint32_t i = 0; i < TILE; i++) {
-        float sum = 0;
-#pragma unroll
-        for (uint32_t k = 0; k < TAPS; k++) sum += win->w[k] * win->x[i + k];
-        if (i < n) y[i * stride] = sum * sigmoid(sum);
-    }
-}
 
 /* What a block reads of n channels from `first` on is wanted soon. */
 static __device__ void ask_for_channels(const struct gpu_delta *d, const float *state,
@@ -235,30 +178,19 @@ static __device__ void convolve_tile(const struct gpu_delta *d, const float *sta
     if (threadIdx.x < p->columns) convolve(&values, run->n, tile->v + threadIdx.x, PANEL);
 }
 
-/* Of a token. */
-struct gate {
-    float a, dt, alpha, beta;
-};
-
-/* A thread for each token; the others get that of the last. */
-static __device__ struct gate load_gate(const struct gpu_delta *d, const struct run *run,
-                                        const struct panel *p)
+/* A thread for each token; the others get the gate of the last. */
+static __device__ struct gate load_gates(const struct gpu_delta *d, const struct run *run,
+                                         const struct panel *p)
 {
-    const uint32_t shares = d->n_v_heads / d->n_k_heads;
-    const uint32_t t = min(threadIdx.x, run->n - 1);
-    const float *ba = run->projected + (run->first + t) * run->width + channels(d) +
-                      (size_t)d->dim * d->n_v_heads + 2 * shares * p->k_head +
-                      p->head % shares;
-    return { d->a_d[p->head], d->dt_d[p->head], ba[shares], ba[0] };
+    return load_gate(d, run, p->head, min(threadIdx.x, run->n - 1));
 }
 
-/* decay = exp(a softplus(alpha + dt)), beta = sigmoid(b) */
 static __device__ void open_gate(struct gate g, const struct run *run,
                                  const struct tile *tile)
 {
     if (threadIdx.x >= run->n) return;
     tile->beta[threadIdx.x] = sigmoid(g.beta);
-    tile->decay[threadIdx.x] = expf(g.a * softplus(g.alpha + g.dt));
+    tile->decay[threadIdx.x] = expf(log_decay(g));
 }
 
 /* The tokens of a tile, one after the other; then their outputs. */
@@ -341,18 +273,6 @@ static __device__ void gated_norm(const struct gpu_delta *d, const float *z, flo
         }
     }
     if (q) acts_put(q, row, block, x);
-}
-
-/* The channel that is number i of those of a key head and the value heads that share it.
- */
-static __device__ uint32_t channel_of(const struct gpu_delta *d, uint32_t k_head,
-                                      uint32_t i)
-{
-    const uint32_t dim = d->dim, shares = d->n_v_heads / d->n_k_heads;
-    const uint32_t keys = d->n_k_heads * dim; /* channels of all keys, as of queries */
-    const uint32_t at = i % dim, of = i / dim;
-    return of < 2 ? of * keys + k_head * dim + at
-                  : 2 * keys + (k_head * shares + of - 2) * dim + at;
 }
 
 /* These channels' raw inputs, by `threads` threads of which this is number `me`; it has
@@ -452,7 +372,7 @@ static __global__ void __launch_bounds__(RULE_THREADS, 64 / REGS)
     for (; run.first < tokens; run.first += TILE) {
         run.n = tokens - run.first < TILE ? tokens - run.first : TILE;
         block_sync(); /* nobody reads the last tile any more */
-        const struct gate gate = load_gate(&d, &run, &p);
+        const struct gate gate = load_gates(&d, &run, &p);
         convolve_tile<TAPS, TILE>(&d, state.conv_d, &run, &p, &tile);
         open_gate(gate, &run, &tile);
         block_sync();
@@ -494,27 +414,35 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP)
     }
 }
 
-/* Where a warp's heads are a whole block of encoded activations, it comes from the norm.
- */
+/* The gated norm of `tokens`, encoded if a warp's heads are a whole block of encoded
+ * activations, and what the convolution remembers. */
+static void finish_all(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
+                       uint32_t tokens, const float *projected_d, size_t width,
+                       float *out_d, struct act_block *q)
+{
+    const uint32_t norms =
+        div_up(tokens * d->n_v_heads / heads_together(d), FINISH_WARPS);
+    const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
+    LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
+           projected_d, width, out_d, q);
+}
+
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
-                    uint32_t tokens, const float *projected_d, size_t width, float *out_d,
-                    void *q_d)
+                    uint32_t tokens, const float *projected_d, size_t width,
+                    void *scratch_d, float *out_d, void *q_d)
 {
     const dim3 grid(div_up(d->dim, PANEL), d->n_v_heads);
     const bool blocks = heads_together(d) * d->dim == ACT_BLOCK;
     struct act_block *const q = (struct act_block *)(blocks ? q_d : NULL);
-    const bool once = tokens <= FINISH_TOKENS && d->n_k_heads <= GPU_COUNTERS;
+    const bool few = tokens <= FEW_TOKENS;
+    const bool once = few && d->n_k_heads <= GPU_COUNTERS;
     auto *const kernel =
         d->dim <= 128 && d->taps <= 4 ? rule<16, 4> : rule<32, MOST_TAPS>;
-    LAUNCH(g, kernel, grid, RULE_THREADS, 0, *d, *s, tokens, projected_d, width, out_d, q,
-           once ? g->counters_d : NULL);
-    if (!once) {
-        const uint32_t norms =
-            div_up(tokens * d->n_v_heads / heads_together(d), FINISH_WARPS);
-        const uint32_t moves = div_up(channels(d), FINISH_WARPS * WARP);
-        LAUNCH(g, finish, norms + moves, FINISH_WARPS * WARP, 0, *d, *s, norms, tokens,
-               projected_d, width, out_d, q);
-    }
+    if (few || s->exact || !delta_has_chunks(g, d))
+        LAUNCH(g, kernel, grid, RULE_THREADS, 0, *d, *s, tokens, projected_d, width,
+               out_d, q, once ? g->counters_d : NULL);
+    else delta_chunks(g, d, s, tokens, projected_d, width, scratch_d, out_d);
+    if (!once) finish_all(g, d, s, tokens, projected_d, width, out_d, q);
     if (q_d && !blocks) {
         const struct gpu_acts acts = { out_d, q_d, d->n_v_heads * d->dim, tokens };
         gpu_encode(g, &acts);

@@ -95,7 +95,7 @@ int gpu_count(ggf_error *err)
 static __global__ void nothing() { after_previous(); }
 
 /* Is there code for it, and what kind?  PTX for an older one has nothing in place of
- * after_previous(). */
+ * after_previous() or of tf32. */
 static int describe_code(struct gpu *g, ggf_error *err)
 {
     const struct gpu_info *info = &g->info;
@@ -112,6 +112,7 @@ static int describe_code(struct gpu *g, ggf_error *err)
                         "device %d, %s, has compute capability %d.%d: %s", info->index,
                         info->name, info->major, info->minor, cudaGetErrorString(e));
     }
+    g->has_tf32 = info->major >= 8 && code.ptxVersion >= 80;
     /* Before 12.3 graphs had no such edges, and so runtimes do not ask for them. */
     g->overlaps =
         info->major >= 9 && code.ptxVersion >= 90 && driver >= 12030 && own >= 12030;

@@ -28,6 +28,7 @@ struct gpu {
     struct gpu_info info;
     cudaStream_t stream, copies;
     cudaEvent_t here, copied;     /* the last point in each that the other waited for */
+    bool has_tf32;                /* see mma.cuh */
     bool overlaps;                /* kernels may start early: after_previous(); if the */
     bool behind_kernel;           /* last thing in the stream is a kernel */
     bool recording, no_graphs;    /* a graph; the system has refused one */

@@ -194,13 +194,18 @@ struct gpu_delta_state {
     float *conv_d; /* as ops/delta.h */
     float *s_d;    /* [dim, dim, n_v_heads]; panels as ops/vec.h, so that a state may
                       move between CPU and device byte by byte */
+    bool exact;    /* any number of tokens have the bits that each has alone */
 };
+uint64_t gpu_delta_scratch(const struct gpu_delta *d, uint32_t tokens);
 /* projected: [width, tokens] as ops/delta.h has it; out: [dim * n_v_heads, tokens]; q:
- * out encoded (unless NULL).  The bits do not depend on how a text is cut into runs.  dim
- * is a multiple of 8 up to 256, taps are at most 16. */
+ * out encoded (unless NULL).  dim is a multiple of 8 up to 256, taps are at most 16.
+ *
+ * Up to 8 tokens have the bits that each has alone.  More of them are taken 32 at once if
+ * dim is 128 and the device's tensor cores have tf32, to which states, keys, queries and
+ * values are rounded: by at most 2^-11 of themselves. */
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
-                    uint32_t tokens, const float *projected_d, size_t width, float *out_d,
-                    void *q_d);
+                    uint32_t tokens, const float *projected_d, size_t width,
+                    void *scratch_d, float *out_d, void *q_d);
 
 /* Softmax over logits [n_expert, tokens], the n_used largest (of equals the lower id)
  * with weights p / max(sum of the chosen, 2^-14): as moe_top(). */

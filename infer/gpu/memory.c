@@ -65,8 +65,12 @@ static void cut_sequence(struct cut *c, const q3n_model *m,
 {
     for (uint32_t l = 0; l < m->hp.n_layer; l++) {
         if (!offload_keeps(m, l)) continue;
-        if (m->layers[l].recurrent) cut_state(c, &m->layers[l].delta, &s->delta[l]);
-        else cut_kv(c, m, o, &s->kv[l]);
+        if (m->layers[l].recurrent) {
+            cut_state(c, &m->layers[l].delta, &s->delta[l]);
+            s->delta[l].exact = o->type_k == GGF_F32 || o->type_v == GGF_F32;
+        } else {
+            cut_kv(c, m, o, &s->kv[l]);
+        }
     }
 }
 
@@ -181,6 +185,14 @@ static struct gpu_attention shape_of_attention(const struct attention *a)
                                    .n_rot = a->n_rot };
 }
 
+static struct gpu_delta shape_of_delta(const struct delta_net *d)
+{
+    return (struct gpu_delta){ .dim = d->dim,
+                               .n_k_heads = d->n_k_heads,
+                               .n_v_heads = d->n_v_heads,
+                               .taps = d->taps };
+}
+
 /* Scratch of any number of tokens up to n_batch: few of them may take another way. */
 static uint64_t layer_scratch(const struct layer *l, uint32_t n_batch)
 {
@@ -194,9 +206,13 @@ static uint64_t layer_scratch(const struct layer *l, uint32_t n_batch)
     uint64_t most = 0;
     for (uint32_t t = n_batch; t; t = t > FEW ? FEW : t - 1) {
         raise(&most, gpu_moe_scratch(&g, t));
-        if (l->recurrent) continue;
-        const struct gpu_attention a = shape_of_attention(&l->attention);
-        raise(&most, gpu_attention_scratch(&a, t));
+        if (l->recurrent) {
+            const struct gpu_delta d = shape_of_delta(&l->delta);
+            raise(&most, gpu_delta_scratch(&d, t));
+        } else {
+            const struct gpu_attention a = shape_of_attention(&l->attention);
+            raise(&most, gpu_attention_scratch(&a, t));
+        }
     }
     return most;
 }

@@ -12,7 +12,8 @@
  *   b, 8 columns of k: b[0] column g, word t of the first half of k; b[1] of the second
  *   c, 16 x 8:         c[0], c[1] row g, columns 2t and 2t + 1; c[2], c[3] row g + 8
  *
- * A word is four bytes or two binary16 (bfloat16), neighbours in k, lowest first.
+ * A word is four bytes, two binary16 (bfloat16), neighbours in k, lowest first, or one
+ * tf32.
  * (PTX ISA, "Matrix fragments for mma.m16n8k32" and its kin.) */
 
 /* Whether the bytes of a and of b have a sign. */
@@ -37,6 +38,11 @@ static inline void mma_k32(int d[4], const int c[4], const uint32_t a[4],
 static inline void mma_f16_k16(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
     emu_mma_16_k16(c, a, b, false);
+}
+static inline uint32_t tf32(float v) { return emu_tf32(v); }
+static inline void mma_tf32_k8(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emu_mma_tf32_k8(c, a, b);
 }
 #else
 #if __CUDA_ARCH__ >= 800
@@ -108,6 +114,27 @@ static inline __device__ void mma_f16_k16(float c[4], const uint32_t a[4],
         "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+#endif
+}
+/* The bits of a binary32 with a mantissa of 11 bits, the nearest one. */
+static inline __device__ uint32_t tf32(float v)
+{
+    uint32_t r = 0;
+#if __CUDA_ARCH__ >= 800
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
+#endif
+    return r;
+}
+/* tf32, summed in binary32: from compute capability 8.0 on; before that not to be
+ * called. */
+static inline __device__ void mma_tf32_k8(float c[4], const uint32_t a[4],
+                                          const uint32_t b[2])
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, "
+                 "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
 }
 #endif

@@ -105,9 +105,10 @@ void gpu_attend(gpu *g, const struct gpu_attention *a, const struct gpu_kv *kv,
                 void *scratch_d, float *out_d, void *q_d)
 {
 }
+uint64_t gpu_delta_scratch(const struct gpu_delta *d, uint32_t tokens) { return 0; }
 void gpu_delta_rule(gpu *g, const struct gpu_delta *d, const struct gpu_delta_state *s,
-                    uint32_t tokens, const float *projected_d, size_t width, float *out_d,
-                    void *q_d)
+                    uint32_t tokens, const float *projected_d, size_t width,
+                    void *scratch_d, float *out_d, void *q_d)
 {
 }
 void gpu_route(gpu *g, const float *logits_d, uint32_t n_expert, uint32_t n_used,

@@ -127,7 +127,7 @@ void device_mix(struct device_pass *p, uint32_t layer)
         void *mixed_q = (char *)d->mixed_q + gpu_acts_bytes(l->out.n, run->first);
         if (recurrent)
             gpu_delta_rule(g, &l->delta, &s->delta[layer], run->n, projected, l->in.width,
-                           mixed, mixed_q);
+                           d->scratch, mixed, mixed_q);
         else
             gpu_attend(g, &l->attention, &s->kv[layer], d->pos + i, run->n, projected,
                        l->in.width, d->scratch, mixed, mixed_q);

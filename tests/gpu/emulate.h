@@ -272,6 +272,8 @@ static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned s)
 void emu_mma_8_k16(int c[4], uint32_t a0, uint32_t a1, uint32_t b0, bool a_unsigned,
                    bool b_unsigned);
 void emu_mma_16_k16(float c[4], const uint32_t a[4], const uint32_t b[2], bool bfloat);
+uint32_t emu_tf32(float v);
+void emu_mma_tf32_k8(float c[4], const uint32_t a[4], const uint32_t b[2]);
 void emu_copy_begin(void *shared, const void *global, size_t bytes);
 void emu_copy_end();
 void emu_copy_wait(int newest);

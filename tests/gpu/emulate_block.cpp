@@ -216,12 +216,13 @@ void emu_launch(cudaStream_t s, const char *what, const void *entry, dim3 grid,
 {
     emu_enqueue(s, what, grid, threads, early, [=](const emu_place &place) mutable {
         const size_t own = run_block(what, kernel, shared, place);
-        /* Together 48 KiB unless more was asked for, and then what all devices before 9.0
-         * have; those have more. */
+        /* Together 48 KiB unless more was asked for, and then what devices before 8.0
+         * have, all devices before 9.0, or those of 9.0. */
         if (own + shared > 48 << 10 && shared > allowed[entry])
             die("%s: %zu bytes of shared memory and %zu of its own, not asked for", what,
                 shared, own);
-        if (own + shared > (size_t)(emu_capability() < 90 ? 64 : 227) << 10)
+        const int of = emu_capability(), most = of < 80 ? 64 : of < 90 ? 99 : 227;
+        if (own + shared > (size_t)most << 10)
             die("%s: %zu bytes of shared memory and %zu of its own", what, shared, own);
     });
 }
@@ -335,6 +336,56 @@ void emu_mma_16_k16(float c[4], const uint32_t a[4], const uint32_t b[2], bool b
 {
     half_operands m = { c, a, b, bfloat };
     emu_warp("mma", mma_16, &m);
+}
+
+/* Nearest, ties away from zero (cvt.rna); what is no number stays as it is. */
+uint32_t emu_tf32(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu;
+}
+
+struct tf32_operands {
+    float *c;
+    const uint32_t *a, *b;
+};
+
+static float tf32_number(uint32_t word)
+{
+    float v;
+    if (word & 0x1fff && (word & 0x7f800000) != 0x7f800000)
+        die("%s: an operand of mma is not tf32: %08x", block.what, word);
+    memcpy(&v, &word, sizeof v);
+    return v;
+}
+
+/* Fragments: "Matrix fragments for mma.m16n8k8" in the PTX ISA.  As with mma_16(). */
+static void mma_tf32(void *const args[32])
+{
+    float a[16][8], b[8][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const tf32_operands *m = (tf32_operands *)args[lane];
+        const int row = lane / 4, column = lane % 4;
+        for (int i = 0; i < 4; i++)
+            a[row + i % 2 * 8][column + i / 2 * 4] = tf32_number(m->a[i]);
+        for (int i = 0; i < 2; i++) b[row][column + 4 * i] = tf32_number(m->b[i]);
+    }
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            float *c = &((tf32_operands *)args[lane])->c[i];
+            const float *row = a[lane / 4 + i / 2 * 8],
+                        *column = b[2 * (lane % 4) + i % 2];
+            double sum = *c;
+            for (int k = 0; k < 8; k++) sum += (double)row[k] * (double)column[k];
+            *c = (float)sum;
+        }
+}
+
+void emu_mma_tf32_k8(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    tf32_operands m = { c, a, b };
+    emu_warp("mma", mma_tf32, &m);
 }
 
 /* ---- Copies to shared memory: done when waited for, unreadable until then

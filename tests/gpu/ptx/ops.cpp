@@ -373,6 +373,8 @@ static void conversions(table &t)
     t["cvt.f32.f16"] = CVT(float, half, f16_to_f32(a.bits));
     t["cvt.rn.f16.f32"] = CVT(uint16_t, float, f32_to_f16(a));
     t["cvt.rn.bf16.f32"] = CVT(uint16_t, float, f32_to_bf16(a));
+    t["cvt.rna.tf32.f32"] = CVT(
+        uint32_t, uint32_t, (a & 0x7f800000) == 0x7f800000 ? a : (a + 0x1000) & ~0x1fffu);
     t["cvt.f32.bf16"] = CVT(float, half, bf16_to_f32(a.bits));
     /* Where something is does not depend on how it is said: see address_of(). */
     t["cvta.to.shared.u64"] = { "dd", PLAIN, convert_address<true> };

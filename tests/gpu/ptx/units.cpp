@@ -94,6 +94,31 @@ static void mma_halves(warp &w, const instr &in, uint32_t)
     for (uint32_t i = 0; i < 4; i++) memcpy(w.at(in.o[i]), c[i], sizeof c[i]);
 }
 
+/* Operands must be rounded: what a unit makes of lower bits is not told. */
+static void mma_tf32(warp &w, const instr &in, uint32_t)
+{
+    enum { A = 4, B = 8, C = 10 };
+    float a[16][8], b[8][8], c[4][WARP];
+    for (uint32_t i = 0; i < 6; i++)
+        for (uint32_t lane = 0; lane < WARP; lane++) {
+            const uint32_t word = w.words(in.o[A + i])[lane];
+            const uint32_t row = lane / 4, column = lane % 4;
+            if (word & 0x1fff && (word & 0x7f800000) != 0x7f800000)
+                w.fail(in, "%08x of lane %u is not tf32", word, lane);
+            float *const to = i < 4 ? &a[row + i % 2 * 8][column + i / 2 * 4]
+                                    : &b[column + (i - 4) * 4][row];
+            memcpy(to, &word, sizeof word);
+        }
+    for (uint32_t lane = 0; lane < WARP; lane++)
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+            double sum = ((float *)w.at(in.o[C + i]))[lane];
+            for (uint32_t k = 0; k < 8; k++) sum += (double)a[row][k] * b[k][column];
+            c[i][lane] = (float)sum;
+        }
+    for (uint32_t i = 0; i < 4; i++) memcpy(w.at(in.o[i]), c[i], sizeof c[i]);
+}
+
 template <class A, class B> static void byte_units(table &t, const std::string &types)
 {
     const std::string mma = "mma.sync.aligned.", rest = ".row.col.s32" + types;
@@ -117,6 +142,7 @@ void add_warp_operations(table &t)
     t[mma + "m16n8k8.row.col.f32.f16.f16.f32"] = { "wwwwwwwwwww", MEET, mma_halves<1> };
     t[mma + "m16n8k16.row.col.f32.f16.f16.f32"] = { "wwwwwwwwwwwwww", MEET,
                                                     mma_halves<2> };
+    t[mma + "m16n8k8.row.col.f32.tf32.tf32.f32"] = { "wwwwwwwwwwwwww", MEET, mma_tf32 };
 }
 
 } // namespace ptx
