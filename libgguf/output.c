@@ -79,6 +79,9 @@ static int system_error(ggf_error *err, const char *what, const char *path)
 static int check_target(const char *path, bool force, ggf_error *err)
 {
     struct stat st;
+    if (!strcmp(path, "-"))
+        return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET,
+                        "- cannot be written to: the output must be a file (./- is one)");
     if (lstat(path, &st) != 0) return 0;
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
         return ggf_fail(err, GGF_E_ARG, GGF_NO_OFFSET, "%s is not a regular file", path);

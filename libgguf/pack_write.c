@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 /* A thread's memory. */
 struct lane {
@@ -297,17 +298,23 @@ static void store_entry(uint8_t *e, const struct ggf_pack_record *r)
 }
 
 /* Compress unless that is of no use; the bytes to store. */
-static const uint8_t *pack_bytes(const ggf_pack_writer *w, struct lane *lane,
-                                 struct ggf_pack_record *r)
+static int pack_bytes(const uint8_t **out, const ggf_pack_writer *w, struct lane *lane,
+                      struct ggf_pack_record *r, ggf_error *err)
 {
+    *out = lane->raw;
     r->stored_bytes = r->raw_bytes;
-    if (!w->options.zstd_level) return lane->raw;
+    if (!w->options.zstd_level) return 0;
     const size_t n = ZSTD_compressCCtx(lane->zstd, lane->packed, r->raw_bytes - 1,
                                        lane->raw, r->raw_bytes, w->options.zstd_level);
-    if (ZSTD_isError(n)) return lane->raw; /* it did not get smaller */
-    r->compressed = true;
-    r->stored_bytes = n;
-    return lane->packed;
+    if (!ZSTD_isError(n)) {
+        *out = lane->packed;
+        r->compressed = true;
+        r->stored_bytes = n;
+        return 0;
+    }
+    /* What does not get smaller stays as it is. */
+    if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall) return 0;
+    return ggf_fail(err, GGF_E_NOMEM, GGF_NO_OFFSET, "zstd: %s", ZSTD_getErrorName(n));
 }
 
 static int write_record(ggf_pack_writer *w, struct lane *lane, uint64_t number,
@@ -318,7 +325,8 @@ static int write_record(ggf_pack_writer *w, struct lane *lane, uint64_t number,
     if (!s) s = w->fill(w->user, &r, lane->raw, err);
     if (s) return s;
     pack_zero_padding(&r, lane->raw);
-    const uint8_t *bytes = pack_bytes(w, lane, &r);
+    const uint8_t *bytes;
+    if ((s = pack_bytes(&bytes, w, lane, &r, err))) return s;
     uint8_t *entry = w->index + number * PACK_RECORD_BYTES;
     ggf_sha256_of(bytes, r.stored_bytes, entry + R_SHA256);
     if (!place(w, number, r.stored_bytes, &r.offset)) return 0;

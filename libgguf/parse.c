@@ -284,9 +284,9 @@ static int parse_tensor(struct cursor *c, struct ggf_tensor *t)
     if (s) return s;
     uint64_t at = c->pos;
     if ((s = get_u32(c, &t->n_dims, t->name))) return s;
-    if (t->n_dims < 1 || t->n_dims > 4)
+    if (t->n_dims > 4) /* none: one number */
         return ggf_fail(c->err, GGF_E_FORMAT, at,
-                        "tensor '%s' has %" PRIu32 " dimensions, expected 1 to 4",
+                        "tensor '%s' has %" PRIu32 " dimensions, expected at most 4",
                         t->name, t->n_dims);
     at = c->pos;
     for (uint32_t i = 0; i < t->n_dims; i++)

@@ -136,12 +136,15 @@ static int read_strings(const char ***out, size_t *n, const json_t *v, const cha
     return 0;
 }
 
+/* Clients send empty ones, which stop nothing. */
 static int read_stop(struct request *r, const json_t *v, ggf_error *err)
 {
     const int e =
         read_strings(&r->stops, &r->n_stops, v, "stop", REQUEST_MOST_STOPS, err);
+    size_t n = 0;
     for (size_t i = 0; !e && i < r->n_stops; i++)
-        if (!*r->stops[i]) return wrong(err, "stop", "must not be an empty string");
+        if (*r->stops[i]) r->stops[n++] = r->stops[i];
+    if (!e) r->n_stops = n;
     return e;
 }
 
@@ -450,8 +453,11 @@ static int check_refused(const struct request *r, ggf_error *err)
         return wrong(err, "suffix", "is not supported");
     if (best && (!whole_number(&n, best) || n != r->n_choices))
         return wrong(err, "best_of", "must be n: all replies are given out");
-    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
-        if (get(r, none[i])) return wrong(err, none[i], "is not supported");
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        const json_t *v = get(r, none[i]);
+        if (v && !(json_is_array(v) && !json_array_size(v)))
+            return wrong(err, none[i], "is not supported");
+    }
     const json_t *echo = get(r, "echo");
     return echo && !json_is_false(echo) ? wrong(err, "echo", "is not supported") : 0;
 }

@@ -74,9 +74,13 @@ int state_file_open(struct state_file *f, const char *path, ggf_error *err)
     struct stat st;
     *f = (struct state_file){ .fd = open(path, O_RDONLY | O_CLOEXEC) };
     if (f->fd < 0 || fstat(f->fd, &st)) {
-        const int e =
-            ggf_fail(err, errno == ENOENT ? GGF_E_NOT_FOUND : GGF_E_IO, GGF_NO_OFFSET,
-                     "cannot open %.200s: %s", path, strerror(errno));
+        /* A shortage says nothing of the file: it is not GGF_E_IO. */
+        const bool no_room = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+        const int code = errno == ENOENT ? GGF_E_NOT_FOUND
+                         : no_room       ? GGF_E_NOMEM
+                                         : GGF_E_IO;
+        const int e = ggf_fail(err, code, GGF_NO_OFFSET, "cannot open %.200s: %s", path,
+                               strerror(errno));
         state_file_close(f);
         return e;
     }

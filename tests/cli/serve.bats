@@ -179,7 +179,7 @@ END
     refused /v1/completions '{"prompt": "a", "grammar": 1}' "grammar must be"
     refused /v1/completions '{"prompt": "a", "grammar": "x", "json_schema": {}}' "exclude each other"
     refused /v1/completions '{"prompt": "a", "grammar": "x", "response_format": {"type": "json_object"}}' "exclude each other"
-    refused /v1/completions '{"prompt": "a", "stop": [""]}' stop
+    refused /v1/completions '{"prompt": "a", "stop": [1]}' stop
     refused /v1/completions '{"prompt": "a", "stream_options": {}}' stream_options
     refused /v1/completions '{"prompt": "a", "logprobs": 99}' logprobs
     refused /v1/completions '{"prompt": "a", "samplers": ["x"]}' "'x'"

@@ -297,7 +297,6 @@ static void bad_dim(struct image *f, uint32_t n_dims, const uint64_t *ne, uint32
     f->mark += 4 + 8 * bad;
 }
 
-static void dims_0(struct image *f) { shape(f, 0, NULL, GGF_F32); }
 static void dims_5(struct image *f)
 {
     shape(f, 5, (const uint64_t[]){ 1, 1, 1, 1, 1 }, GGF_F32);
@@ -505,7 +504,6 @@ static const struct {
     CASE(name_with_escape, "control character 0x1b"),
     CASE(name_with_delete, "control character 0x7f"),
     CASE(name_twice, "twice: 'same'"),
-    CASE(dims_0, "has 0 dimensions"),
     CASE(dims_5, "has 5 dimensions"),
     CASE(dims_huge, "has 2147483647 dimensions"),
     CASE(dim0_zero, "dimension 0 of size 0"),

@@ -7,6 +7,7 @@
 #include "../../infer/session/kept.h"
 
 #include <dirent.h>
+#include <sys/resource.h>
 
 enum { N = 700, CTX = 1024, PAGE = 256 };
 
@@ -402,6 +403,25 @@ START_TEST(damaged)
 }
 END_TEST
 
+/* That no file can be opened just now does not make one damaged. */
+START_TEST(no_descriptors)
+{
+    struct rlimit before;
+    open_kept(plenty, true);
+    read_prompt(tokens, N, 0);
+    ok(q3n_checkpoints_flush(kept, &err));
+    open_kept(plenty, true);
+    new_session();
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, before.rlim_max }), 0);
+    ck_assert_int_eq(q3n_checkpoints_restore(kept, session, tokens, N, &err),
+                     GGF_E_NOMEM);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_uint_eq(q3n_checkpoints_stats(kept).refused, 0);
+    ck_assert_uint_eq(read_prompt(tokens, N, 0), N - 1);
+}
+END_TEST
+
 /* The other model differs in the last layer's down projection alone. */
 START_TEST(foreign)
 {
@@ -506,6 +526,7 @@ int main(void)
     tcase_add_test(c, survives);
     tcase_add_test(c, disk_limit);
     tcase_add_loop_test(c, damaged, 0, 3 * REGIONS);
+    tcase_add_test(c, no_descriptors);
     tcase_add_test(c, foreign);
     tcase_add_test(c, no_folder);
     tcase_add_test(c, one_file);

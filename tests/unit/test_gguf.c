@@ -55,6 +55,28 @@ START_TEST(small_model)
 }
 END_TEST
 
+/* As Python's gguf writes a number. */
+START_TEST(no_dimensions)
+{
+    struct image *f = image_new();
+    put_head(f, 3, 1, 0);
+    put_string(f, "t");
+    put_u32(f, 0);
+    put_u32(f, GGF_F32);
+    put_u64(f, 0);
+    put_padding(f, 32);
+    put_data(f, 32);
+    ggf_file *file = open_image(f, NULL);
+    const struct ggf_tensor *t = ggf_find_tensor(file, "t");
+    ck_assert_uint_eq(t->n_dims, 0);
+    ck_assert_uint_eq(t->count, 1);
+    ck_assert_uint_eq(t->bytes, 4);
+    for (int i = 0; i < 4; i++) ck_assert_uint_eq(t->ne[i], 1);
+    ggf_close(file);
+    free(f);
+}
+END_TEST
+
 START_TEST(version_2)
 {
     struct image *f = image_new();
@@ -532,6 +554,7 @@ int main(void)
     TCase *tc = tcase_create("files");
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, small_model);
+    tcase_add_test(tc, no_dimensions);
     tcase_add_test(tc, version_2);
     tcase_add_loop_test(tc, alignments, 0, 13);
     tcase_add_test(tc, no_tensors);

@@ -138,6 +138,15 @@ START_TEST(discarded)
 }
 END_TEST
 
+START_TEST(standard_output)
+{
+    ggf_output *o;
+    ggf_error err;
+    ck_assert_int_eq(ggf_output_create(&o, "-", true, &err), GGF_E_ARG);
+    ck_assert_int_ne(access("-", F_OK), 0);
+}
+END_TEST
+
 START_TEST(existing_file)
 {
     const char *path = scratch("out");
@@ -397,6 +406,7 @@ int main(void)
     tcase_add_test(tc, copied);
     tcase_add_test(tc, resized);
     tcase_add_test(tc, discarded);
+    tcase_add_test(tc, standard_output);
     tcase_add_test(tc, existing_file);
     tcase_add_test(tc, appeared_meanwhile);
     tcase_add_test(tc, bad_targets);

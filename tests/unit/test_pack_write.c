@@ -3,10 +3,27 @@
 #include "files.h"
 #include "suite.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+/* In the place of zstd's: that it has no memory, if a test says so. */
+static bool no_memory;
+
+size_t ZSTD_compressCCtx(ZSTD_CCtx *c, void *to, size_t room, const void *from, size_t n,
+                         int level)
+{
+    size_t (*own)(ZSTD_CCtx *, void *, size_t, const void *, size_t, int);
+    void *found = dlsym(RTLD_NEXT, "ZSTD_compressCCtx");
+    ck_assert_ptr_nonnull(found);
+    memcpy(&own, &found, sizeof own);
+    return no_memory ? (size_t)-ZSTD_error_memory_allocation
+                     : own(c, to, room, from, n, level);
+}
 
 enum { EMBD = 64, FF = 32, EXPERTS = 5, LAYERS = 2, RECORDS = EXPERTS + 3 };
 
@@ -324,6 +341,23 @@ START_TEST(failing_record)
 }
 END_TEST
 
+/* A record is plain because that is smaller, and for no other reason. */
+START_TEST(compressor_without_memory)
+{
+    const struct ggf_pack_content content = content_of(mixed);
+    const struct ggf_pack_options options = { .threads = 2, .zstd_level = 1 };
+    ggf_error err;
+    ggf_writer *dense = new_dense();
+    ggf_pack_writer *w;
+    must(ggf_pack_writer_create(&w, pack_path, dense, &content, &options, &err), &err);
+    no_memory = true;
+    ck_assert_int_eq(ggf_pack_writer_write(w, &err), GGF_E_NOMEM);
+    no_memory = false;
+    ggf_pack_writer_discard(w);
+    ggf_writer_discard(dense);
+}
+END_TEST
+
 START_TEST(finished_too_early)
 {
     const struct ggf_pack_content content = content_of(mixed);
@@ -387,6 +421,7 @@ int main(void)
     tcase_add_loop_test(tc, uniform_becomes_plain, 0, 2);
     tcase_add_test(tc, repaired_from_a_copy);
     tcase_add_loop_test(tc, failing_record, 0, RECORDS);
+    tcase_add_test(tc, compressor_without_memory);
     tcase_add_loop_test(tc, finished_too_early, 0, 2);
     tcase_add_loop_test(tc, bad_content, 0, 7);
     tcase_add_test(tc, does_not_overwrite);

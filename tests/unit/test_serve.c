@@ -63,6 +63,20 @@ START_TEST(members_are_taken)
 }
 END_TEST
 
+/* What says nothing is as good as not there. */
+START_TEST(empty_members)
+{
+    struct request r;
+    parse(&r,
+          "{\"messages\": [{\"role\": \"user\"}], \"stop\": [\"\", \"x\", \"\"],"
+          " \"functions\": [], \"function_call\": null}",
+          true);
+    ck_assert_int_eq(r.n_stops, 1);
+    ck_assert_str_eq(r.stops[0], "x");
+    request_free(&r);
+}
+END_TEST
+
 START_TEST(contents_become_text)
 {
     struct request r;
@@ -93,6 +107,7 @@ START_TEST(mistakes_are_named)
         { "{\"max_tokens\": \"5\"}", "max_tokens" },
         { "{\"stream\": 1}", "stream" },
         { "{\"stop\": 5}", "stop" },
+        { "{\"functions\": [{}]}", "functions" },
         { "{\"seed\": \"x\"}", "seed" },
         { "{\"logit_bias\": {\"5x\": 1}}", "logit_bias" },
         { "{\"logit_bias\": 5}", "logit_bias" },
@@ -292,6 +307,7 @@ int main(void)
 {
     TCase *requests = tcase_create("requests"), *replies = tcase_create("replies");
     tcase_add_test(requests, members_are_taken);
+    tcase_add_test(requests, empty_members);
     tcase_add_test(requests, contents_become_text);
     tcase_add_test(requests, mistakes_are_named);
     tcase_add_test(requests, depth_is_limited);

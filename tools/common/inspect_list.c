@@ -12,9 +12,9 @@
 
 char *shape_text(char buf[96], const struct ggf_tensor *t)
 {
-    int n = 0;
+    int n = snprintf(buf, 96, "[");
     for (uint32_t i = 0; i < t->n_dims; i++)
-        n += snprintf(buf + n, 96 - (size_t)n, "%s%" PRIu64, i ? ", " : "[", t->ne[i]);
+        n += snprintf(buf + n, 96 - (size_t)n, "%s%" PRIu64, i ? ", " : "", t->ne[i]);
     strcpy(buf + n, "]");
     return buf;
 }
