@@ -299,7 +299,7 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *WARP, 2)
                    uint32_t tokens, const float *projected, size_t width,
                    struct chunks to, float *out)
 {
-    SHARED(struct chunk_keys, stage, ); /* at last room for L of each warp */
+    SHARED(struct chunk_keys, stage, ); /* at last room for the L of each warp */
     SHARED(float, products, [CHUNK * (CHUNK + 1)]);
     SHARED(float, logs, [MOST_SHARES * CHUNK]);
     SHARED(float, betas, [MOST_SHARES * CHUNK]);
@@ -327,9 +327,8 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *WARP, 2)
             query_products(c, i, j, logs + h * CHUNK, heads + h);
     }
     block_sync();
-    if (warp < shares)
-        solve(products, own_logs, own_betas, stage.k + warp * CHUNK * CHUNK,
-              heads + warp);
+    float *const room = (float *)&stage + warp * CHUNK * CHUNK;
+    if (warp < shares) solve(products, own_logs, own_betas, room, heads + warp);
 }
 
 /* ---- The state ------------------------------------------------------------------- */
