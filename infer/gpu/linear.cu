@@ -5,10 +5,21 @@
 /* Up to two tiles of few columns: more rows at a time are worth reading weights twice. */
 enum { FEW_TOKENS = 2 * FEW_COLUMNS };
 
+/* Is it all for product_floats()? */
+static bool all_floats(const struct gpu_linear *l)
+{
+    for (uint32_t i = 0; i < l->n_parts; i++) {
+        const struct gpu_matrix *m = &l->parts[i].m;
+        if (!is_floats(m->type) || m->rows < FLOATS_SIDE) return false;
+    }
+    return true;
+}
+
 static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
                    float *y_d, size_t y_stride, const struct product_tail *tail)
 {
     const bool few = x->tokens <= FEW_TOKENS, several = x->tokens > 1;
+    const bool floats = !few && all_floats(l);
     const uint32_t columns = few ? FEW_COLUMNS : MANY_COLUMNS;
     struct product p = {};
     uint32_t blocks = 0;
@@ -23,7 +34,8 @@ static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
                           m->scale,
                           blocks,
                           (uint32_t)row_bytes_of(m->type, ACT_BLOCK) };
-        blocks += !few                 ? div_up(m->rows, MANY_ROWS)
+        blocks += floats               ? div_up(m->rows, FLOATS_ROWS)
+                  : !few               ? div_up(m->rows, MANY_ROWS)
                   : is_floats(m->type) ? div_up(m->rows, FEW_FLOAT_ROWS)
                                        : few_shape_of(m->n, m->rows, several).blocks;
     }
@@ -40,7 +52,8 @@ static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
     p.n_matrices = l->n_parts;
     if (tail) p.tail = *tail;
     p.tail.counter = g->counters_d;
-    if (few) product_few(g, &p, div_up(x->tokens, columns), blocks);
+    if (floats) product_floats(g, &p, blocks);
+    else if (few) product_few(g, &p, div_up(x->tokens, columns), blocks);
     else product_many(g, &p, div_up(x->tokens, columns), blocks);
 }
 

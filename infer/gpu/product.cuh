@@ -1,5 +1,6 @@
-/* product.cuh - what a launch of the product kernels (product_few.cu, product_many.cu) is
- * to do: for linear.cu and experts.cu, which say where weights and activations are.
+/* product.cuh - what a launch of the product kernels (product_few.cu, product_many.cu,
+ * product_floats.cu) is to do: for linear.cu and experts.cu, which say where weights and
+ * activations are.
  *
  * A tile is some rows of one matrix times some columns, tokens or (token, expert) pairs:
  * y[column][out + row] = scale * (row . activations of the column).
@@ -17,7 +18,9 @@ enum {
     FEW_COLUMNS = 8,   /* columns of a tile of product_few(), */
     MANY_COLUMNS = 64, /* and of product_many() */
     MANY_ROWS = 64,
-    FEW_THREADS = 128
+    FEW_THREADS = 128,
+    FLOATS_ROWS = 32, /* of a block of product_floats(), */
+    FLOATS_SIDE = 8   /* and of a warp, which has as many columns */
 };
 
 struct product_matrix {
@@ -130,5 +133,7 @@ void product_few(struct gpu *g, const struct product *p, uint32_t tiles,
                  uint32_t row_blocks);
 void product_many(struct gpu *g, const struct product *p, uint32_t tiles,
                   uint32_t row_blocks);
+/* Matrices of floats of at least FLOATS_SIDE rows, times as many columns at least. */
+void product_floats(struct gpu *g, const struct product *p, uint32_t row_blocks);
 
 #endif

@@ -207,6 +207,15 @@ START_TEST(parts_of_several_types)
 }
 END_TEST
 
+/* As routers are, and models that nobody has quantized. */
+START_TEST(floats_alone)
+{
+    static const uint32_t types[] = { GGF_F32, GGF_F16, GGF_BF16 },
+                          rows[] = { 40, 8, 33 }, tokens[] = { 17, 32, 39, 65 };
+    product_check(544, tokens[_i], 3, types, rows, (uint64_t)_i);
+}
+END_TEST
+
 /* ---- What follows a product ---------------------------------------------------------
  */
 
@@ -317,6 +326,7 @@ int main(void)
     tcase_add_loop_test(products, every_type, 0, GGF_TYPE_COUNT);
     tcase_add_loop_test(products, largest_sums, 0, GGF_TYPE_COUNT);
     tcase_add_loop_test(products, parts_of_several_types, 0, 12);
+    tcase_add_loop_test(products, floats_alone, 0, 4);
     TCase *then = tcase_create("then");
     tcase_add_loop_test(then, a_norm_follows, 0, FOLLOWED);
     tcase_add_loop_test(then, a_choice_follows, 0, 4 * FOLLOWED);
