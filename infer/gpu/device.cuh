@@ -399,22 +399,6 @@ static inline __device__ bool last_block(uint32_t *counter, uint32_t n)
     return last;
 }
 
-/* Four floats of shared memory, 16-aligned, that are loaded each time and do not stay in
- * registers. */
-#ifdef EMULATED_GPU
-static inline float4 load_anew(const float *p) { return *(const float4 *)p; }
-#else
-static inline __device__ float4 load_anew(const float *p)
-{
-    float4 v;
-    asm volatile("ld.volatile.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
-                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                 : "r"((unsigned)__cvta_generic_to_shared(p))
-                 : "memory");
-    return v;
-}
-#endif
-
 /* ---- Copies from global to shared memory that a thread need not wait for -------------
  */
 

@@ -20,7 +20,6 @@ static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
 {
     const bool few = x->tokens <= FEW_TOKENS, several = x->tokens > 1;
     const bool floats = !few && all_floats(l);
-    const uint32_t columns = few ? FEW_COLUMNS : MANY_COLUMNS;
     struct product p = {};
     uint32_t blocks = 0;
     for (uint32_t i = 0; i < l->n_parts; i++) {
@@ -34,10 +33,12 @@ static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
                           m->scale,
                           blocks,
                           (uint32_t)row_bytes_of(m->type, ACT_BLOCK) };
-        blocks += floats               ? div_up(m->rows, FLOATS_ROWS)
-                  : !few               ? div_up(m->rows, MANY_ROWS)
-                  : is_floats(m->type) ? div_up(m->rows, FEW_FLOAT_ROWS)
-                                       : few_shape_of(m->n, m->rows, several).blocks;
+        const uint32_t float_rows = floats ? (uint32_t)FLOATS_ROWS
+                                    : few  ? (uint32_t)FEW_FLOAT_ROWS
+                                           : (uint32_t)MANY_FLOAT_ROWS;
+        blocks += is_floats(m->type) ? div_up(m->rows, float_rows)
+                  : few              ? few_shape_of(m->n, m->rows, several).blocks
+                                     : div_up(m->rows, MANY_ROWS);
     }
     p.grids = g->tables_d;
     p.q = (const struct act_block *)x->q_d;
@@ -52,9 +53,11 @@ static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
     p.n_matrices = l->n_parts;
     if (tail) p.tail = *tail;
     p.tail.counter = g->counters_d;
+    p.tile_columns = few ? (uint32_t)FEW_COLUMNS : many_columns(g, x->tokens, blocks);
+    const uint32_t tiles = div_up(x->tokens, p.tile_columns);
     if (floats) product_floats(g, &p, blocks);
-    else if (few) product_few(g, &p, div_up(x->tokens, columns), blocks);
-    else product_many(g, &p, div_up(x->tokens, columns), blocks);
+    else if (few) product_few(g, &p, tiles, blocks);
+    else product_many(g, &p, tiles, blocks);
 }
 
 void gpu_linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x, float *y_d,

@@ -15,9 +15,10 @@
 #include "acts.cuh"
 
 enum {
-    FEW_COLUMNS = 8,   /* columns of a tile of product_few(), */
-    MANY_COLUMNS = 64, /* and of product_many() */
-    MANY_ROWS = 64,
+    FEW_COLUMNS = 8,      /* columns of a tile of product_few(), */
+    MANY_COLUMNS = 64,    /* and of product_many(), */
+    MANY_ROWS = 128,      /* and rows; */
+    MANY_FLOAT_ROWS = 16, /* of matrices of floats that are no experts: few are large */
     FEW_THREADS = 128,
     FLOATS_ROWS = 32, /* of a block of product_floats(), */
     FLOATS_SIDE = 8   /* and of a warp, which has as many columns */
@@ -83,8 +84,9 @@ struct product {
     uint32_t act_stride, x_stride;
     float *y;
     size_t y_stride;
-    uint32_t columns; /* in all */
-    bool several;     /* few: tiles may have more than one */
+    uint32_t columns;      /* in all */
+    uint32_t tile_columns; /* of matrices */
+    bool several;          /* few: tiles may have more than one */
     struct few_shape
         few[2];          /* of the matrices, or of routed experts; of the shared one */
     uint32_t n_matrices; /* 0: experts */
@@ -133,6 +135,10 @@ void product_few(struct gpu *g, const struct product *p, uint32_t tiles,
                  uint32_t row_blocks);
 void product_many(struct gpu *g, const struct product *p, uint32_t tiles,
                   uint32_t row_blocks);
+/* How many columns a tile of product_many() should have: fewer than there can be if there
+ * were not tiles for all multiprocessors.  What a tile takes whatever its columns,
+ * unpacking weights, takes about as long as 24 columns. */
+uint32_t many_columns(const struct gpu *g, uint32_t columns, uint32_t row_blocks);
 /* Matrices of floats of at least FLOATS_SIDE rows, times as many columns at least. */
 void product_floats(struct gpu *g, const struct product *p, uint32_t row_blocks);
 

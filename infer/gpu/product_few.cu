@@ -350,8 +350,7 @@ static inline __host__ __device__ struct few_rows few_rows_of(uint32_t n,
 static __device__ void find_way(const struct product &p, uint32_t room, struct way *y)
 {
     struct tile *t = &y->t;
-    if (!(p.n_matrices ? matrix_tile(p, FEW_COLUMNS, true, t)
-                       : expert_tile_of(p, true, t))) {
+    if (!(p.n_matrices ? matrix_tile(p, true, t) : expert_tile_of(p, true, t))) {
         t->count = 0;
         return;
     }

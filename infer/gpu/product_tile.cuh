@@ -21,8 +21,8 @@ struct tile {
     float scale;
 };
 
-static inline __device__ bool matrix_tile(const struct product &p, uint32_t columns,
-                                          bool few, struct tile *t)
+static inline __device__ bool matrix_tile(const struct product &p, bool few,
+                                          struct tile *t)
 {
     uint32_t i = p.n_matrices - 1;
     while (p.matrices[i].first_block > blockIdx.y) i--;
@@ -34,12 +34,12 @@ static inline __device__ bool matrix_tile(const struct product &p, uint32_t colu
     t->n = m.n;
     t->rows = m.rows;
     t->shape = 0;
-    t->row =
-        (blockIdx.y - m.first_block) * (!few                ? (uint32_t)MANY_ROWS
-                                        : is_floats(m.type) ? (uint32_t)FEW_FLOAT_ROWS
-                                                            : p.few[0].rows);
-    t->first = t->act_first = blockIdx.x * columns;
-    t->count = min(columns, p.columns - t->first);
+    const uint32_t float_rows =
+                       few ? (uint32_t)FEW_FLOAT_ROWS : (uint32_t)MANY_FLOAT_ROWS,
+                   coded_rows = few ? p.few[0].rows : (uint32_t)MANY_ROWS;
+    t->row = (blockIdx.y - m.first_block) * (is_floats(m.type) ? float_rows : coded_rows);
+    t->first = t->act_first = blockIdx.x * p.tile_columns;
+    t->count = min(p.tile_columns, p.columns - t->first);
     t->act_rows = NULL;
     t->out = m.out;
     t->scale = m.scale;
@@ -91,12 +91,11 @@ static inline __device__ bool expert_tile_of(const struct product &p, bool few,
     return true;
 }
 
-/* The block's tile, in shared memory: registers are for numbers. */
-static inline __device__ bool block_tile(const struct product &p, uint32_t columns,
-                                         bool few, struct tile *t)
+/* The tile of a block of product_many(), in shared memory: registers are for numbers. */
+static inline __device__ bool block_tile(const struct product &p, struct tile *t)
 {
     if (threadIdx.x == 0 &&
-        !(p.n_matrices ? matrix_tile(p, columns, few, t) : expert_tile_of(p, few, t)))
+        !(p.n_matrices ? matrix_tile(p, false, t) : expert_tile_of(p, false, t)))
         t->count = 0;
     block_sync();
     return t->count != 0;

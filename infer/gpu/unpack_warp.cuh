@@ -1,6 +1,6 @@
-/* unpack_warp.cuh - what a warp of product_many() makes of its 16 stored rows, 256
- * columns at a time: operands of mma in registers, the numbers they are scaled with in
- * shared memory.  How rows come to shared memory is left to others. */
+/* unpack_warp.cuh - what a warp of product_many() makes of 16 stored rows, 256 columns at
+ * a time: operands of mma and the numbers they are scaled with, in registers.  How rows
+ * come to shared memory is left to others. */
 #ifndef INFER_GPU_UNPACK_WARP_CUH
 #define INFER_GPU_UNPACK_WARP_CUH
 
@@ -10,7 +10,7 @@
 
 enum { UNITS = ACT_BLOCK / 32 };
 
-/* Of a warp's rows: what units of 256 columns have, in their order: a scale, two for both
+/* Of 16 rows: what units of 256 columns have, in their order: a scale, two for both
  * halves, or, where blocks have 32, a scale and a min.  Rows have different banks. */
 struct alignas(16) scales {
     float row[16][2 * UNITS + 4];
@@ -52,33 +52,29 @@ template <int align> struct in_warp {
 };
 
 /* What a lane (g, t) has of 256 columns of rows g and g + 8. */
-struct lane_weights {
+template <class W> struct lane_weights {
     uint32_t code[UNITS][4];
+    float number[2][unit_of<W>::numbers * UNITS]; /* as struct scales has them */
     uint32_t mins[2]; /* in bytes, whole numbers: two of unit t, two of unit t + 4; */
     float min[2];     /* times these */
 };
 
-/* A stored row: its place, and the lower bits of its address in memory. */
+/* A stored row: its place, and the lower bits of its address in memory, which are the
+ * same 16 rows further on.  (Behind the last row of a matrix they may not be: what is
+ * unpacked there is of no use.) */
 struct stored_row {
     const uint8_t *place;
     uint32_t low;
 };
 
-template <class W>
-static inline __device__ struct stored_row row_of(const uint4 *rows, const struct tile &t,
-                                                  uint32_t row, uint32_t r)
-{
-    return { (const uint8_t *)(rows + r * stored<W>::place),
-             (uint32_t)(uintptr_t)weight_row(t, row + r) };
-}
-
-/* Block `at` of 256 of it, when that is there. */
+/* Block b of 256 of it, when that is there, `at` pieces of 16 bytes further on. */
 template <class W>
 static inline __device__ in_warp<W::align> block_of(const struct stored_row &r,
-                                                    uint32_t at)
+                                                    uint32_t at, uint32_t b)
 {
-    if (stored<W>::aligned) return { r.place };
-    return { r.place + (r.low + at * stored<W>::bytes) % 16 };
+    const uint8_t *const place = r.place + 16 * at;
+    if (stored<W>::aligned) return { place };
+    return { place + (r.low + b * stored<W>::bytes) % 16 };
 }
 
 /* ---- Unpacking ------------------------------------------------------------------------
@@ -86,7 +82,7 @@ static inline __device__ in_warp<W::align> block_of(const struct stored_row &r,
 
 /* Of two rows.  Behind the end of them the last of `units` is read again. */
 template <class W, bool whole, class K>
-static inline __device__ void unpack_codes(struct lane_weights *w,
+static inline __device__ void unpack_codes(struct lane_weights<W> *w,
                                            const in_warp<W::align> b[2], uint32_t units,
                                            K book)
 {
@@ -116,7 +112,7 @@ struct in_words {
 
 /* Of two rows whose blocks are 4-aligned. */
 template <class W>
-static inline __device__ void unpack_words(struct lane_weights *w,
+static inline __device__ void unpack_words(struct lane_weights<W> *w,
                                            const in_warp<W::align> b[2])
 {
     enum { units = W::block / 32 };
@@ -140,7 +136,7 @@ struct in_runs {
 /* Of rows g and g + 8 of blocks that are 16-aligned, 16 bytes of both by one load for two
  * of them. */
 template <class W>
-static inline __device__ void unpack_runs(struct lane_weights *w, const uint4 *rows)
+static inline __device__ void unpack_runs(struct lane_weights<W> *w, const uint4 *rows)
 {
     enum { runs = stored<W>::pieces };
     const uint32_t lane = lane_of();
@@ -164,7 +160,7 @@ static inline __device__ void unpack_runs(struct lane_weights *w, const uint4 *r
 
 /* One of these ways. */
 template <class W, class K>
-static inline __device__ void unpack_any(struct lane_weights *w, const uint4 *rows,
+static inline __device__ void unpack_any(struct lane_weights<W> *w, const uint4 *rows,
                                          const in_warp<W::align> b[2], uint32_t units,
                                          K book)
 {
@@ -210,21 +206,55 @@ static inline __device__ void unpack_scales(struct scales *s, in_warp<W::align> 
         to[k] = make_float4(v[4 * k], v[4 * k + 1], v[4 * k + 2], v[4 * k + 3]);
 }
 
-/* What a lane unpacks: codes and mins of rows g and g + 8, scales of row lane / 2. */
+/* Those of a lane's own rows. */
+template <class W>
+static inline __device__ void load_scales(struct lane_weights<W> *w,
+                                          const struct scales *s)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++)
+#pragma unroll
+        for (uint32_t k = 0; k < unit_of<W>::numbers * UNITS; k += 4) {
+            const float4 v = *(const float4 *)(s->row[lane_of() / 4 + 8 * i] + k);
+            float *const to = w->number[i] + k;
+            to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+        }
+}
+
+/* What a lane unpacks: codes and mins of rows g, which is `own`, and g + 8, scales of row
+ * lane / 2.  eight: how much lower bits differ 8 rows further on. */
 struct lane_rows {
-    struct stored_row own[2], other;
+    struct stored_row own, other;
+    uint32_t eight;
 };
 
-/* Block `at` of 256 of the rows, which is stored. */
+/* Of 16 rows from `row` on. */
+template <class W>
+static inline __device__ struct lane_rows rows_of(const uint4 *stored_rows,
+                                                  const struct tile &t, uint32_t row)
+{
+    const uint32_t g = lane_of() / 4, other = lane_of() / 2;
+    const uint32_t low = (uint32_t)(uintptr_t)t.w, bytes = (uint32_t)t.row_bytes;
+    return { { (const uint8_t *)(stored_rows + g * stored<W>::place),
+               low + (row + g) * bytes },
+             { (const uint8_t *)(stored_rows + other * stored<W>::place),
+               low + (row + other) * bytes },
+             W::align == 1 ? 8 * bytes : 0 };
+}
+
+/* Block b of 256 of 16 rows, which is stored `at` pieces behind the begin. */
 template <class W, class K>
-static inline __device__ void unpack(struct lane_weights *w, const struct warp_memory &m,
-                                     const struct lane_rows &r, uint32_t at,
+static inline __device__ void unpack(struct lane_weights<W> *w,
+                                     const struct warp_memory &m, uint32_t at,
+                                     const struct lane_rows &r, uint32_t block,
                                      uint32_t units, K book)
 {
-    const in_warp<W::align> b[2] = { block_of<W>(r.own[0], at),
-                                     block_of<W>(r.own[1], at) };
-    unpack_any<W>(w, m.stored, b, units, book);
-    unpack_scales<W>(m.scales, block_of<W>(r.other, at), units);
+    const struct stored_row below = { r.own.place + 8 * 16 * stored<W>::place,
+                                      r.own.low + r.eight };
+    const in_warp<W::align> b[2] = { block_of<W>(r.own, at, block),
+                                     block_of<W>(below, at, block) };
+    unpack_any<W>(w, m.stored + at, b, units, book);
+    unpack_scales<W>(m.scales, block_of<W>(r.other, at, block), units);
     if constexpr (W::has_min && W::block == ACT_BLOCK)
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++) {
@@ -232,6 +262,8 @@ static inline __device__ void unpack(struct lane_weights *w, const struct warp_m
             w->min[i] = W::min_of(b[i]);
         }
     warp_sync();
+    load_scales<W>(w, m.scales);
+    warp_sync(); /* nobody reads any more what was there */
 }
 
 #endif

@@ -67,6 +67,7 @@ static struct {
     uint64_t seed = 1;
     uint64_t fail_allocation = 0, lose_device = 0, lose_in_copy = 0;
     bool hidden = false, refuse_graphs = false;
+    int multiprocessors = 4;
     int capability = emu_first_capability(), driver = 13000, runtime = 13000;
     float time = 0;
     cudaError_t lost = cudaSuccess; /* stays */
@@ -658,7 +659,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     strcpy(p->name, "emulated device");
     p->major = emu.capability / 10;
     p->minor = emu.capability % 10;
-    p->multiProcessorCount = 4;
+    p->multiProcessorCount = emu.multiprocessors;
     p->l2CacheSize = 1 << 20;
     return emu_result(cudaSuccess);
 }
@@ -695,6 +696,7 @@ void emulator_hide_device(bool hidden) { emu.hidden = hidden; }
 void emulator_refuse_graphs(bool refuse) { emu.refuse_graphs = refuse; }
 int emu_capability() { return emu.capability; }
 void emulator_capability(int capability) { emu.capability = capability; }
+void emulator_multiprocessors(int n) { emu.multiprocessors = n; }
 void emulator_versions(int driver, int runtime)
 {
     emu.driver = driver;
@@ -710,6 +712,7 @@ void emulator_reset(void)
     emu.fail_allocation = emu.lose_device = emu.lose_in_copy = 0;
     emu.hidden = emu.refuse_graphs = false;
     emu.capability = emu_first_capability();
+    emu.multiprocessors = 4;
     emu.driver = emu.runtime = 13000;
     emu.time = 0;
     emu.lost = emu.last = cudaSuccess;

@@ -27,6 +27,8 @@ void emulator_hide_device(bool hidden);
 void emulator_refuse_graphs(bool refuse);
 /* Ten times its compute capability; there is code for 7.5 up to 9.0 (of PTX: 9.9). */
 void emulator_capability(int capability);
+/* How many there are; 4 at first. */
+void emulator_multiprocessors(int n);
 /* As CUDA has them: 12040 for 12.4; driver 0: there is none. */
 void emulator_versions(int driver, int runtime);
 /* What is said to lie between two events; 0: anything. */

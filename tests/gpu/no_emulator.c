@@ -10,6 +10,7 @@ void emulator_lose_in_copy(uint64_t n) { (void)n; }
 void emulator_hide_device(bool hidden) { (void)hidden; }
 void emulator_refuse_graphs(bool refuse) { (void)refuse; }
 void emulator_capability(int capability) { (void)capability; }
+void emulator_multiprocessors(int n) { (void)n; }
 void emulator_versions(int driver, int runtime) { (void)driver, (void)runtime; }
 void emulator_time(float milliseconds) { (void)milliseconds; }
 void emulator_reset(void) {}

@@ -140,7 +140,8 @@ static void product_free(gpu *g, struct product *p)
 static void product_check(uint32_t n, uint32_t tokens, uint32_t n_parts,
                           const uint32_t *types, const uint32_t *rows, uint64_t seed)
 {
-    emulator_capability(seed % 2 ? 90 : 80); /* blocks have more shared memory, or less */
+    emulator_capability(seed % 2 ? 90 : 86); /* blocks have more shared memory, or less */
+    emulator_multiprocessors(seed % 3 ? 1 : 4); /* wide tiles, or many */
     gpu *g = gpu_new();
     emulator_seed(seed);
     struct product p = product_new(g, n, tokens, n_parts, types, rows);
@@ -161,8 +162,8 @@ START_TEST(every_type)
     uint32_t types[GGF_TYPE_COUNT];
     if ((uint32_t)_i >= problem_types(types)) return;
     const bool blocks32 = ggf_type_info(types[_i])->block <= 32;
-    static const uint32_t sizes[][2] = { { 1, 1 },   { 37, 3 },  { 15, 8 }, { 70, 9 },
-                                         { 16, 17 }, { 65, 31 }, { 33, 70 } };
+    static const uint32_t sizes[][2] = { { 1, 1 },   { 37, 3 },   { 15, 8 }, { 70, 9 },
+                                         { 16, 17 }, { 145, 31 }, { 33, 70 } };
     static const uint32_t n_of[2][7] = { { 256, 768, 1280, 256, 512, 768, 1280 },
                                          { 32, 544, 1120, 96, 512, 608, 1056 } };
     for (int k = 0; k < 7; k++)
