@@ -412,7 +412,7 @@ static __device__ void many_coded(const struct product &p, const struct tile &t,
 }
 
 template <uint32_t type>
-static __device__ void many_floats(const struct product &p, const struct tile &t)
+static __device__ void tile_of_floats(const struct product &p, const struct tile &t)
 {
     const uint32_t most = p.n_matrices ? MANY_FLOAT_ROWS : MANY_ROWS;
     const uint32_t end = min(t.row + most, t.rows);
@@ -436,7 +436,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
         CODED_TYPES(CASE)
 #undef CASE
 #define CASE(T)                                                                          \
-    case T: many_floats<T>(p, t); break;
+    case T: tile_of_floats<T>(p, t); break;
         FLOAT_TYPES(CASE)
 #undef CASE
     }
