@@ -131,13 +131,12 @@ static struct kv_rows rows_of(uint32_t type, void *data, uint32_t dim)
     return kv;
 }
 
-/* Keys and values in binary32 are for those who want no rounding: with them tokens are
- * taken ATTEND_FEW at a time. */
+/* For those who want no rounding tokens are taken ATTEND_FEW at a time. */
 void gpu_attend(gpu *g, const struct gpu_attention *c, const struct gpu_kv *kv,
                 const uint32_t *pos_d, uint32_t tokens, float *projected_d, size_t width,
                 void *scratch_d, float *out_d, void *q_d)
 {
-    const bool exact = kv->type_k == GGF_F32 || kv->type_v == GGF_F32;
+    const bool exact = gpu_kv_exact(kv->type_k, kv->type_v);
     const bool few = tokens <= ATTEND_FEW || exact;
     const uint32_t step = few && tokens > ATTEND_FEW ? ATTEND_FEW : tokens;
     const uint32_t row = c->n_head * c->head_dim;

@@ -376,32 +376,34 @@ static __device__ uint32_t row_at(uint32_t m, uint32_t k)
 }
 static __device__ uint32_t column_at(uint32_t k) { return lane_of() / 4 + k / 2 % 2 * 8; }
 
-/* Values and outputs have tokens for rows. */
-struct values {
-    float *first; /* the chunk's first token, this warp's first column */
+/* Rows of the state, or tokens of values and outputs. */
+struct rows {
+    float *first; /* this warp's first column */
     size_t row;
-    uint32_t n; /* tokens */
+    uint32_t n; /* those behind them are zeros */
 };
 
-static __device__ void load_values(struct sums v[2], const struct values &from)
+template <uint32_t groups>
+static __device__ void load_rows(struct sums v[groups], const struct rows &from)
 {
 #pragma unroll
-    for (uint32_t m = 0; m < 2; m++)
+    for (uint32_t m = 0; m < groups; m++)
 #pragma unroll
         for (uint32_t k = 0; k < 8; k++) {
-            const uint32_t t = row_at(m, k);
-            v[m].v[k] = t < from.n ? from.first[t * from.row + column_at(k)] : 0;
+            const uint32_t r = row_at(m, k);
+            v[m].v[k] = r < from.n ? from.first[r * from.row + column_at(k)] : 0;
         }
 }
 
-static __device__ void store_values(const struct sums v[2], const struct values &to)
+template <uint32_t groups>
+static __device__ void store_rows(const struct sums v[groups], const struct rows &to)
 {
 #pragma unroll
-    for (uint32_t m = 0; m < 2; m++)
+    for (uint32_t m = 0; m < groups; m++)
 #pragma unroll
         for (uint32_t k = 0; k < 8; k++) {
-            const uint32_t t = row_at(m, k);
-            if (t < to.n) to.first[t * to.row + column_at(k)] = v[m].v[k];
+            const uint32_t r = row_at(m, k);
+            if (r < to.n) to.first[r * to.row + column_at(k)] = v[m].v[k];
         }
 }
 
@@ -475,42 +477,35 @@ static __global__ void __launch_bounds__(ADVANCE_THREADS)
     const uint32_t panel = blockIdx.x * ADVANCE_WARPS + warp_of();
     const uint32_t chunks = div_up(tokens, CHUNK);
     const size_t row = (size_t)d.n_v_heads * DIM;
-    float *const mine = state + ((size_t)head * DIM + panel * COLUMNS) * DIM;
+    const struct rows mine = { state + ((size_t)head * DIM + panel * COLUMNS) * DIM,
+                               COLUMNS, DIM };
     const struct chunk_keys *keys = from.keys + k_head;
     const struct chunk_head *heads = from.heads + head;
-    struct values at = { out + (size_t)head * DIM + panel * COLUMNS, row,
-                         min(CHUNK, tokens) };
+    struct rows at = { out + (size_t)head * DIM + panel * COLUMNS, row,
+                       min(CHUNK, tokens) };
     struct sums s[GROUPS], v[2], next[2] = {};
 
     after_previous();
     fetch_chunk(&stage[0], keys, heads);
-    load_values(v, at);
-#pragma unroll
-    for (uint32_t m = 0; m < GROUPS; m++)
-#pragma unroll
-        for (uint32_t k = 0; k < 8; k++)
-            s[m].v[k] = mine[row_at(m, k) * COLUMNS + column_at(k)];
+    load_rows<2>(v, at);
+    load_rows<GROUPS>(s, mine);
     for (uint32_t c = 0; c < chunks; c++) {
         copy_wait<0>();
         block_sync(); /* this chunk is there, and nobody reads the last one any more */
-        const struct values now = at;
+        const struct rows now = at;
         if (c + 1 < chunks) {
             keys += d.n_k_heads;
             heads += d.n_v_heads;
             fetch_chunk(&stage[(c + 1) % 2], keys, heads);
             at.first += CHUNK * row;
             at.n = min(CHUNK, tokens - (c + 1) * CHUNK);
-            load_values(next, at);
+            load_rows<2>(next, at);
         }
         advance_chunk(s, stage[c % 2], v);
-        store_values(v, now);
+        store_rows<2>(v, now);
         v[0] = next[0], v[1] = next[1];
     }
-#pragma unroll
-    for (uint32_t m = 0; m < GROUPS; m++)
-#pragma unroll
-        for (uint32_t k = 0; k < 8; k++)
-            mine[row_at(m, k) * COLUMNS + column_at(k)] = s[m].v[k];
+    store_rows<GROUPS>(s, mine);
 }
 
 static bool fits(const struct gpu_delta *d)

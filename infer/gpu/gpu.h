@@ -167,6 +167,11 @@ struct gpu_kv {
     void *k_d, *v_d; /* [head_dim, n_ctx, n_head_kv] */
     uint32_t type_k, type_v, n_ctx;
 };
+/* Keys or values in binary32 are for those who want no rounding, of states neither. */
+static inline bool gpu_kv_exact(uint32_t type_k, uint32_t type_v)
+{
+    return type_k == GGF_F32 || type_v == GGF_F32;
+}
 struct gpu_attention {
     uint32_t n_head, n_head_kv, head_dim, n_rot;
     float eps;

@@ -53,10 +53,13 @@ static void linear(gpu *g, const struct gpu_linear *l, const struct gpu_acts *x,
     p.n_matrices = l->n_parts;
     if (tail) p.tail = *tail;
     p.tail.counter = g->counters_d;
+    if (floats) {
+        product_floats(g, &p, blocks);
+        return;
+    }
     p.tile_columns = few ? (uint32_t)FEW_COLUMNS : many_columns(g, x->tokens, blocks);
     const uint32_t tiles = div_up(x->tokens, p.tile_columns);
-    if (floats) product_floats(g, &p, blocks);
-    else if (few) product_few(g, &p, tiles, blocks);
+    if (few) product_few(g, &p, tiles, blocks);
     else product_many(g, &p, tiles, blocks);
 }
 

@@ -67,7 +67,7 @@ static void cut_sequence(struct cut *c, const q3n_model *m,
         if (!offload_keeps(m, l)) continue;
         if (m->layers[l].recurrent) {
             cut_state(c, &m->layers[l].delta, &s->delta[l]);
-            s->delta[l].exact = o->type_k == GGF_F32 || o->type_v == GGF_F32;
+            s->delta[l].exact = gpu_kv_exact(o->type_k, o->type_v);
         } else {
             cut_kv(c, m, o, &s->kv[l]);
         }

@@ -79,9 +79,7 @@ static __device__ void warp_product(const struct product &p,
 static __global__ void __launch_bounds__(THREADS)
     many_floats(const __grid_constant__ struct product p)
 {
-    uint32_t i = p.n_matrices - 1;
-    while (p.matrices[i].first_block > blockIdx.y) i--;
-    const struct product_matrix &m = p.matrices[i];
+    const struct product_matrix &m = matrix_of(p);
     const uint32_t block = blockIdx.y - m.first_block, warp = warp_of();
     const uint32_t row = SIDE * (block * WARPS_SIDE + warp / WARPS_SIDE);
     const uint32_t column = SIDE * (blockIdx.x * WARPS_SIDE + warp % WARPS_SIDE);

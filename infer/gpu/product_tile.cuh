@@ -21,12 +21,18 @@ struct tile {
     float scale;
 };
 
-static inline __device__ bool matrix_tile(const struct product &p, bool few,
-                                          struct tile *t)
+/* The matrix that the block has rows of. */
+static inline __device__ const struct product_matrix &matrix_of(const struct product &p)
 {
     uint32_t i = p.n_matrices - 1;
     while (p.matrices[i].first_block > blockIdx.y) i--;
-    const struct product_matrix &m = p.matrices[i];
+    return p.matrices[i];
+}
+
+static inline __device__ bool matrix_tile(const struct product &p, bool few,
+                                          struct tile *t)
+{
+    const struct product_matrix &m = matrix_of(p);
     t->w = m.data;
     t->row_bytes = m.row_bytes;
     t->type = m.type;

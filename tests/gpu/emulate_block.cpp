@@ -306,8 +306,23 @@ static float half_of(uint32_t word, int i, bool bfloat)
     return bfloat ? bf16_to_f32(h) : f16_to_f32(h);
 }
 
-/* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA.  Products are exact, the
- * sum of 16 of them rounded once. */
+/* c += a b for each lane's four.  Products are exact, their sum is rounded once. */
+template <class operands, int depth>
+static void float_sums(void *const args[32], const float (&a)[16][depth],
+                       const float (&b)[8][depth])
+{
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++) {
+            float *c = &((operands *)args[lane])->c[i];
+            const float *row = a[lane / 4 + i / 2 * 8],
+                        *column = b[2 * (lane % 4) + i % 2];
+            double sum = *c;
+            for (int k = 0; k < depth; k++) sum += (double)row[k] * (double)column[k];
+            *c = (float)sum;
+        }
+}
+
+/* Fragments: "Matrix fragments for mma.m16n8k16" in the PTX ISA. */
 static void mma_16(void *const args[32])
 {
     float a[16][16], b[8][16];
@@ -321,15 +336,7 @@ static void mma_16(void *const args[32])
                 if (i % 2 == 0) b[row][column] = half_of(m->b[i / 2], k, m->bfloat);
             }
     }
-    for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++) {
-            float *c = &((half_operands *)args[lane])->c[i];
-            const float *row = a[lane / 4 + i / 2 * 8],
-                        *column = b[2 * (lane % 4) + i % 2];
-            double sum = *c;
-            for (int k = 0; k < 16; k++) sum += (double)row[k] * (double)column[k];
-            *c = (float)sum;
-        }
+    float_sums<half_operands>(args, a, b);
 }
 
 void emu_mma_16_k16(float c[4], const uint32_t a[4], const uint32_t b[2], bool bfloat)
@@ -360,7 +367,7 @@ static float tf32_number(uint32_t word)
     return v;
 }
 
-/* Fragments: "Matrix fragments for mma.m16n8k8" in the PTX ISA.  As with mma_16(). */
+/* Fragments: "Matrix fragments for mma.m16n8k8" in the PTX ISA. */
 static void mma_tf32(void *const args[32])
 {
     float a[16][8], b[8][8];
@@ -371,15 +378,7 @@ static void mma_tf32(void *const args[32])
             a[row + i % 2 * 8][column + i / 2 * 4] = tf32_number(m->a[i]);
         for (int i = 0; i < 2; i++) b[row][column + 4 * i] = tf32_number(m->b[i]);
     }
-    for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++) {
-            float *c = &((tf32_operands *)args[lane])->c[i];
-            const float *row = a[lane / 4 + i / 2 * 8],
-                        *column = b[2 * (lane % 4) + i % 2];
-            double sum = *c;
-            for (int k = 0; k < 8; k++) sum += (double)row[k] * (double)column[k];
-            *c = (float)sum;
-        }
+    float_sums<tf32_operands>(args, a, b);
 }
 
 void emu_mma_tf32_k8(float c[4], const uint32_t a[4], const uint32_t b[2])

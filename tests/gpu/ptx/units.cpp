@@ -65,12 +65,29 @@ static void mma_bytes(warp &w, const instr &in, uint32_t)
     for (uint32_t i = 0; i < N; i++) memcpy(w.words(in.o[i]), c[i], sizeof c[i]);
 }
 
-/* The order in which a unit adds is not told: here the sum is rounded once. */
+/* Operands `first` to first + 3 and `depth` products, of what a[16][] and b[][8] hold.
+ * The order in which a unit adds is not told: here the sum is rounded once. */
+template <uint32_t depth, size_t columns, size_t rows>
+static void float_sums(warp &w, const instr &in, uint32_t first,
+                       const float (&a)[16][columns], const float (&b)[rows][8])
+{
+    static_assert(depth <= columns && depth <= rows, "what there is");
+    float c[4][WARP];
+    for (uint32_t lane = 0; lane < WARP; lane++)
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+            double sum = ((float *)w.at(in.o[first + i]))[lane];
+            for (uint32_t k = 0; k < depth; k++) sum += (double)a[row][k] * b[k][column];
+            c[i][lane] = (float)sum;
+        }
+    for (uint32_t i = 0; i < 4; i++) memcpy(w.at(in.o[i]), c[i], sizeof c[i]);
+}
+
 template <int halves> /* of 8 columns of A */
 static void mma_halves(warp &w, const instr &in, uint32_t)
 {
     enum { A = 4, B = A + 2 * halves, C = B + halves };
-    float a[16][16], b[16][8], c[4][WARP];
+    float a[16][16], b[16][8];
     for (uint32_t lane = 0; lane < WARP; lane++) {
         const uint32_t g = lane / 4, t = lane % 4;
         for (uint32_t k = 0; k < halves; k++)
@@ -83,22 +100,14 @@ static void mma_halves(warp &w, const instr &in, uint32_t)
                     f16_to_f32((uint16_t)(w.words(in.o[B + k])[lane] >> 16 * j));
             }
     }
-    for (uint32_t lane = 0; lane < WARP; lane++)
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-            double sum = ((float *)w.at(in.o[C + i]))[lane];
-            for (uint32_t k = 0; k < 8 * halves; k++)
-                sum += (double)a[row][k] * b[k][column];
-            c[i][lane] = (float)sum;
-        }
-    for (uint32_t i = 0; i < 4; i++) memcpy(w.at(in.o[i]), c[i], sizeof c[i]);
+    float_sums<8 * halves>(w, in, C, a, b);
 }
 
 /* Operands must be rounded: what a unit makes of lower bits is not told. */
 static void mma_tf32(warp &w, const instr &in, uint32_t)
 {
     enum { A = 4, B = 8, C = 10 };
-    float a[16][8], b[8][8], c[4][WARP];
+    float a[16][8], b[8][8];
     for (uint32_t i = 0; i < 6; i++)
         for (uint32_t lane = 0; lane < WARP; lane++) {
             const uint32_t word = w.words(in.o[A + i])[lane];
@@ -109,14 +118,7 @@ static void mma_tf32(warp &w, const instr &in, uint32_t)
                                     : &b[column + (i - 4) * 4][row];
             memcpy(to, &word, sizeof word);
         }
-    for (uint32_t lane = 0; lane < WARP; lane++)
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-            double sum = ((float *)w.at(in.o[C + i]))[lane];
-            for (uint32_t k = 0; k < 8; k++) sum += (double)a[row][k] * b[k][column];
-            c[i][lane] = (float)sum;
-        }
-    for (uint32_t i = 0; i < 4; i++) memcpy(w.at(in.o[i]), c[i], sizeof c[i]);
+    float_sums<8>(w, in, C, a, b);
 }
 
 template <class A, class B> static void byte_units(table &t, const std::string &types)
